@@ -1,4 +1,4 @@
-"""The two analyses of single images as the console knows them: parameters and presets. Torch-free."""
+"""Protocols that describe backbones, by single images or by features: parameters and presets. Torch-free."""
 
 from __future__ import annotations
 
@@ -61,6 +61,27 @@ class LabelFreeParameters:
 
     def __post_init__(self) -> None:
         require_at_least(2, images=self.images)
+
+
+@dataclass(frozen=True)
+class LidarParameters:
+    """Discriminant analysis of images by their random views, without labels."""
+
+    preprocessing: PreprocessingName = "paper"
+    images: int = 1_000
+    """At most, evenly spaced over the training images."""
+    views: int = 50
+    """Of every image."""
+    smallest: float = 0.08
+    """Smallest share of the area that a view shows."""
+    delta: float = 1e-4
+    """Variance added to that of the views in every direction."""
+
+    def __post_init__(self) -> None:
+        require_at_least(2, images=self.images, views=self.views)
+        require_above_zero(smallest=self.smallest, delta=self.delta)
+        if self.smallest > 1:
+            raise ValueError(f"smallest is a share of the image's area, not {self.smallest}")
 
 
 @dataclass(frozen=True)
@@ -143,6 +164,23 @@ SCORES_OF_FEATURES = (
             "effective-rank": Margin(1.0, "of rank"),
             "alpha-req": Margin(0.05, "of exponent"),
         },
+    ),
+    ProtocolSpec(
+        name="lidar",
+        version=1,
+        family="lidar",
+        presets={
+            "default": LidarParameters(),
+            "small": LidarParameters(images=200, views=10),
+        },
+        module="tasks.protocols.lidar",
+        summary="LiDAR: rank of images told apart by random views, without labels; encodes 1,000 images x 50 views",
+        inputs="images",
+        multi_label=True,
+        separate_test=False,
+        rescore="tasks.metrics.rescore:jackknifed",
+        descriptive=True,
+        margins={"lidar": Margin(1.0, "of rank")},
     ),
     ProtocolSpec(
         name="transferability",

@@ -10,6 +10,8 @@ from tasks.catalog.protocol import ProtocolSpec, require_above_zero, require_at_
 
 CAPI_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 """eval_classification.py of facebookresearch/capi, for 256 images a batch."""
+VJEPA_RATES = (1.25e-4, 2.5e-4, 3.75e-4, 5e-4)
+"""configs/eval/vitl/in1k.yaml of facebookresearch/vjepa2: 5e-4 to 2e-3 for its 1,024 images a batch."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class AttentiveParameters:
     """Heads that pool patch tokens by attention, trained at once by AdamW."""
 
     preprocessing: Literal["paper", "own", "resize-256"] = "paper"
-    head: Literal["capi", "efficient"] = "capi"
+    head: Literal["capi", "efficient", "aim", "vjepa"] = "capi"
+    """The head of a publication, with its tokens, its decay of biases and its random views."""
     rates: tuple[float, ...] = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
     """Learning rates for batches of 256, multiplied by `batch_size` / 256."""
     weight_decays: tuple[float, ...] = (1e-3,)
@@ -26,7 +29,7 @@ class AttentiveParameters:
     warmup: float = 0.1
     """Share of the steps over which the learning rate rises."""
     augmented: bool = True
-    """Random resized crops and flips; else centre crops."""
+    """Random resized crops and flips (for `vjepa` AutoAugment and erasing too); else centre crops."""
     validation_share: float = 0.1
 
     def __post_init__(self) -> None:
@@ -52,10 +55,20 @@ ATTENTIVE = ProtocolSpec(
             batch_size=1_024,
         ),
         "efficient": AttentiveParameters(head="efficient"),
+        "aim": AttentiveParameters(head="aim"),
+        "vjepa": AttentiveParameters(
+            preprocessing="resize-256",
+            head="vjepa",
+            rates=VJEPA_RATES,
+            weight_decays=(5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
+            steps=25_000,
+            batch_size=1_024,
+            warmup=0.25,
+        ),
         "small": AttentiveParameters(rates=(2e-3, 1e-2, 5e-2), steps=150, batch_size=64, augmented=False),
     },
     module="tasks.protocols.attentive",
-    summary="attention pooling of patch tokens (CAPI, efficient probe), several learning rates in one pass",
+    summary="attention pooling of patch tokens (CAPI, efficient probe, AIM, V-JEPA), several heads in one pass",
     inputs="images",
     unsuitable=without_blocks,
     rescore="tasks.metrics.rescore:classification",

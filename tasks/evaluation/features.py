@@ -91,7 +91,8 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     shifts = _shifts(protocol, dataset, parameters)
     layers = protocol.layer_request(parameters)
     decoder = usable_decoder(paths.decoder, device, reporter)
-    store = FeatureStore(paths.features, Machine(batch_size=batch_size, decoder=decoder), _shared_images(paths))
+    shared = DecodedImages.within(paths.decoded, paths.decoded_bytes)
+    store = FeatureStore(paths.features, Machine(batch_size=batch_size, decoder=decoder), shared)
     stored = split_features(
         store,
         subject,
@@ -141,10 +142,6 @@ def _shifts(protocol: ProtocolSpec, dataset: Dataset, parameters: FeatureParamet
     module, _, name = protocol.further_splits.partition(":")
     further = getattr(import_module(module), name)(without_shifts(dataset), parameters)
     return {**further, **{f"{SHIFT}{name}": split for name, split in shifts_of(dataset).items()}}
-
-
-def _shared_images(paths: EvaluationPaths) -> DecodedImages | None:
-    return DecodedImages(paths.decoded, paths.decoded_bytes) if paths.decoded and paths.decoded_bytes else None
 
 
 def _duplicates(inputs: FeatureInputs) -> dict[str, Json]:

@@ -23,6 +23,7 @@ from tasks.datasets.registry import open_dataset
 from tasks.datasets.splits import repeated
 from tasks.evaluation.inputs import ImageInputs
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths, Provenance
+from tasks.features.decoded_images import DecodedImages
 from tasks.metrics.outcome import Json, Outcome
 from tasks.reporter import Reporter
 
@@ -74,6 +75,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
         checkpoint=paths.checkpoint,
         checkpoint_s=paths.checkpoint_s,
         pictures=paths.pictures,
+        decoded=DecodedImages.within(paths.decoded, paths.decoded_bytes),
     )
     module = cast("ImageProtocol", import_module(PROTOCOLS[task.protocol].module))
     outcome = module.evaluate(inputs, parameters, seed, reporter)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from tasks.features.shards import StoredRows
 
 if TYPE_CHECKING:
     from backbones.model.loading import TrainableBackbone
+    from tasks.features.decoded_images import DecodedImages, DecodedRows
 
 Features = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
@@ -179,6 +181,8 @@ class ImageInputs:
     checkpoint_s: float = 60.0
     """Interval between checkpoints in seconds."""
     pictures: Path | None = None
+    decoded: DecodedImages | None = None
+    """Centre crops that were decoded for other backbones; None where the user has set no room for them."""
 
     def split(self, *names: str) -> SourceSplit:
         """The first of these source splits that the dataset has. Raises DataError if there is none."""
@@ -186,6 +190,19 @@ class ImageInputs:
             if name in self.dataset.splits:
                 return self.dataset.splits[name]
         raise DataError(f"{self.dataset.name} has the splits {', '.join(self.dataset.splits)}: none is {names[0]}")
+
+    @contextmanager
+    def shared_images(self) -> Iterator[Mapping[str, DecodedRows]]:
+        """Centre crops of the dataset's source splits that backbones of the same preprocessing share, by split."""
+        with ExitStack() as stack:
+            found = {}
+            for name, split in self.dataset.splits.items() if self.decoded is not None else ():
+                title = f"{self.dataset.name}/{name}"
+                assert self.decoded is not None
+                rows = self.decoded.rows(split.images_digest, len(split.images), self.spec, title)
+                if (opened := stack.enter_context(rows)) is not None:
+                    found[name] = opened
+            yield found
 
     def targets(self, split: SourceSplit, kind: Kind) -> Targets[Any]:
         """Targets of a split by kind. Raises DataError if there are none."""

@@ -77,6 +77,11 @@ class DecodedImages:
     folder: Path
     limit: int
 
+    @classmethod
+    def within(cls, folder: Path | None, limit: int) -> DecodedImages | None:
+        """The folder with this limit in bytes; None without a folder or room."""
+        return cls(folder, limit) if folder and limit else None
+
     @contextmanager
     def rows(
         self, images_digest: str, count: int, spec: PreprocessingSpec, title: str = ""

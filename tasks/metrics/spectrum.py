@@ -1,4 +1,4 @@
-"""Label-free scores of features from their spectrum: RankMe, effective rank, alpha-ReQ. Needs numpy, not torch."""
+"""Label-free scores of features from spectra: RankMe, effective rank, alpha-ReQ, LiDAR. Needs numpy, not torch."""
 
 from __future__ import annotations
 
@@ -43,6 +43,16 @@ def alpha_req(covariance: Floats) -> float:
     if len(places) < FEWEST_PLACES:
         return math.nan
     return -float(np.polyfit(np.log(places), np.log(values[FIRST - 1 :]), 1)[0])
+
+
+def lidar(between: Floats, within: Floats, delta: float) -> float:
+    """LiDAR (Thilak et al., 2023) from the covariance of the images' means and that of views around them, [d, d] each.
+
+    `delta` is added to the diagonal of `within`.
+    """
+    values, vectors = np.linalg.eigh(within)
+    whitening = vectors / np.sqrt(np.clip(values, 0.0, None) + delta)
+    return entropy_rank(spectrum(whitening.T @ between @ whitening))
 
 
 def spectrum(matrix: Floats) -> Floats:

@@ -5,16 +5,23 @@ Sources: `capi` is eval_classification.py of facebookresearch/capi (98b4fa1): la
 cosine to 0, the head chosen on 10 % of the training images at the end. `efficient` is the head of
 billpsomas/efficient-probing (b8f4fb8), which publishes it with LARS and the best epoch on the reported images: here
 AdamW, and the choice as above; the reading on the test images is stored as the diagnostic `chosen_on_test` and is never
-the score.
+the score. `aim` is `AttentionPoolingClassifier` of apple/ml-aim (bd9e068) on the mean of the last 6 blocks' tokens, not
+normalised; its training is not published: here CAPI's. `vjepa` is evals/image_classification_frozen of
+facebookresearch/vjepa2 (c2963a4, configs/eval/vitl/in1k.yaml): 20 heads by AdamW (0.9, 0.999), biases decay too, random
+views after AutoAugment and erasing, a quarter of the steps warm-up. Differences: the choice as above instead of on the
+reported images; the warm-up begins at 0 instead of 2e-4; the 21st head, which has no warm-up, is left out; images are
+shown once, not as 16 frames; float32 instead of float16.
 
 Every batch of images goes through the backbone once for all heads. The backbone computes in the run's precision, heads
-always in float32 (CAPI's fail in bfloat16). Maps of ConvNets are taken as tokens, which no publication does.
+always in float32 (CAPI's fail in bfloat16). Centre crops are shared with other backbones of the same preprocessing
+where there is room for them; random views differ in every step and are decoded for it. Maps of ConvNets are taken as
+tokens, which no publication does, and the last stage alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast
@@ -26,27 +33,33 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backbones.model.architecture import freeze
+from backbones.model.layers import block_info, block_modules, recorded_blocks
 from backbones.model.precision import arithmetic
 from backbones.model.preprocessing import normalise
 from tasks.catalog.attentive_parameters import AttentiveParameters
 from tasks.datasets.dataset import DataError
 from tasks.datasets.splits import many_shot_indices
 from tasks.evaluation.inputs import ImageInputs
+from tasks.features.decoded_images import DecodedRows
 from tasks.features.manifest import NotFiniteError
 from tasks.metrics.calibration import validation_scaled
 from tasks.metrics.classification import accuracy, mean_per_class_accuracy
 from tasks.metrics.classification_outputs import calibration_errors, predictions, reliability_of
 from tasks.metrics.outcome import Json, Outcome, chosen_on_test
 from tasks.metrics.scoring import all_scores, check_metric, interval
-from tasks.protocols.attentive_heads import HEADS
-from tasks.protocols.finetune.image_batches import RoleImages
+from tasks.protocols.attentive_heads import RECIPES, HeadRecipe
+from tasks.protocols.finetune.image_batches import RoleImages, mean_colour
+from tasks.protocols.finetune.mixing import erased
+from tasks.protocols.finetune.rand_augment import auto_augmented, on_pixels
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import Prefetched, Training, loss_still_decreasing, prefetched, train
-from tasks.training.seeding import batch_of, torch_seeded
+from tasks.training.seeding import batch_of, generator_of, torch_seeded
 
 RATES_FOR = 256
 """Images of a batch that the learning rates are given for."""
+ERASED = 0.25
+"""Probability that a box of a random view is erased, in V-JEPA's training."""
 Logits = npt.NDArray[np.float32]
 Batch = tuple[Tensor, Tensor]
 
@@ -56,8 +69,19 @@ def evaluate(inputs: ImageInputs, parameters: AttentiveParameters, seed: int, re
 
     Raises `DataError`, and `NotFiniteError` when every head came apart.
     """
+    with inputs.shared_images() as shared:
+        return _measured(inputs, parameters, seed, reporter, shared)
+
+
+def _measured(
+    inputs: ImageInputs,
+    parameters: AttentiveParameters,
+    seed: int,
+    reporter: Reporter,
+    shared: Mapping[str, DecodedRows],
+) -> Outcome:
     split = many_shot_indices(inputs.dataset, parameters.validation_share, seed)
-    roles = [RoleImages.of(inputs.dataset, one, inputs.spec) for one in (split.train, split.val, split.test)]
+    roles = [RoleImages.of(inputs.dataset, one, inputs.spec, shared) for one in (split.train, split.val, split.test)]
     training_role, val, test = roles
     check_metric(inputs.metric, test.labels, inputs.dataset.name)
     probe = AttentiveProbe.of(inputs, parameters, seed)
@@ -109,29 +133,38 @@ class AttentiveProbe:
     heads: nn.ModuleList
     grid: tuple[tuple[float, float], ...]
     """Learning rate, for 256 images a batch, and weight decay of each head."""
+    averaged: tuple[str, ...] = ()
+    """Modules over whose outputs tokens are averaged; empty for the last layer's tokens after the final norm."""
 
     @classmethod
     def of(cls, inputs: ImageInputs, parameters: AttentiveParameters, seed: int) -> AttentiveProbe:
         """Fresh heads, all from the same initial weights, so that they differ by their settings alone."""
         backbone = freeze(inputs.backbone.fresh()).to(inputs.device)
         grid = tuple(product(parameters.rates, parameters.weight_decays))
-        probe = cls(inputs, parameters, backbone, nn.ModuleList(), grid)
-        blank = torch.zeros(1, 3, inputs.spec.crop, inputs.spec.crop, dtype=torch.uint8)
-        width = probe.tokens(blank).shape[2]
+        size, recipe = inputs.spec.crop, RECIPES[parameters.head]
+        averaged: tuple[str, ...] = ()
+        if recipe.averaged_blocks and block_info(backbone, size).plain:
+            averaged = block_modules(backbone)[-recipe.averaged_blocks :]
+        probe = cls(inputs, parameters, backbone, nn.ModuleList(), grid, averaged)
+        width = probe.tokens(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape[2]
         for _ in grid:
             with torch_seeded("cpu", seed, 1):
-                probe.heads.append(HEADS[parameters.head](width, len(inputs.dataset.classes)))
+                probe.heads.append(recipe.make(width, len(inputs.dataset.classes), attention_heads(backbone)))
         probe.heads.to(inputs.device)
         return probe
 
     @torch.no_grad()
-    def tokens(self, pixels: Tensor) -> Tensor:
-        """Patch tokens float32 [b, n, d] after the final norm, of uint8 images [b, 3, h, w]."""
+    def tokens(self, pixels: Tensor, erasing: np.random.Generator | None = None) -> Tensor:
+        """Patch tokens float32 [b, n, d] of uint8 images [b, 3, h, w]; `erasing` draws boxes that are erased."""
         device = torch.device(self.inputs.device)
-        with arithmetic(device, self.inputs.precision):
-            images = normalise(pixels.to(device, non_blocking=True), self.inputs.spec)
+        images = normalise(pixels.to(device, non_blocking=True), self.inputs.spec)
+        if erasing is not None:
+            images = erased(images, ERASED, erasing)
+        with arithmetic(device, self.inputs.precision), recorded_blocks(self.backbone, self.averaged) as outputs:
             found = cast("Any", self.backbone).forward_features(images)
-        return patch_tokens(self.backbone, found)
+        if not self.averaged:
+            return patch_tokens(self.backbone, found)
+        return torch.stack([_patches(self.backbone, outputs[name]).float() for name in self.averaged]).mean(dim=0)
 
     def score(self, predicted: npt.NDArray[np.int32], role: RoleImages) -> float:
         """The dataset's metric of predicted classes [n]."""
@@ -181,8 +214,18 @@ def patch_tokens(model: nn.Module, features: object) -> Tensor:
         last = getattr(model, "output_fmt", None) == "NHWC"
         return (features.flatten(1, 2) if last else features.flatten(2).transpose(1, 2)).float()
     norm = cast("nn.Module", getattr(model, "fc_norm", None) or nn.Identity())
-    tokens: Tensor = norm(features[:, cast("int", getattr(model, "num_prefix_tokens", 0)) :])
+    tokens: Tensor = norm(_patches(model, features))
     return tokens.float()
+
+
+def _patches(model: nn.Module, tokens: Tensor) -> Tensor:
+    return tokens[:, cast("int", getattr(model, "num_prefix_tokens", 0)) :]
+
+
+def attention_heads(model: nn.Module) -> int:
+    """Number of attention heads of a network's first attention layer; 0 without one."""
+    found = (getattr(module, "num_heads", None) for module in model.modules())
+    return next((count for count in found if isinstance(count, int)), 0)
 
 
 def best_head(scores: list[float], broken: list[bool]) -> int:
@@ -193,19 +236,21 @@ def best_head(scores: list[float], broken: list[bool]) -> int:
 
 
 def _train(probe: AttentiveProbe, role: RoleImages, seed: int, reporter: Reporter) -> list[float]:
-    inputs, parameters = probe.inputs, probe.parameters
+    inputs, parameters, recipe = probe.inputs, probe.parameters, RECIPES[probe.parameters.head]
 
     def make(step: int) -> Batch:
         rows = batch_of(step, len(role), parameters.batch_size, seed)
         images = role.views(rows, seed, 3, step) if parameters.augmented else role.centres(rows)
+        if parameters.augmented and recipe.policy:
+            images = _after_policy(images, mean_colour(role.spec), generator_of(seed, 9, step))
         return images, torch.from_numpy(role.labels[rows])
 
     with prefetched(make, parameters.steps) as batches:
         training = Training(
             model=probe.heads,
-            optimiser=torch.optim.AdamW(_groups(probe), betas=(0.9, 0.95)),
+            optimiser=torch.optim.AdamW(parameter_groups(probe, recipe), betas=(0.9, recipe.beta2)),
             steps=parameters.steps,
-            loss=lambda step: _loss(probe, batches, step),
+            loss=lambda step: _loss(probe, batches, step, seed),
             rate=lambda step: rate_at(step, parameters.steps, parameters.warmup),
             seed=seed,
             device=inputs.device,
@@ -217,13 +262,18 @@ def _train(probe: AttentiveProbe, role: RoleImages, seed: int, reporter: Reporte
     return training.losses
 
 
-def _groups(probe: AttentiveProbe) -> list[dict[str, Any]]:
-    """Two groups for each head: weights, and biases, which do not decay."""
+def _after_policy(views: Tensor, fill: tuple[int, int, int], random: np.random.Generator) -> Tensor:
+    """Views uint8 [b, 3, h, w] after AutoAugment's operations."""
+    return torch.stack([on_pixels(view, lambda image: auto_augmented(image, fill, random)) for view in views])
+
+
+def parameter_groups(probe: AttentiveProbe, recipe: HeadRecipe) -> list[dict[str, Any]]:
+    """Two groups for each head: weights, and biases, which decay in some publications only."""
     scale = probe.parameters.batch_size / RATES_FOR
     groups: list[dict[str, Any]] = []
     for head, (rate, decay) in zip(probe.heads, probe.grid, strict=True):
         named = list(head.named_parameters())
-        for biases, weight_decay in ((False, decay), (True, 0.0)):
+        for biases, weight_decay in ((False, decay), (True, decay if recipe.biases_decay else 0.0)):
             params = [one for name, one in named if name.endswith("bias") == biases]
             groups.append({"params": params, "lr": rate * scale, "weight_decay": weight_decay})
     return groups
@@ -237,10 +287,12 @@ def rate_at(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - first) / max(1, steps - first)))
 
 
-def _loss(probe: AttentiveProbe, batches: Prefetched[Batch], step: int) -> Tensor:
+def _loss(probe: AttentiveProbe, batches: Prefetched[Batch], step: int, seed: int) -> Tensor:
     """Sum of the heads' losses; a head that came apart adds nothing, and its gradient reaches no other."""
     pixels, labels = batches(step)
-    tokens, targets = probe.tokens(pixels), labels.to(probe.inputs.device)
+    erasing = probe.parameters.augmented and RECIPES[probe.parameters.head].policy
+    tokens = probe.tokens(pixels, generator_of(seed, 10, step) if erasing else None)
+    targets = labels.to(probe.inputs.device)
     losses = torch.stack([functional.cross_entropy(head(tokens), targets) for head in probe.heads])
     return torch.where(torch.isfinite(losses), losses, 0.0).sum()
 

@@ -1,25 +1,34 @@
-"""Attentive heads on patch tokens, many of one kind trained at once: CAPI's and the efficient probe's.
+"""Attentive heads on patch tokens, many of one kind trained at once: CAPI's, AIM's, V-JEPA's, the efficient probe's.
 
-Both pool tokens by one learnt query per attention head and classify the result. A key is only ever multiplied by its
-query, and a value only ever averaged, so both products commute with the attention: scores are tokens times (query times
-key weights), and values are taken of the pooled token. The numbers are those of the published modules to rounding; keys
-and values of single tokens, which fill most of the memory there, never exist. A key's bias adds the same to every token
-and drops out of the softmax.
+All but V-JEPA's pool tokens by one learnt query per attention head and classify the result. A key is only ever
+multiplied by its query, and a value only ever averaged, so both products commute with the attention: scores are tokens
+times (query times key weights), and values are taken of the pooled token. The numbers are those of the published
+modules to rounding; keys and values of single tokens, which fill most of the memory there, never exist. A key's bias
+adds the same to every token and drops out of the softmax.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, cast
 
 import torch
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 CAPI_HEAD_WIDTH = 64
 EFFICIENT_QUERIES = 32
+VJEPA_HEADS = 16
+VJEPA_BLOCKS = 3
+"""Self-attention blocks before the cross-attention, the fourth block of its probe."""
 DEVIATION = 0.02
 """Standard deviation of initial weights."""
-HeadKind = Literal["capi", "efficient"]
+HeadKind = Literal["capi", "efficient", "aim", "vjepa"]
 
 
 class CapiHead(nn.Module):
@@ -29,7 +38,7 @@ class CapiHead(nn.Module):
     output, no norm, no residual.
     """
 
-    def __init__(self, width: int, classes: int) -> None:
+    def __init__(self, width: int, classes: int, _heads: int = 0) -> None:
         super().__init__()
         self.heads = divisor(width, max(1, width // CAPI_HEAD_WIDTH))
         self.query = nn.Parameter(torch.empty(width))
@@ -43,9 +52,7 @@ class CapiHead(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens [b, n, width] to logits [b, classes]."""
-        each = tokens.shape[2] // self.heads
-        by_head = torch.einsum("hw,hwd->hd", self.query.view(self.heads, each), _per_head(self.key.weight, self.heads))
-        pooled = _pooled(tokens, by_head / math.sqrt(each), self.value.weight) + self.value.bias
+        pooled = _pooled(tokens, _scorers(self.query, self.key.weight, self.heads), self.value.weight) + self.value.bias
         logits: Tensor = self.classifier(pooled)
         return logits
 
@@ -56,7 +63,7 @@ class EfficientHead(nn.Module):
     Query i pools slice i of the values, which are linear without bias; the scale is the root of the whole width.
     """
 
-    def __init__(self, width: int, classes: int) -> None:
+    def __init__(self, width: int, classes: int, _heads: int = 0) -> None:
         super().__init__()
         self.queries = nn.Parameter(torch.randn(divisor(width, EFFICIENT_QUERIES), width) * DEVIATION)
         self.value = nn.Linear(width, width, bias=False)
@@ -73,12 +80,116 @@ class EfficientHead(nn.Module):
         return logits
 
 
-HEADS: dict[HeadKind, type[CapiHead] | type[EfficientHead]] = {"capi": CapiHead, "efficient": EfficientHead}
+class AimHead(nn.Module):
+    """Cross-attention of one query on normalised tokens (`AttentionPoolingClassifier` of apple/ml-aim).
+
+    Tokens pass a batch norm without parameters; keys, values and classifier have no bias; as many attention heads as
+    the backbone has. Linear layers keep torch's own initial weights, as published.
+    """
+
+    def __init__(self, width: int, classes: int, heads: int = 0) -> None:
+        super().__init__()
+        self.heads = divisor(width, heads or max(1, width // CAPI_HEAD_WIDTH))
+        self.norm = nn.BatchNorm1d(width, affine=False, eps=1e-6)
+        self.query = nn.Parameter(torch.randn(width) * DEVIATION)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.classifier = nn.Linear(width, classes, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens [b, n, width] to logits [b, classes]."""
+        normed = self.norm(tokens.transpose(1, 2)).transpose(1, 2)
+        pooled = _pooled(normed, _scorers(self.query, self.key.weight, self.heads), self.value.weight)
+        logits: Tensor = self.classifier(pooled)
+        return logits
+
+
+class VjepaHead(nn.Module):
+    """Three self-attention blocks, a cross-attention block, a classifier (attentive_pooler.py of V-JEPA 2).
+
+    Blocks are those of a transformer (layer norm, attention, layer norm, MLP of four times the width) with 16
+    attention heads. The cross-attention has one query, which is its residual, and no output projection. In training,
+    the activations of one block at a time are held and the others recomputed, as published.
+    """
+
+    def __init__(self, width: int, classes: int, _heads: int = 0) -> None:
+        super().__init__()
+        self.heads = divisor(width, VJEPA_HEADS)
+        self.blocks = nn.ModuleList([Block(width, self.heads, qkv_bias=True) for _ in range(VJEPA_BLOCKS)])
+        self.query = nn.Parameter(torch.empty(width))
+        self.norm_tokens, self.norm_query = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.to_query, self.to_key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.classifier = nn.Linear(width, classes)
+        self._initialise()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens [b, n, width] to logits [b, classes]."""
+        for block in (*self.blocks, self._cross_attention):
+            recompute = self.training and torch.is_grad_enabled()
+            tokens = checkpoint(block, tokens, use_reentrant=False) if recompute else block(tokens)
+        logits: Tensor = self.classifier(tokens)
+        return logits
+
+    def _cross_attention(self, tokens: Tensor) -> Tensor:
+        """[b, n, width] to [b, width]."""
+        query = self.query.expand(len(tokens), 1, -1)
+        keys, values = self.to_key_value(self.norm_tokens(tokens)).chunk(2, dim=-1)
+        parts = [one.unflatten(2, (self.heads, -1)).transpose(1, 2) for one in (self.to_query(query), keys, values)]
+        attended = functional.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2)
+        pooled = query + attended
+        return cast("Tensor", (pooled + self.mlp(self.norm_query(pooled))).squeeze(1))
+
+    def _initialise(self) -> None:
+        """Truncated normal weights; those that end a residual branch are divided by the root of 2 x depth."""
+        nn.init.trunc_normal_(self.query, std=DEVIATION)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=DEVIATION)
+                nn.init.zeros_(cast("Tensor", layer.bias))
+        branches = [(depth, each) for depth, block in enumerate(self.blocks, 1) for each in _branch_ends(block)]
+        for depth, layer in [*branches, (VJEPA_BLOCKS, cast("nn.Linear", self.mlp[2]))]:
+            layer.weight.data.div_(math.sqrt(2.0 * depth))
+
+
+def _branch_ends(block: nn.Module) -> tuple[nn.Linear, nn.Linear]:
+    return cast("nn.Linear", block.get_submodule("attn.proj")), cast("nn.Linear", block.get_submodule("mlp.fc2"))
+
+
+@dataclass(frozen=True)
+class HeadRecipe:
+    """A head of a publication, and what else of its training differs from the others'."""
+
+    make: Callable[[int, int, int], nn.Module]
+    """From the width of tokens, the number of classes and the backbone's number of attention heads."""
+    beta2: float = 0.95
+    """Second decay rate of AdamW."""
+    biases_decay: bool = False
+    averaged_blocks: int = 0
+    """Number of last blocks whose outputs, not normalised, are averaged; 0: the last one, after the final norm."""
+    policy: bool = False
+    """Whether random views pass AutoAugment's policy, and boxes of a quarter of them are erased."""
+
+
+RECIPES: Mapping[HeadKind, HeadRecipe] = MappingProxyType(
+    {
+        "capi": HeadRecipe(CapiHead),
+        "efficient": HeadRecipe(EfficientHead),
+        "aim": HeadRecipe(AimHead, averaged_blocks=6),
+        "vjepa": HeadRecipe(VjepaHead, beta2=0.999, biases_decay=True, policy=True),
+    }
+)
 
 
 def divisor(width: int, wanted: int) -> int:
     """The largest divisor of `width` up to `wanted`."""
     return next(count for count in range(min(wanted, width), 0, -1) if width % count == 0)
+
+
+def _scorers(query: Tensor, keys: Tensor, heads: int) -> Tensor:
+    """[heads, width]: what a token is multiplied by for its score, from a query [width] and key weights."""
+    each = len(query) // heads
+    return torch.einsum("hw,hwd->hd", query.view(heads, each), _per_head(keys, heads)) / math.sqrt(each)
 
 
 def _per_head(weight: Tensor, heads: int) -> Tensor:

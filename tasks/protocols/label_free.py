@@ -2,7 +2,7 @@
 
 Sources: Garrido et al., RankMe, ICML 2023 (25,600 images; its authors compare runs of one method alone); Agrawal et
 al., alpha-ReQ, NeurIPS 2022. They describe features and are never ranked: which of them goes with accuracy depends on
-the backbones that are compared. LiDAR is not here: it needs several views of every image.
+the backbones that are compared. LiDAR, which needs several views of every image, is `tasks.protocols.lidar`.
 """
 
 from __future__ import annotations

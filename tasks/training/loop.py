@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from backbones.catalog.card import Precision
-from backbones.cpu.threads import one_core_threads
+from backbones.cpu.threads import one_core_threads, usable_cores
 from tasks.features.manifest import NotFiniteError
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint, termination_deferred
@@ -164,7 +164,8 @@ def loss_still_decreasing(losses: Sequence[float]) -> bool:
 
 
 BatchT = TypeVar("BatchT")
-AHEAD = 4
+LEAST_AHEAD, MOST_AHEAD = 4, 16
+"""Bounds of the number of batches that are made at the same time, one for each core in between."""
 
 
 @dataclass
@@ -175,11 +176,12 @@ class Prefetched(Generic[BatchT]):
     end: int
     """First step number without a batch."""
     pool: ThreadPoolExecutor
+    ahead: int = LEAST_AHEAD
     _under_way: dict[int, Future[BatchT]] = field(default_factory=dict)
 
     def __call__(self, step: int) -> BatchT:
         """The batch of a step; raises the exceptions of its creation."""
-        for number in range(step, min(step + AHEAD, self.end)):
+        for number in range(step, min(step + self.ahead, self.end)):
             if number not in self._under_way:
                 self._under_way[number] = self.pool.submit(self.make, number)
         return self._under_way.pop(step).result()
@@ -188,8 +190,9 @@ class Prefetched(Generic[BatchT]):
 @contextmanager
 def prefetched(make: Callable[[int], BatchT], end: int) -> Iterator[Prefetched[BatchT]]:
     """Create batches ahead of their use in threads; unused ones are discarded at the end."""
-    pool = one_core_threads(AHEAD, "batches")
+    ahead = min(MOST_AHEAD, max(LEAST_AHEAD, usable_cores()))
+    pool = one_core_threads(ahead, "batches")
     try:
-        yield Prefetched(make, end, pool)
+        yield Prefetched(make, end, pool, ahead)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

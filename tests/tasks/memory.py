@@ -1,16 +1,23 @@
-"""Memory counted instead of measured: the bytes of all tensors and arrays alive at the same time."""
+"""Memory counted instead of measured: the bytes of all tensors and arrays alive at the same time.
+
+`peak_bytes` counts after every operation of one thread; `PeakListener` at reports, of all threads.
+"""
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from tasks.reporter import SilentReporter
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -51,5 +58,38 @@ def peak_bytes(work: Callable[[], object]) -> int:
 
 
 def _ours(tensor: Tensor) -> bool:
-    """Whether the storage is torch's, not an array's."""
-    return tensor.untyped_storage().resizable()
+    """Whether the storage is torch's, not an array's; packed matrices of oneDNN have none that can be asked for."""
+    return tensor.layout is torch.strided and tensor.untyped_storage().resizable()
+
+
+@dataclass
+class PeakListener(SilentReporter):
+    """Peak of the live tensors and arrays, counted every so many images or steps of a phase. Needs tracemalloc."""
+
+    every: int = 20
+    seen: int = 0
+    bytes: int = 0
+
+    def phase(self, name: str, total: int | None = None, unit: str = "") -> None:
+        self.seen = 0
+
+    def advance(self, count: int = 1) -> None:
+        before, self.seen = self.seen, self.seen + count
+        if self.seen // self.every > before // self.every:
+            self._count()
+
+    def _count(self) -> None:
+        tensors = sum(one.nbytes for one in gc.get_objects() if type(one) in (Tensor, torch.nn.Parameter))
+        self.bytes = max(self.bytes, tensors + tracemalloc.get_traced_memory()[0])
+
+
+def peak_of_reports(work: Callable[[PeakListener], object]) -> int:
+    """Peak size in bytes at the reports of `work`."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        listener = PeakListener()
+        work(listener)
+        return listener.bytes
+    finally:
+        tracemalloc.stop()

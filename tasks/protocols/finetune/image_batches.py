@@ -7,7 +7,9 @@ finetune.py of linusericsson/ssl-transfer.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +23,13 @@ from backbones.catalog.card import PreprocessingSpec
 from backbones.model.preprocessing import prepare
 from tasks.datasets.dataset import Dataset, Labels
 from tasks.datasets.splits import Selection, select_labels
+from tasks.features.decoded_images import DecodedRows
 from tasks.training.seeding import generator_of
 
 AREA = (0.08, 1.0)
 ASPECT = (3 / 4, 4 / 3)
 TRIES = 10
+NOTHING_SHARED: Mapping[str, DecodedRows] = MappingProxyType({})
 KEPT_BYTES = 1 << 29
 """Centre crops of a role are kept in memory when all of them fit into this."""
 
@@ -39,13 +43,21 @@ class RoleImages:
     spec: PreprocessingSpec
     labels: Labels
     _places: tuple[tuple[str, int], ...]
+    shared: Mapping[str, DecodedRows] = field(default_factory=dict)
+    """Centre crops by source split that were decoded for other backbones; missing ones are added."""
     _kept: dict[int, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, dataset: Dataset, selection: Selection, spec: PreprocessingSpec) -> RoleImages:
+    def of(
+        cls,
+        dataset: Dataset,
+        selection: Selection,
+        spec: PreprocessingSpec,
+        shared: Mapping[str, DecodedRows] = NOTHING_SHARED,
+    ) -> RoleImages:
         """The role that a selection plays."""
         places = tuple((name, int(index)) for name, indices in selection for index in indices)
-        return cls(dataset, selection, spec, select_labels(dataset, selection), places)
+        return cls(dataset, selection, spec, select_labels(dataset, selection), places, shared)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -73,9 +85,20 @@ class RoleImages:
         kept = self._kept.get(row)
         if kept is not None:
             return kept
-        prepared = prepare(self.image(row), self.spec)
+        prepared = self._prepared(row)
         if prepared.nbytes * len(self) <= KEPT_BYTES:
             self._kept[row] = prepared
+        return prepared
+
+    def _prepared(self, row: int) -> Tensor:
+        name, index = self._places[row]
+        shared = self.shared.get(name)
+        found = None if shared is None else shared.get(index)
+        if found is not None:
+            return found
+        prepared = prepare(self.image(row), self.spec)
+        if shared is not None:
+            shared.put(index, prepared)
         return prepared
 
 
@@ -87,6 +110,12 @@ def random_view(image: Image.Image, size: int, random: np.random.Generator, area
         pixels, top, left, height, width, [size, size], interpolation=InterpolationMode.BICUBIC, antialias=True
     )
     return view.flip(2) if random.random() < 0.5 else view
+
+
+def mean_colour(spec: PreprocessingSpec) -> tuple[int, int, int]:
+    """The colour that is 0 after normalisation, for pixels from outside an image."""
+    red, green, blue = (min(255, round(255 * value)) for value in spec.mean)
+    return red, green, blue
 
 
 def _window(

@@ -1,6 +1,8 @@
-"""RandAugment as MAE and DeiT III use it (timm's `rand-m9-mstd0.5-inc1`), drawn from a generator of the step.
+"""RandAugment and AutoAugment on single images, drawn from a generator of the step.
 
-Two of fifteen operations an image, each applied with probability 0.5 at a magnitude that is drawn around the given one.
+RandAugment as MAE and DeiT III use it (timm's `rand-m9-mstd0.5-inc1`): two of fifteen operations an image, each applied
+with probability 0.5 at a magnitude that is drawn around the given one. AutoAugment as V-JEPA's probe uses it (timm's
+`original`, Cubuk et al., CVPR 2019): one of 25 pairs of operations with fixed probabilities and magnitudes.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from timm.data.auto_augment import NAME_TO_OP
+from timm.data.auto_augment import NAME_TO_OP, auto_augment_policy_original
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transform
 
 OPERATIONS = 2
 PROBABILITY = 0.5
@@ -24,6 +28,11 @@ NAMES = (
 BLEND = ("ColorIncreasing", "ContrastIncreasing", "BrightnessIncreasing", "SharpnessIncreasing")
 SIGNED = {"Rotate": 30.0, "ShearX": 0.3, "ShearY": 0.3, "TranslateXRel": 0.45, "TranslateYRel": 0.45}
 """Largest angle in degrees, shear, and shift as a share of the side."""
+POLICY = tuple(
+    tuple((str(one.name), float(one.prob), float(one.magnitude)) for one in pair)
+    for pair in auto_augment_policy_original({})  # type: ignore[no-untyped-call]
+)
+"""Operation, probability and level, in 25 pairs."""
 
 
 def rand_augmented(
@@ -37,8 +46,23 @@ def rand_augmented(
     return image
 
 
+def auto_augmented(image: Image.Image, fill: tuple[int, int, int], random: np.random.Generator) -> Image.Image:
+    """The image after one pair of `POLICY`; `fill` is the colour of pixels from outside."""
+    for name, probability, level in POLICY[int(random.integers(len(POLICY)))]:
+        if random.random() < probability:
+            image = operation(name, level, 1 if random.random() < 0.5 else -1, fill)(image)
+    return image
+
+
+def on_pixels(view: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
+    """Pixels uint8 [3, h, w] after a change of the image."""
+    image = Image.fromarray(view.permute(1, 2, 0).contiguous().numpy())
+    changed: Tensor = transform.pil_to_tensor(change(image))
+    return changed
+
+
 def operation(name: str, level: float, sign: int, fill: tuple[int, int, int]) -> Callable[[Image.Image], Image.Image]:
-    """One of `NAMES` at a level of 0 to 10; `sign` is its direction, where it has one."""
+    """One of `NAMES` or of `POLICY` at a level of 0 to 10; `sign` is its direction, where it has one."""
     how = {"fillcolor": fill, "resample": Image.Resampling.BICUBIC} if name in SIGNED else {}
     apply: Any = NAME_TO_OP[name]
 
@@ -54,8 +78,11 @@ def _arguments(name: str, share: float, sign: int) -> tuple[float, ...]:
         return (sign * share * SIGNED[name],)
     if name in BLEND:
         return (max(0.1, 1 + sign * share * 0.9),)
-    if name == "PosterizeIncreasing":
-        return (4 - int(share * 4),)
-    if name == "SolarizeIncreasing":
-        return (256 - min(256, int(share * 256)),)
+    if name in ("Color", "Contrast", "Sharpness"):
+        return (share * 1.8 + 0.1,)
+    if name.startswith("Posterize"):
+        return (4 - int(share * 4) if name == "PosterizeIncreasing" else 4 + int(share * 4),)
+    if name.startswith("Solarize") and name != "SolarizeAdd":
+        threshold = min(256, int(share * 256))
+        return (256 - threshold if name == "SolarizeIncreasing" else threshold,)
     return (min(128, int(share * 110)),) if name == "SolarizeAdd" else ()

@@ -13,22 +13,19 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from PIL import Image
 from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms.v2 import functional as transform
 
-from backbones.catalog.card import PreprocessingSpec
 from backbones.model.precision import training_arithmetic
 from backbones.model.preprocessing import normalise
 from tasks.catalog.finetune_vit_parameters import FinetuneVitParameters, RatePoint
 from tasks.evaluation.inputs import ImageInputs
 from tasks.protocols.finetune.classifier import Batch
 from tasks.protocols.finetune.grid_search import checkpoint_at
-from tasks.protocols.finetune.image_batches import RoleImages, random_view
+from tasks.protocols.finetune.image_batches import RoleImages, mean_colour, random_view
 from tasks.protocols.finetune.mixing import erased, mixed
-from tasks.protocols.finetune.rand_augment import rand_augmented
+from tasks.protocols.finetune.rand_augment import on_pixels, rand_augmented
 from tasks.protocols.finetune.token_classifier import AveragedClassifier, TokenClassifier
 from tasks.reporter import Reporter
 from tasks.training.loop import Prefetched, Training, prefetched, train
@@ -142,20 +139,9 @@ def random_views(
     """Random windows of images, mirrored or not, after random operations: uint8 [b, 3, crop, crop]."""
     made = [random_view(role.image(int(row)), role.spec.crop, random, (parameters.area, 1.0)) for row in rows]
     if parameters.rand_augment:
-        fill = _mean_colour(role.spec)
-        made = [_operated(view, parameters.rand_augment, fill, random) for view in made]
+        fill, magnitude = mean_colour(role.spec), parameters.rand_augment
+        made = [on_pixels(view, lambda image: rand_augmented(image, magnitude, fill, random)) for view in made]
     return torch.stack(made)
-
-
-def _operated(view: Tensor, magnitude: float, fill: tuple[int, int, int], random: np.random.Generator) -> Tensor:
-    image = Image.fromarray(view.permute(1, 2, 0).contiguous().numpy())
-    operated: Tensor = transform.pil_to_tensor(rand_augmented(image, magnitude, fill, random))
-    return operated
-
-
-def _mean_colour(spec: PreprocessingSpec) -> tuple[int, int, int]:
-    red, green, blue = (min(255, round(255 * value)) for value in spec.mean)
-    return red, green, blue
 
 
 def layer_of(backbone: nn.Module) -> tuple[dict[str, int], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from backbones.catalog.card import PreprocessingSpec
+from backbones.model.preprocessing import Picture, normalise, prepare
+from tasks.catalog.attentive_parameters import AttentiveParameters
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.overrides import parse_overrides
+from tasks.catalog.protocols import PROTOCOLS
 from tasks.evaluation.images import evaluate_task
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
 from tasks.metrics.rescore import rescore
-from tasks.protocols.attentive import patch_tokens, rate_at
-from tasks.protocols.attentive_heads import CapiHead, EfficientHead
+from tasks.protocols.attentive import AttentiveProbe, attention_heads, parameter_groups, patch_tokens, rate_at
+from tasks.protocols.attentive_heads import RECIPES, AimHead, CapiHead, EfficientHead, HeadKind, VjepaHead
+from tasks.protocols.finetune import image_batches
 from tasks.reporter import SilentReporter
-from tests.tasks.workspace_fixture import network
+from tests.tasks.workspace_fixture import image_inputs, network, shapes
 
 TASKS = TaskCatalog.load()
 CHANGES = ["attentive.steps=6", "attentive.batch_size=16", "attentive.rates=0.01,0.1,1e30", "attentive.augmented=true"]
@@ -39,9 +45,14 @@ class Listener(SilentReporter):
             raise ConnectionAbortedError("the process ends here")
 
 
-def run(checkpoint: Path, listener: Listener) -> Evaluation:
+FEWER = ["attentive.steps=4", "attentive.batch_size=4", "attentive.rates=0.01", "attentive.augmented=true"]
+
+
+def run(
+    checkpoint: Path, listener: Listener, changes: Sequence[str] = CHANGES, decoded: Path | None = None
+) -> Evaluation:
     """The probe of a tiny transformer on a few rendered images."""
-    task = TASKS.resolve("attentive/shapes-hue", "small", parse_overrides(CHANGES))
+    task = TASKS.resolve("attentive/shapes-hue", "small", parse_overrides([*changes]))
     card = TASKS.dataset(task.dataset)
     fewer = {**card.reader_arguments, "train": 60, "test": 24}
     return evaluate_task(
@@ -49,7 +60,15 @@ def run(checkpoint: Path, listener: Listener) -> Evaluation:
         task,
         card.model_copy(update={"reader_arguments": fewer, "images": {}}),
         seed=1,
-        paths=EvaluationPaths(checkpoint, checkpoint, checkpoint, checkpoint=checkpoint / "kept", checkpoint_s=0.0),
+        paths=EvaluationPaths(
+            checkpoint,
+            checkpoint,
+            checkpoint,
+            decoded=decoded,
+            decoded_bytes=1 << 30,
+            checkpoint=checkpoint / "kept",
+            checkpoint_s=0.0,
+        ),
         device="cpu",
         reporter=listener,
         encoder_cache=EncoderCache(),
@@ -92,6 +111,109 @@ def test_the_efficient_head_pools_each_slice_of_the_values_by_its_own_query() ->
     assert torch.allclose(head(seen), head.classifier(normed), atol=1e-5)
 
 
+def test_aims_head_is_attention_over_normalised_tokens_without_biases() -> None:
+    head, seen = AimHead(128, 5, 4).train(), tokens()
+    torch.nn.init.normal_(head.query)
+    flat = seen.reshape(-1, 128)
+    normed = ((flat - flat.mean(0)) / (flat.var(0, unbiased=False) + 1e-6).sqrt()).view(4, 9, 128)
+
+    def by_head(one: Tensor) -> Tensor:
+        return one.view(4, -1, 4, 32).transpose(1, 2)
+
+    query = head.query.view(1, 1, 128).expand(4, 1, 128)
+    keys, values = normed @ head.key.weight.T, normed @ head.value.weight.T
+    pooled = functional.scaled_dot_product_attention(by_head(query), by_head(keys), by_head(values))
+    expected = pooled.transpose(1, 2).reshape(4, 128) @ head.classifier.weight.T
+    assert torch.allclose(head(seen), expected, atol=1e-5)
+    assert not [name for name, _ in head.named_parameters() if "bias" in name]
+
+
+def attended(heads: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attention [b, n, d], head by head."""
+    parts = []
+    for query, key, value in zip(*(one.chunk(heads, dim=-1) for one in (queries, keys, values)), strict=True):
+        scores = torch.softmax(query @ key.transpose(1, 2) / query.shape[-1] ** 0.5, dim=-1)
+        parts.append(scores @ value)
+    return torch.cat(parts, dim=-1)
+
+
+def test_vjepas_head_is_three_blocks_and_a_cross_attention_without_projection() -> None:
+    head, seen = VjepaHead(128, 5).train(), tokens()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    state = {name: value.detach() for name, value in head.state_dict().items()}
+
+    def linear(name: str, values: Tensor) -> Tensor:
+        return torch.add(values @ state[f"{name}.weight"].T, state[f"{name}.bias"])
+
+    def norm(name: str, values: Tensor) -> Tensor:
+        spread = (values.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+        scaled = (values - values.mean(-1, keepdim=True)) / spread
+        return torch.add(scaled * state[f"{name}.weight"], state[f"{name}.bias"])
+
+    rows = seen
+    for number in range(3):
+        at = f"blocks.{number}"
+        parts = linear(f"{at}.attn.qkv", norm(f"{at}.norm1", rows)).chunk(3, dim=-1)
+        rows = rows + linear(f"{at}.attn.proj", attended(16, *parts))
+        hidden = functional.gelu(linear(f"{at}.mlp.fc1", norm(f"{at}.norm2", rows)))
+        rows = rows + linear(f"{at}.mlp.fc2", hidden)
+    query = state["query"].expand(4, 1, 128)
+    keys, values = linear("to_key_value", norm("norm_tokens", rows)).chunk(2, dim=-1)
+    pooled = query + attended(16, linear("to_query", query), keys, values)
+    pooled = pooled + linear("mlp.2", functional.gelu(linear("mlp.0", norm("norm_query", pooled))))
+    expected = linear("classifier", pooled.squeeze(1))
+    assert torch.allclose(head(seen), expected, atol=1e-3, rtol=1e-3)
+    assert torch.allclose(head.eval()(seen), head.train()(seen), atol=1e-6)
+
+
+def test_vjepas_residual_branches_begin_smaller_with_depth() -> None:
+    torch.manual_seed(0)
+    head = VjepaHead(256, 5).requires_grad_(requires_grad=False)
+    for depth, block in enumerate(head.blocks, 1):
+        for name in ("attn.proj", "mlp.fc2"):
+            weight = block.get_parameter(f"{name}.weight")
+            assert float(weight.std()) == pytest.approx(0.02 / (2 * depth) ** 0.5, rel=0.03)
+    assert float(head.mlp.get_parameter("2.weight").std()) == pytest.approx(0.02 / 6**0.5, rel=0.03)
+    assert float(head.to_key_value.weight.std()) == pytest.approx(0.02, rel=0.03)
+
+
+def probe(head: HeadKind, tmp_path: Path) -> AttentiveProbe:
+    card = network("test_vit", img_size=64, patch_size=8, depth=8)
+    parameters = AttentiveParameters(head=head, rates=(1e-3, 2e-3), weight_decays=(0.1,))
+    return AttentiveProbe.of(image_inputs(card, tmp_path, shapes(4)), parameters, 0)
+
+
+def test_aims_tokens_are_the_mean_of_the_last_six_blocks_before_the_final_norm(tmp_path: Path) -> None:
+    made = probe("aim", tmp_path)
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    images = normalise(pixels, made.inputs.spec)
+    blocks = made.backbone.forward_intermediates(  # type: ignore[operator]
+        images, indices=6, norm=False, output_fmt="NLC", intermediates_only=True
+    )
+    assert len(blocks) == 6
+    assert torch.allclose(made.tokens(pixels), torch.stack(blocks).mean(0), atol=1e-5)
+    assert made.heads[0].heads == attention_heads(made.backbone)
+
+
+def test_only_vjepas_biases_decay(tmp_path: Path) -> None:
+    for head, decays in (("capi", {0.1, 0.0}), ("vjepa", {0.1})):
+        made = probe(head, tmp_path)  # type: ignore[arg-type]
+        groups = parameter_groups(made, RECIPES[made.parameters.head])
+        assert {group["weight_decay"] for group in groups} == decays
+        listed = [one for group in groups for one in group["params"]]
+        assert len(listed) == len(list(made.heads.parameters()))
+
+
+def test_the_presets_are_those_of_the_publications() -> None:
+    published = PROTOCOLS["attentive"].presets["vjepa"]
+    assert isinstance(published, AttentiveParameters)
+    assert len(published.rates) * len(published.weight_decays) == 20
+    assert [4 * rate for rate in published.rates] == pytest.approx([5e-4, 1e-3, 1.5e-3, 2e-3])
+    assert published.steps * published.batch_size == pytest.approx(20 * 1_281_167, rel=0.01)
+    assert published.warmup == 5 / 20
+
+
 def test_only_patches_are_tokens() -> None:
     model = torch.nn.Identity()
     model.num_prefix_tokens = 5  # type: ignore[assignment]
@@ -128,11 +250,29 @@ def test_stored_predictions_give_the_scores_again(whole: tuple[Evaluation, Liste
     assert rescorer.metrics(outcome.predictions) == pytest.approx(dict(outcome.metrics))
 
 
-def test_an_interrupted_training_ends_at_the_same_numbers(whole: tuple[Evaluation, Listener], tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", ["capi", "efficient", "aim", "vjepa"])
+def test_an_interrupted_training_ends_at_the_same_numbers(tmp_path: Path, head: HeadKind) -> None:
+    changes = [*FEWER, f"attentive.head={head}"]
+    expected = run(tmp_path / "whole", Listener(), changes).outcome
     with pytest.raises(ConnectionAbortedError):
-        run(tmp_path, Listener(stop_at=4))
+        run(tmp_path / "cut", Listener(stop_at=3), changes)
     listener = Listener()
-    again = run(tmp_path, listener).outcome
-    assert listener.steps == 3
-    assert again.metrics == whole[0].outcome.metrics
-    assert np.array_equal(again.predictions["logits"], whole[0].outcome.predictions["logits"])
+    again = run(tmp_path / "cut", listener, changes).outcome
+    assert listener.steps == 2
+    assert again.metrics == expected.metrics
+    assert np.array_equal(again.predictions["logits"], expected.predictions["logits"])
+
+
+def test_centre_crops_are_decoded_once_for_all_backbones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[Picture] = []
+
+    def counted(image: Picture, spec: PreprocessingSpec) -> Tensor:
+        prepared.append(image)
+        return prepare(image, spec)
+
+    monkeypatch.setattr(image_batches, "prepare", counted)
+    alone = run(tmp_path / "alone", Listener(), FEWER).outcome
+    first = len(prepared)
+    shared = [run(tmp_path / name, Listener(), FEWER, tmp_path / "decoded").outcome for name in ("one", "other")]
+    assert len(prepared) == 2 * first
+    assert all(np.array_equal(one.predictions["logits"], alone.predictions["logits"]) for one in shared)

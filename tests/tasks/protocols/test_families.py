@@ -40,6 +40,7 @@ PROTOCOL_CHANGES = {
     "layers/shapes": ["layers.neighbours=3"],
     "k-shot/shapes": ["k-shot.shots=1", "k-shot.headline=1", "k-shot.draws=2"],
     "label-free/shapes": ["label-free.images=20"],
+    "lidar/shapes": ["lidar.images=4", "lidar.views=2"],
     "transferability/shapes": ["transferability.components=1"],
     "retrieval/shapes": ["retrieval.recalls=1"],
     "clustering/shapes": ["clustering.restarts=1"],

@@ -33,7 +33,7 @@ from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.outcome import Outcome
 from tasks.metrics.rescore import rescore
 from tasks.protocols.finetune.mixing import erased, mixed, smoothed
-from tasks.protocols.finetune.rand_augment import NAMES, SIGNED, operation
+from tasks.protocols.finetune.rand_augment import NAMES, POLICY, SIGNED, auto_augmented, operation
 from tasks.protocols.finetune.token_classifier import AveragedClassifier, LowRankLinear, TokenClassifier, add_low_rank
 from tasks.protocols.finetune.vit_protocol import evaluate
 from tasks.protocols.finetune.vit_training import layer_of, parameter_groups
@@ -223,7 +223,7 @@ def test_erased_boxes_are_noise_and_the_rest_is_kept() -> None:
     assert abs(float(found[:, :, :, :][touched[:, None].expand_as(found)].std()) - 1) < 0.05
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *sorted({name for pair in POLICY for name, _, _ in pair})])
 def test_operations_are_those_of_timm(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8))
     for level, sign in ((9.0, 1), (3.5, -1)):
@@ -234,6 +234,19 @@ def test_operations_are_those_of_timm(name: str, monkeypatch: pytest.MonkeyPatch
         apply: Any = NAME_TO_OP[name]
         expected = apply(image, *arguments, **how)
         assert operation(name, level, sign, (9, 8, 7))(image).tobytes() == expected.tobytes()
+
+
+def test_autoaugment_applies_one_pair_of_the_published_policy_with_its_probabilities() -> None:
+    assert len(POLICY) == 25
+    assert POLICY[0] == (("PosterizeOriginal", 0.4, 8.0), ("Rotate", 0.6, 9.0))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
+    random = np.random.default_rng(1)
+    found = [auto_augmented(image, (0, 0, 0), random) for _ in range(400)]
+    kept = np.mean([np.prod([1 - probability for _, probability, _ in pair]) for pair in POLICY])
+    unchanged = np.mean([one.tobytes() == image.tobytes() for one in found])
+    assert abs(unchanged - kept) < 0.07  # three standard errors; equalising and solarising may change nothing
+    again = auto_augmented(image, (0, 0, 0), np.random.default_rng(1))
+    assert again.tobytes() == found[0].tobytes()
 
 
 def test_the_average_follows_the_weights_and_answers_in_evaluation_mode() -> None:

@@ -38,6 +38,7 @@ TRAININGS = {
         "finetune-vit/shapes-hue",
         ("finetune-vit.steps=12", "finetune-vit.batch_size=8", "finetune-vit.average=0.9", "finetune-vit.mixup=0.8"),
     ),
+    "lidar": ("lidar/shapes-hue", ("lidar.images=60", "lidar.views=20")),
     "detection": ("detection-frozen/shapes-scenes", ("detection.iterations=12",)),
     "inversion": ("inversion/shapes", ("inversion.steps=20",)),
 }
@@ -55,6 +56,7 @@ IN_FULL = [
     ("inversion", "image-10.pt"),
     ("linear-heads", "heads.pt"),
     ("attentive", "attentive.pt"),
+    ("lidar", "views.pt"),
 ]
 """Training, and the checkpoint at which it is killed."""
 TRIED = [*KILLED, *IN_FULL] if full() else KILLED
