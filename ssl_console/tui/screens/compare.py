@@ -9,6 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
+from ssl_console.analysis.published import PUBLISHED
 from ssl_console.analysis.ranking import pick_columns, pick_rows
 from ssl_console.analysis.ranking_filter import COLUMN_FIELDS, RANKING_FIELDS, ROW_FIELDS
 from ssl_console.tui.data.state import AppState
@@ -49,6 +50,14 @@ class CompareScreen(ConsoleScreen):
         Key("suite", "t", "suite", "suite", "The tasks of one suite, or all", footer=False),
         Key("ladder", "L", "ladder", "ladder", "Climb from kNN to finetuning on the task's dataset", footer=False),
         Key("axis", "a", "axis", "axis", "Cost: parameters or images/s", footer=False),
+        Key(
+            "multiverse",
+            "M",
+            "multiverse",
+            "multiverse",
+            "How often one is ahead over all protocols, from stored features",
+            footer=False,
+        ),
         Key("copy", "y", "copy", "copy", "Copy the cell under the cursor; of the images view, the paths", footer=False),
     )
     HELP_TEXT = (
@@ -248,6 +257,21 @@ class CompareScreen(ConsoleScreen):
         if task and len(comparison.backbones) > 1:
             dataset = host(self).backend.session.lookup.dataset_of(task)
             self.app.push_screen(LadderDialog(tuple(comparison.backbones), dataset))
+
+    def action_multiverse(self) -> None:
+        """All protocols on stored features of the task under the cursor: its backbone against the base."""
+        from ssl_console.tui.screens.multiverse import MultiverseDialog  # noqa: PLC0415 - loaded when it is needed
+
+        comparison, row = self._comparison(self.state), self.query_one("#differences", LineTable).row
+        columns = comparison.ranking.columns
+        column = next((one for one in columns if one.label == row), next(iter(columns), None))
+        first = (self._other(comparison), comparison.base)
+        names = [name for name in (*first, *comparison.backbones) if name and not name.endswith(PUBLISHED)]
+        if column is None or len(dict.fromkeys(names)) < 2:
+            host(self).notify_user("A multiverse compares two measured backbones on a task.")
+            return
+        dataset = host(self).backend.session.lookup.dataset_of(column.task)
+        self.app.push_screen(MultiverseDialog(list(dict.fromkeys(names)), dataset))
 
     def action_copy(self) -> None:
         """The cell under the cursor; of the images view, the paths of those that the first alone has right."""
