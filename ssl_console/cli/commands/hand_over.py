@@ -1,4 +1,4 @@
-"""Commands that write results for others: a tidy table, files of a model page, an HTML report."""
+"""Commands that pass results on: a tidy table, files of a model page, an HTML report, a server for agents."""
 
 from __future__ import annotations
 
@@ -75,3 +75,19 @@ def report(
 
     selection = ResultSelection(suite, tuple(backbone or ()), tuple(task or ()))
     write_html_report(context.obj, path, title, selection, source, as_json=as_json)
+
+
+@hand_over.command()
+def mcp(
+    context: typer.Context,
+    allow_launch: Annotated[
+        float | None,
+        typer.Option(
+            "--allow-launch", metavar="HOURS", min=0.0, help="Also offer run and cancel, up to this expected duration."
+        ),
+    ] = None,
+) -> None:
+    """Serve this workspace to an agent by the Model Context Protocol, on standard input and output."""
+    from ssl_console.cli.agent_server import serve_agent
+
+    serve_agent(context.obj, allow_launch)
