@@ -11,7 +11,7 @@ JOBS ?= auto
 CASES ?= $(wildcard ../shared/cases)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults cases slurm-faults lint format bench bench-table screenshots clean
+.PHONY: help install demo test versions faults cases slurm-faults lint format bench bench-table screenshots clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ demo: install  ## Evaluate the demo backbones on the demo suite and print the ra
 
 test: install  ## Run the whole test suite in several processes; one after another: make test JOBS=0
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -rs
+
+versions: install  ## Prove the oldest and newest versions: make versions ARGS="python3.11 python3.13"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.packaging.versions $(ARGS)
 
 faults: install  ## Break everything that can break, simulate every verdict, and put the figures into tests/faults/README.md
 	SSL_CONSOLE_FAULTS=full SSL_CONSOLE_FAULTS_FIGURES=tests/faults/figures.json \

@@ -14,6 +14,7 @@ from pathlib import Path
 from backbones.catalog.card import BackboneCard
 from backbones.catalog.catalog import BUILT_IN
 from backbones.io.card_files import UnknownName, check_card, suggest
+from backbones.io.errors import counted
 from backbones.io.files import write_atomically
 from ssl_console.operations.add_backbone import card_path, write_card
 from ssl_console.operations.card_names import NAME
@@ -82,7 +83,8 @@ def rename_card(session: Session, name: str, new: str) -> CardChange:
     waiting = [run.run_id for run in runs if not run.status.state.final]
     if waiting:
         raise ConsoleError(
-            f"{name} has {len(waiting)} runs that are queued or active ({waiting[0]}): wait for them, or "
+            f"{name} has {counted(len(waiting), 'run that is', 'runs that are')} queued or active "
+            f"({waiting[0]}): wait for them, or "
             "`ssl-console cancel` them"
         )
     target.parent.mkdir(parents=True, exist_ok=True)

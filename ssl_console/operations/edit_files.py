@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import tomli_w
 
 from backbones.io.card_files import CardNameError, check_card
+from backbones.io.errors import counted
 from backbones.io.files import make_private_folder, write_atomically
 from ssl_console.operations.backbone_cards import open_editor, run_program
 from ssl_console.operations.card_names import NAME
@@ -130,7 +131,7 @@ def save_suite(session: Session, name: str, tasks: Sequence[str], backbones: Seq
         raise ConsoleError(f"there is a suite {name} already: choose another name, or edit it with e")
     if not tasks:
         raise ConsoleError("a suite needs a task: tick some pairs first")
-    content: dict[str, object] = {"title": f"{name}, {len(tasks)} tasks", "tasks": list(tasks)}
+    content: dict[str, object] = {"title": f"{name}, {counted(len(tasks), 'task')}", "tasks": list(tasks)}
     if backbones:
         content["backbones"] = list(backbones)
     session.workspace.create()

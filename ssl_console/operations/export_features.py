@@ -14,6 +14,7 @@ from typing import TypeVar, get_args
 from backbones.catalog.card import BackboneCard, Pooling, Precision, PreprocessingName
 from backbones.catalog.layer_columns import LAYER_POOLINGS
 from backbones.io.card_files import UnknownName, suggest
+from backbones.io.errors import counted
 from backbones.io.files import expand_user
 from backbones.io.subprocess_query import stream_module
 from ssl_console.operations.session import Session
@@ -222,7 +223,7 @@ def _folder(session: Session, name: str, folder: Path) -> ImageFiles:
     if special is not None:
         raise ConsoleError(f"{special} is not a file but a pipe, a device or a broken link: remove it")
     if not chosen:
-        raise MissingInputs(f"{name}: no images in this folder, by the suffixes of its {len(files)} files")
+        raise MissingInputs(f"{name}: no images in this folder, by the suffixes of its {counted(len(files), 'file')}")
     others = Counter(file.suffix.lower() or "no ending" for file in files if not is_image_name(file.name))
     if others:
         kinds = ", ".join(f"{count} {ending}" for ending, count in others.most_common(4))

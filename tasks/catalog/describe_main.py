@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from backbones.io.card_files import CardNameError
+from backbones.io.errors import counted
 from tasks.catalog.catalog import TaskCatalog
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import ContentDigests
@@ -72,7 +73,8 @@ def _hidden_changes(before: Mapping[str, ReadFile], digests: ContentDigests) -> 
     ]
     if changed:
         yield (
-            f"{len(changed)} files changed although their sizes and times are as they were, {changed[0]} say: results "
+            f"{counted(len(changed), 'file')} changed although sizes and times are as they were, "
+            f"{changed[0]} say: results "
             "measured since then are of other data; measure again"
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from backbones.io.errors import counted
+
 SHOWN = 3
 
 
@@ -30,7 +32,8 @@ class Balance:
         yield from self.remarks
         total = sum(map(len, self.left_out.values()))
         if total:
-            yield f"{read:,} images are read; {total:,} files or lines are left out:"
+            yield f"{counted(read, 'image is', 'images are')} read; "
+            f"{counted(total, 'file or line is', 'files or lines are')} left out:"
         for reason, names in self.left_out.items():
             more = ", ..." if len(names) > SHOWN else ""
             yield f"left out: {len(names):,} {reason} ({', '.join(names[:SHOWN])}{more})"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from backbones.io.errors import counted
 from tasks.datasets.balance import Balance
 from tasks.datasets.csv_index import IndexRow
 from tasks.datasets.file_kinds import is_leftover, walk, why_not
@@ -66,7 +67,8 @@ def _ask_about_others(
         count = sum(not found.reason for found in walk(other))
         if count and not leave_out:
             raise Ambiguous(
-                f"{other} has {count} images and is next to the splits {_names(splits)}: put them into a split, or "
+                f"{other} has {counted(count, 'image')} and is next to the splits {_names(splits)}: put "
+                "them into a split, or "
                 "choose --leave-out"
             )
         for found in walk(other):
@@ -121,7 +123,8 @@ def _flat_images(root: Path, folder: Path, balance: Balance, *, leave_out: bool)
     if found and not leave_out:
         where = "has no class folders" if not _visible(folder) else "has images next to its class folders"
         raise Ambiguous(
-            f"{folder} {where}: its {len(found)} images have no class, e.g. {found[0].name}: put them into class "
+            f"{folder} {where}: its {counted(len(found), 'image has', 'images have')} no class, e.g. "
+            f"{found[0].name}: put them into class "
             "folders, list them in a table with their classes, or choose --leave-out"
         )
     for path in flat:

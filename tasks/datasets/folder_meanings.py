@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from backbones.io.errors import counted
 from tasks.datasets.balance import Balance
 from tasks.datasets.csv_index import IndexRow
 from tasks.datasets.split_words import Ambiguous, split_of
@@ -97,8 +98,9 @@ def _without_masks(
     stems = {str(PurePosixPath(row.file).with_suffix("")) for row in rows}
     masks = {row.file for row in rows if _is_mask(PurePosixPath(row.file), stems)}
     if masks and not answered and not leave_out:
+        images = counted(len(masks), "image has the name of a mask of another", "images have names of masks of others")
         raise Ambiguous(
-            f"{folder}: {len(masks)} images have names of masks of others, e.g. {min(masks)}: choose --leave-out to "
+            f"{folder}: {images}, e.g. {min(masks)}: choose --leave-out to "
             "leave them out, or --layout class-folders where they are images like the others"
         )
     if masks and answered:

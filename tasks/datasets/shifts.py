@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from backbones.io.errors import counted
 from tasks.datasets.dataset import DataError, Dataset, SourceSplit, digest_labels
 
 SHIFT = "shift "
@@ -70,4 +71,5 @@ def _unused(base: Dataset, name: str, shift: Dataset, labels: npt.NDArray[np.int
         return []
     unknown = [each for each, number in zip(shift.classes, class_numbers(base, shift), strict=True) if number == OTHER]
     named = ", ".join(unknown[:3]) + (" ..." if len(unknown) > 3 else "")
-    return [f"{count:,} images of {name} are left out: {base.name} has no class {named}"]
+    images = counted(count, f"image of {name} is", f"images of {name} are")
+    return [f"{images} left out: {base.name} has no class {named}"]

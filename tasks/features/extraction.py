@@ -16,6 +16,7 @@ from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec
 from backbones.cpu.threads import usable_cores
+from backbones.io.errors import counted
 from backbones.model.preprocessing import Picture
 from tasks.datasets.dataset import ImageSource
 from tasks.datasets.images import pixels_of
@@ -242,7 +243,7 @@ class Extraction:
         if len(wrong):
             first = self.source.identifiers[row + int(wrong[0])]
             raise NotFiniteError(
-                f"{self.source.backbone} gives NaN or infinity on {len(wrong)} of {len(features)} images of "
+                f"{self.source.backbone} gives NaN or infinity on {len(wrong)} of {counted(len(features), 'image')} of "
                 f"{self.source.split}, first {first}: check its weights, or use float32 precision"
             )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backbones.io.card_files import match
+from backbones.io.errors import counted
 from ssl_console.cli.output import stdout
 from ssl_console.operations.bundle.archive import NotABundle
 from ssl_console.operations.bundle.import_results import BundledResult, Imported, NotVerified, import_bundle
@@ -95,7 +96,10 @@ def _show_import(done: Imported, *, dry_run: bool) -> None:
     if len(notable) > SHOWN:
         stdout.lines([f"... and {len(notable) - SHOWN} more"])
     taken = sum(one.taken for one in done.results)
-    counts = [f"{taken} results {'would be ' if dry_run else ''}imported", f"{len(done.of('here'))} already present"]
+    counts = [
+        f"{counted(taken, 'result')} {'would be ' if dry_run else ''}imported",
+        f"{len(done.of('here'))} already present",
+    ]
     counts += [f"{len(done.of('conflict'))} in conflict"] if done.of("conflict") else []
     counts += [f"{len(done.of('unusable'))} unusable"] if done.of("unusable") else []
     stdout.lines([f"{done.path}: {', '.join(counts)}"])

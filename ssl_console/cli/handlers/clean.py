@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+from backbones.io.errors import counted
 from ssl_console.cli.output import stdout
 from ssl_console.operations.clean import Kept, outdated_runs, parse_age, remove_runs, size_of
 from ssl_console.operations.session import Session
@@ -29,7 +30,9 @@ def clean(session: Session, older: str, keep: Kept, *, dry_run: bool) -> None:
         rows = [(run.run_id, run.backbone, run.task, str(run.status.state)) for run in found[:SHOWN]]
         stdout.table(("run", "backbone", "task", "state"), rows)
         size = megabytes(sum(size_of(run.folder.path) for run in found))
-        stdout.lines([f"{len(found):,} runs would be removed ({words}), {size}; nothing was removed (--dry-run)"])
+        stdout.lines(
+            [f"{counted(len(found), 'run')} would be removed ({words}), {size}; nothing was removed (--dry-run)"]
+        )
         return
     removed = remove_runs(session.workspace, found)
-    stdout.lines([f"{removed.runs:,} runs are removed ({words}), {megabytes(removed.bytes)}"])
+    stdout.lines([f"{counted(removed.runs, 'run is', 'runs are')} removed ({words}), {megabytes(removed.bytes)}"])

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
+from backbones.io.errors import counted
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress import JsonProgress, PlainProgress, ProgressView, end_line, summary_text
 from ssl_console.operations.progress import (
@@ -105,7 +106,8 @@ def _recorded(session: Session, runs: Sequence[RunView], quiet_s: float) -> bool
     missing = done - _run_ids_in_database(session)
     if missing and quiet_s > RECORD_S:
         stdout.say(
-            f"{len(missing)} results are in their run folders but not yet in {session.workspace.results}: "
+            f"{counted(len(missing), 'result is in its run folder', 'results are in their run folders')} "
+            f"but not yet in {session.workspace.results}: "
             f"`{command_hints.RUNS}` shows the reason; none is lost"
         )
         return True

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from backbones.io.card_files import match
+from backbones.io.errors import counted
 from ssl_console.analysis.comparability import IncomparableResult, apart_document, kept_apart
 from ssl_console.analysis.export import (
     EXPORTS,
@@ -224,7 +225,8 @@ def rebuild(session: Session) -> None:
     """Rebuild the results file from the run folders."""
     workspace = session.workspace.create()
     count = rebuild_database(workspace)
-    stdout.lines([f"{count} results from the run folders are in {workspace.results}"])
+    results = counted(count, "result from the run folders is", "results from the run folders are")
+    stdout.lines([f"{results} in {workspace.results}"])
 
 
 def ranking_of(session: Session, view: RankView) -> Ranking:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from backbones.io.card_files import match
+from backbones.io.errors import counted
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress_bar import Meter
 from ssl_console.operations.session import Session
@@ -195,7 +196,7 @@ def _show(report: CheckReport) -> None:
         stdout.say(f"ssl-console: {report.name}: {report.error}")
         return
     sizes = ", ".join(f"{name} {split.images:,}" for name, split in report.manifest.splits.items())
-    stdout.lines([f"{report.name}: {len(report.manifest.classes)} classes, images: {sizes}"])
+    stdout.lines([f"{report.name}: {counted(len(report.manifest.classes), 'class', 'classes')}, images: {sizes}"])
     for problem in (*report.problems, *report.notes):
         stdout.say(f"ssl-console: {report.name}: {problem}")
 

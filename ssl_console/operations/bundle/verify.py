@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from backbones.io.canonical_json import canonical
+from backbones.io.errors import counted
 from ssl_console.operations.bundle import archive as layout
 from ssl_console.operations.bundle.archive import FORMAT, Archive, Index, NotABundle, digest, read_arrays
 from ssl_console.operations.bundle.write import RANKS, first_difference, tables
@@ -195,7 +196,7 @@ class _Check:
         listed = set(index.files)
         for name in sorted(listed ^ (set(self.archive.names) - {layout.INDEX, layout.README})):
             self._complain(name, "is listed but missing" if name in listed else "is not listed")
-        self.notify(f"digests of {len(listed):,} files")
+        self.notify(f"digests of {counted(len(listed), 'file')}")
         for name in sorted(listed & set(self.archive.names)):
             self.report.files += 1
             try:

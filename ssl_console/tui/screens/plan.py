@@ -9,6 +9,7 @@ from pathlib import Path
 from textual import on
 from textual.app import ComposeResult
 
+from backbones.io.errors import counted
 from ssl_console.analysis.published import unmarked
 from ssl_console.analysis.ranking_filter import COLUMN_FIELDS, ROW_FIELDS
 from ssl_console.tui.data.backend import LaunchRequest
@@ -218,7 +219,7 @@ class PlanScreen(MarkingScreen[Pair]):
 
     def action_suite(self) -> None:
         """Pick a suite."""
-        everything = f"all {len(self.state.catalogue.tasks)} tasks"
+        everything = f"all {counted(len(self.state.catalogue.tasks), 'task')}"
         dialog = suite_dialog(self.state, everything, self.state.planned_suite)
         self.app.push_screen(dialog, lambda name: take_suite(host(self), name))
 
@@ -226,7 +227,7 @@ class PlanScreen(MarkingScreen[Pair]):
         """Save the ticked tasks as a suite; all that are shown, while none is ticked."""
         chosen = {task for _, task in self.state.selection.pairs} or {task.name for task in self.grid.shown.tasks}
         tasks = [name for name in self.state.catalogue.task if name in chosen]
-        about = f"{len(tasks)} tasks: {', '.join(tasks[:4])}{' ...' if len(tasks) > 4 else ''}"
+        about = f"{counted(len(tasks), 'task')}: {', '.join(tasks[:4])}{' ...' if len(tasks) > 4 else ''}"
         self.app.push_screen(NameDialog("Save as suite", about), lambda name: self._save_suite(name, tasks))
 
     def _save_suite(self, name: str | None, tasks: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backbones.io.errors import counted
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import Host
 from ssl_console.tui.screens.choosers import PickDialog
@@ -13,7 +14,7 @@ def suite_dialog(state: AppState, everything: str = "everything measured", curre
     """A dialog with every suite, and all tasks."""
     options = [(EVERYTHING, everything)]
     suites = state.catalogue.suites
-    options += [(suite.name, f"{suite.name}, {len(suite.tasks)} tasks: {suite.title}") for suite in suites]
+    options += [(suite.name, f"{suite.name}, {counted(len(suite.tasks), 'task')}: {suite.title}") for suite in suites]
     return PickDialog("Suite", options, current or state.suite or EVERYTHING)
 
 

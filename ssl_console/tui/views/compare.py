@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from backbones.io.errors import counted
 from ssl_console.analysis.layer_curves import PROTOCOL as LAYERS
 from ssl_console.analysis.published import unmarked
 from ssl_console.analysis.ranking import Ranking, RankingColumn, RankingRow, judged
@@ -265,7 +266,11 @@ class CompareTable:
 def _association(found: Association | None, count: int) -> str:
     """Both coefficients with their 95 % intervals; for backbones that have them, why there are none."""
     if found is None:
-        return f"{count} backbones are too few for a correlation" if 0 < count < FEWEST_ASSOCIATED else ""
+        return (
+            f"{counted(count, 'backbone is', 'backbones are')} too few for a correlation"
+            if 0 < count < FEWEST_ASSOCIATED
+            else ""
+        )
     both = (("Pearson", found.pearson), ("Spearman", found.spearman))
     return "  ".join(f"{name} {one.value:+.2f} ({one.low:+.2f} to {one.high:+.2f})" for name, one in both)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backbones.io.errors import counted
 from ssl_console.analysis.export import Notes, data_notes_of, footnotes
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
@@ -21,7 +22,7 @@ def export_lines(
     """
     count, alone = marked
     rows = f"{len(ranking.rows)} {'marked ' if alone else ''}rows: {_named([row.backbone for row in ranking.rows])}"
-    columns = f"{len(ranking.columns)} columns: {_named([column.label for column in ranking.columns])}"
+    columns = f"{counted(len(ranking.columns), 'column')}: {_named([column.label for column in ranking.columns])}"
     aggregates = f"and {', '.join(one.title for one in notes.aggregates) or 'no aggregates'}"
     paragraphs = [(rows, Tone.PLAIN), (columns, Tone.PLAIN), (aggregates, Tone.DIM)]
     paragraphs += [(f"Left out: {'; '.join(filters)}.", Tone.ACCENT)] if filters else []

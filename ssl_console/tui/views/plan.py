@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from backbones.io.errors import counted
 from ssl_console.tui.data.catalog import BackboneEntry, FilteredCatalog, TaskEntry, protocol_title
 from ssl_console.tui.data.state import AppState, Extent, Pair, PairSelection
 from ssl_console.tui.style.glyphs import Glyphs
@@ -132,8 +133,7 @@ def summary(grid: CoverageGrid, state: AppState, filtered: bool) -> Line:
     """The line above the grid: its extent, and the number of ticks."""
     shown, suite = grid.shown, state.planned_suite
     scope = f" suite {suite}" if suite else " all tasks"
-    rows, columns = len(shown.backbones), len(shown.tasks)
-    size = f"  {rows} backbone{'s' * (rows != 1)} {grid.glyphs.times} {columns} task{'s' * (columns != 1)}"
+    size = f"  {counted(len(shown.backbones), 'backbone')} {grid.glyphs.times} {counted(len(shown.tasks), 'task')}"
     spans = [Span(scope, Tone.ACCENT if suite else Tone.DIM), Span(size, Tone.DIM)]
     if suite and not state.suite:
         spans += [Span("  t", Tone.KEY), Span(f" all {len(state.catalogue.tasks)}", Tone.DIM)]

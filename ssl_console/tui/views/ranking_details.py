@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backbones.io.errors import counted
 from ssl_console.analysis.ranking import ABOUT_CIRCLE, CIRCLE, ESTIMATE, RankingRow
 from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.sample_text import seeds_text, size_text
@@ -21,7 +22,7 @@ def about_score(table: RankingTable, backbone: str | None, column: str | None) -
     row = table.row.get(backbone or "")
     if backbone is not None and backbone.startswith(GROUP):
         names = table.groups[backbone]
-        about = f" {backbone.removeprefix(GROUP)}  {len(names)} backbones; the scores are the best of them"
+        about = f" {backbone.removeprefix(GROUP)}  {counted(len(names), 'backbone')}; the scores are the best of them"
         return [line(Span(about, Tone.STRONG)), line(Span(f" {', '.join(names)}", Tone.DIM))]
     if row is None:
         return [line(), line()]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backbones.io.errors import counted
 from tasks.datasets.balance import Balance
 from tasks.datasets.class_folder_rows import has_class_folders, read_folders
 from tasks.datasets.csv_index import IndexRow, class_names
@@ -126,7 +127,8 @@ def with_splits(
         (only,) = splits
         if only != "train" or len(named) < len(rows):
             raise Ambiguous(
-                f"{len(named)} images are in {only} and {len(rows) - len(named)} in no split: assign them, or "
+                f"{counted(len(named), 'image is', 'images are')} in {only} and {len(rows) - len(named)} "
+                "in no split: assign them, or "
                 "draw a random split by --split-column none"
             )
         return _divided(rows, wish, several=several), (f"all images are in train: {_derived(wish, several=several)}",)
@@ -138,10 +140,11 @@ def with_splits(
         vanished = sorted({label for row in lost for label in row.labels} - {n for row in named for n in row.labels})
         if vanished and not wish.leave_out:
             raise Ambiguous(
-                f"{len(lost)} images are in no split, and with them the classes {', '.join(vanished[:SHOWN])} would "
+                f"{counted(len(lost), 'image is', 'images are')} in no split, and with them the classes "
+                f"{', '.join(vanished[:SHOWN])} would "
                 "vanish: put them into a split, or choose --leave-out"
             )
-        notes.append(f"{len(lost)} images are in no split and are left out, e.g. {lost[0].file}")
+        notes.append(f"{counted(len(lost), 'image is', 'images are')} in no split and left out, e.g. {lost[0].file}")
     if "test" not in splits:
         notes.append("there is no test split, so the val split is the test split")
     return named, tuple(notes)
@@ -158,11 +161,15 @@ def each_once(rows: Sequence[IndexRow], balance: Balance, *, several: bool) -> l
     repeated = [some for some in by_image.values() if len(some) > 1]
     divided = [some for some in repeated if len({row.split for row in some}) > 1]
     if divided:
-        raise Ambiguous(f"{len(divided)} images are listed in two splits, {_listed(divided[0])}: keep each in one")
+        raise Ambiguous(
+            f"{counted(len(divided), 'image is', 'images are')} listed in two splits, "
+            f"{_listed(divided[0])}: keep each in one"
+        )
     differing = [some for some in repeated if len({row.labels for row in some}) > 1]
     if differing and not several:
         raise Ambiguous(
-            f"{len(differing)} images are listed twice, with two labels, {_listed(differing[0])}: keep one label per "
+            f"{counted(len(differing), 'image is', 'images are')} listed twice, with two labels, "
+            f"{_listed(differing[0])}: keep one label per "
             "image, or choose --several"
         )
     for some in repeated:

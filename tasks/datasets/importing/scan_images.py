@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from backbones.io.errors import counted
 from backbones.io.image_reading import traits_of
 from tasks.datasets.content_digests import ContentDigests, of_content
 from tasks.datasets.dataset import DataError, Dataset, ImageSource
@@ -169,7 +170,7 @@ def look(images: ImageSource, advance: Callable[[int], None]) -> ScannedSplit:
 def _unreadable(seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
     broken = [sentence for one in seen.values() for sentence in one.unreadable.values()]
     if broken:
-        words = f"{len(broken)} images cannot be read: {broken[0]}. --skip-unreadable leaves them out"
+        words = f"{counted(len(broken), 'image')} cannot be read: {broken[0]}. --skip-unreadable leaves them out"
         yield Warned(kind="unreadable", count=len(broken), words=words, examples=tuple(broken[:SHOWN]))
 
 
@@ -204,7 +205,7 @@ def _two_labels(dataset: Dataset) -> Iterator[Warned]:
     differing = [list(names.values()) for names in labels.values() if len(names) > 1]
     if differing:
         shown = tuple(" = ".join(names) for names in differing[:SHOWN])
-        words = f"{len(differing)} images have copies with another label: {shown[0]}"
+        words = f"{counted(len(differing), 'image has', 'images have')} copies with another label: {shown[0]}"
         yield Warned(kind="conflicting labels", count=len(differing), words=words, examples=shown)
 
 
@@ -222,15 +223,22 @@ def _tiny_classes(dataset: Dataset) -> Iterator[Warned]:
     tiny = [name for name, count in zip(dataset.classes, counts, strict=True) if count < FEWEST]
     absent = [name for name, count in zip(dataset.classes, train, strict=True) if count == 0]
     if absent:
-        words = f"{len(absent)} classes have no training image and can never be recognised: {', '.join(absent[:SHOWN])}"
+        words = (
+            f"{counted(len(absent), 'class has', 'classes have')} no training image and can never be "
+            f"recognised: {', '.join(absent[:SHOWN])}"
+        )
         yield Warned(kind="untrained classes", count=len(absent), words=words, examples=tuple(absent[:SHOWN]))
     untested = [name for name, count in zip(dataset.classes, test, strict=True) if count == 0] if asked else []
     if untested:
-        words = f"{len(untested)} classes have no image in {asked} and are not measured: {', '.join(untested[:SHOWN])}"
+        words = (
+            f"{counted(len(untested), 'class has', 'classes have')} no image in {asked} and cannot "
+            f"be measured: {', '.join(untested[:SHOWN])}"
+        )
         yield Warned(kind="untested classes", count=len(untested), words=words, examples=tuple(untested[:SHOWN]))
     if tiny:
         words = (
-            f"{len(tiny)} classes have fewer than {FEWEST} images, too few to be measured: {', '.join(tiny[:SHOWN])}"
+            f"{counted(len(tiny), 'class has', 'classes have')} fewer than {FEWEST} images, too few "
+            f"to be measured: {', '.join(tiny[:SHOWN])}"
         )
         yield Warned(kind="tiny classes", count=len(tiny), words=words, examples=tuple(tiny[:SHOWN]))
 
@@ -243,7 +251,8 @@ def _duplicates(dataset: Dataset, seen: Mapping[str, ScannedSplit]) -> Iterator[
         if found:
             shown = tuple(f"{names[first]} = {others[second]}" for second, first in list(found.items())[:SHOWN])
             words = (
-                f"{len(found)} of {len(others)} images of {asked} are also in {known}, so {asked} is too easy: "
+                f"{len(found)} of {counted(len(others), 'image')} of {asked} "
+                f"{'is' if len(found) == 1 else 'are'} also in {known}, so {asked} is too easy: "
                 f"{shown[0]}"
             )
             yield Warned(kind="duplicates", count=len(found), words=words, examples=shown)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from backbones.io.errors import counted
 from tasks.datasets.csv_index import shown
 from tasks.datasets.importing.messages import ImportOptions
 from tasks.datasets.split_words import Ambiguous, split_of
@@ -102,7 +103,9 @@ def _split_of(name: str, value: str, counts: Mapping[str, int], mapping: Mapping
 
 
 def _question(table: Table, name: str, unknown: Mapping[str, int]) -> str:
-    shown_values = ", ".join(f"{shown(value)} on {count} lines" for value, count in sorted(unknown.items())[:SHOWN])
+    shown_values = ", ".join(
+        f"{shown(value)} on {counted(count, 'line')}" for value, count in sorted(unknown.items())[:SHOWN]
+    )
     more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
     first = min(unknown)
     return (

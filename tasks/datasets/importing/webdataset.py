@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backbones.io.errors import counted
 from tasks.datasets.balance import Balance
 from tasks.datasets.csv_index import IndexRow
 from tasks.datasets.file_kinds import ENDINGS, is_leftover
@@ -86,7 +87,8 @@ def _samples(shard: Path, name: str, split: str, balance: Balance) -> Iterator[I
     unlabelled = [key for key, sample in pictured.items() if sample.label == ""]
     if pictured and len(unlabelled) == len(pictured):
         raise ValueError(
-            f"{shard}: {len(unlabelled)} samples have no label (.cls, .txt or .json), e.g. {unlabelled[0]}"
+            f"{shard}: {counted(len(unlabelled), 'sample has', 'samples have')} no label (.cls, .txt or "
+            f".json), e.g. {unlabelled[0]}"
         )
     for key, sample in samples.items():
         if not sample.images:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from backbones.io.errors import counted
 from backbones.io.image_reading import ImageReading
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import NotAFile, Read, current, read_image
@@ -117,7 +118,9 @@ def listed_files(
     absent = [Path(path) for path, one in zip(paths, found, strict=True) if one.state == ABSENT]
     if absent:
         again = f"remove {root} and {advice(card)}" if card.download == "automatic" else advice(card)
-        raise DataError(f"{card.name}: {_first_of(absent)} missing from the {len(files)} images of {split}: {again}")
+        raise DataError(
+            f"{card.name}: {_first_of(absent)} missing from the {counted(len(files), 'image')} of {split}: {again}"
+        )
     return found
 
 
@@ -159,7 +162,9 @@ def _checked(
     """Labels as int64 [n] or [n, classes], verified to be valid class indices."""
     array = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels), dtype=np.int64)
     if len(array) != len(names) or not len(names):
-        raise DataError(f"{card.name}: {len(names)} images but {len(array)} labels in {split}: {advice(card)}")
+        raise DataError(
+            f"{card.name}: {counted(len(names), 'image')} but {counted(len(array), 'label')} in {split}: {advice(card)}"
+        )
     low, top = (LEFT_OPEN, 1) if array.ndim == 2 else (0, classes - 1)
     wrong = np.argwhere((array < low) | (array > top))
     if len(wrong):
