@@ -227,7 +227,9 @@ def _folder(session: Session, name: str, folder: Path) -> ImageFiles:
     others = Counter(file.suffix.lower() or "no ending" for file in files if not is_image_name(file.name))
     if others:
         kinds = ", ".join(f"{count} {ending}" for ending, count in others.most_common(4))
-        session.notify(f"{name}: {others.total()} files are skipped, which are not images by their suffixes ({kinds})")
+        session.notify(
+            f"{name}: {counted(others.total(), 'file is', 'files are')} skipped, no image by suffix ({kinds})"
+        )
     relative = tuple(f"{name.rstrip('/')}/{file.relative_to(folder).as_posix()}" for file in chosen)
     return ImageFiles(files=tuple(str(file.absolute()) for file in chosen), names=relative)
 

@@ -32,8 +32,8 @@ class Balance:
         yield from self.remarks
         total = sum(map(len, self.left_out.values()))
         if total:
-            yield f"{counted(read, 'image is', 'images are')} read; "
-            f"{counted(total, 'file or line is', 'files or lines are')} left out:"
+            images = counted(read, "image is", "images are")
+            yield f"{images} read; {counted(total, 'file or line is', 'files or lines are')} left out:"
         for reason, names in self.left_out.items():
             more = ", ..." if len(names) > SHOWN else ""
-            yield f"left out: {len(names):,} {reason} ({', '.join(names[:SHOWN])}{more})"
+            yield f"left out: {reason}: {len(names):,} ({', '.join(names[:SHOWN])}{more})"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, TypeAdapter, ValidationError
 
 from backbones.io.card_files import CardModel
+from backbones.io.errors import counted
 from backbones.io.file_digests import write_if_possible
 from backbones.io.subprocess_query import stream_module
 from tasks.datasets.card import DatasetCard
@@ -244,5 +245,5 @@ def differences(card: DatasetCard, classes: int, counts: Mapping[str, int], dist
     problems = [] if card.classes in (None, classes) else [f"{classes} classes, published are {card.classes}"]
     for name, published in card.images.items():
         if found.get(name, 0) != published:
-            problems.append(f"{found.get(name, 0):,} images in {name}, published are {published:,}")
+            problems.append(f"{counted(found.get(name, 0), 'image')} in {name}, published are {published:,}")
     return tuple(problems)

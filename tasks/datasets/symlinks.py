@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from backbones.io.errors import counted
 from tasks.datasets.dataset import SourceSplit
 from tasks.datasets.images import FileImages
 
@@ -21,10 +22,12 @@ def notes_on_links(splits: Iterable[SourceSplit]) -> Iterator[str]:
             out = list(_leading_out(split.images))
             if out:
                 first, place = out[0]
-                yield (
-                    f"{len(out)} images of {split.name} are links that lead out of {split.images.root}: "
-                    f"{first} is {place}"
+                links = counted(
+                    len(out),
+                    f"image of {split.name} is a link that leads",
+                    f"images of {split.name} are links that lead",
                 )
+                yield f"{links} out of {split.images.root}: {first} is {place}"
 
 
 def _leading_out(images: FileImages) -> Iterator[tuple[str, Path]]:

@@ -92,7 +92,7 @@ def test_a_run_over_an_image_of_fifty_thousand_pixels_a_side_names_it(make_stage
     root = photos(tmp_path / "photos")
     (root / "cat" / "huge.png").write_bytes(huge_png(50_000))
     added = stage("add", "dataset", str(root), "--name", "photos")
-    assert f"1 images cannot be read: {root}/cat/huge.png is too large an image to decode" in added.out + added.err
+    assert f"1 image cannot be read: {root}/cat/huge.png is too large an image to decode" in added.out + added.err
     done = stage("run", "-b", "demo/random", "-t", "knn/photos")
     assert done.code == 1
     (row,) = stage("runs", "--json").document["runs"]
@@ -111,7 +111,7 @@ def test_images_that_are_links_out_of_the_dataset_are_followed_and_told(tmp_path
     found = describe(folder_card(f"imagefolder:{root}"), tmp_path / "data")
     assert isinstance(found, Manifest)
     assert found.notes[-1] == (
-        f"1 images of all are links that lead out of {root}: cat/link.png is {tmp_path / 'secret.png'}"
+        f"1 image of all is a link that leads out of {root}: cat/link.png is {tmp_path / 'secret.png'}"
     )
 
 

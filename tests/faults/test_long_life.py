@@ -61,7 +61,7 @@ def test_old_runs_go_and_the_best_result_of_each_backbone_stays(stage: Stage, ta
     assert "3 runs would be removed (2 done, 1 failed)" in planned.out
     assert len(stage.statuses()) == 5
     alone = stage("clean", "--older", "90d")
-    assert "1 runs are removed (1 failed)" in alone.out
+    assert "1 run is removed (1 failed)" in alone.out
     assert {row.run_id: row.value for row in ResultStore(stage.workspace).results()} == before
     done = stage("clean", "--older", "90d", "--keep-best")
     assert "2 runs are removed (2 done)" in done.out

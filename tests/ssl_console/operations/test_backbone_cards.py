@@ -83,7 +83,7 @@ def test_a_bundle_of_renamed_results_verifies(session: Session, tmp_path: Path) 
 def test_a_backbone_with_a_queued_run_is_not_renamed(session: Session) -> None:
     record = measure(session.workspace, "own/first", "knn/digits", 0.7)
     session.workspace.run(record.result.run_id).result.unlink()
-    with pytest.raises(ConsoleError, match="1 runs that are queued or active"):
+    with pytest.raises(ConsoleError, match="1 run that is queued or active"):
         rename_card(session, "own/first", "own/better")
     assert own_card(session, "own/first").is_file()
 

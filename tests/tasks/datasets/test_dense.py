@@ -211,7 +211,7 @@ def _other_vocabulary(base: Path) -> None:
 @pytest.mark.parametrize(
     ("breaking", "message"),
     [
-        (_no_image, "000003_rgb.png is missing from the 1 images of test"),
+        (_no_image, "000003_rgb.png is missing from the 1 image of test"),
         (_no_list, "test_SN40.json has unexpected content"),
         (_other_vocabulary, r"a vocabulary of the shape \(40, 2\)"),
     ],

@@ -192,5 +192,5 @@ def test_an_own_folder_names_what_it_leaves_out_and_never_takes_splits_for_class
     assert {name: len(split.images) for name, split in dataset.splits.items()} == {"train": 7, "test": 6}
     assert dataset.splits["train"].identifiers[0] == "cat/0.png"
     notes = " ".join(dataset.notes)
-    assert "1 files in extra, which is not a split" in notes
-    assert "1 files in .ipynb_checkpoints" in notes
+    assert "files in extra, which is not a split: 1" in notes
+    assert "files in .ipynb_checkpoints: 1" in notes

@@ -45,8 +45,8 @@ def test_leftovers_of_notebooks_drives_and_archives_are_counted_and_not_read(tmp
     assert images(found) == 2 * EACH
     assert found.card.classes == 2
     assert "20 images are read; 5 files or lines are left out" in notes_text(found)
-    assert "1 files in .ipynb_checkpoints" in notes_text(found)
-    assert "1 .txt files (ant/notes.txt)" in notes_text(found)
+    assert "files in .ipynb_checkpoints: 1" in notes_text(found)
+    assert "txt files: 1 (ant/notes.txt)" in notes_text(found)
 
 
 def test_a_class_of_files_that_cannot_be_decoded_is_a_question(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_an_empty_class_folder_is_told(tmp_path: Path) -> None:
 def test_a_split_without_class_folders_is_a_question(tmp_path: Path) -> None:
     root = folders(tmp_path / "data" / "train").parent
     save(root / "val" / "1.png", 99)
-    with pytest.raises(Ambiguous, match="val has no class folders: its 1 images have no class"):
+    with pytest.raises(Ambiguous, match="val has no class folders: its 1 image has no class"):
         add(root)
 
 
@@ -82,7 +82,7 @@ def test_a_folder_beside_splits_is_a_question_and_never_makes_the_splits_classes
     root = folders(tmp_path / "data" / "train").parent
     folders(root / "test")
     save(root / "extra" / "1.png", 99)
-    with pytest.raises(Ambiguous, match="extra has 1 images and is next to the splits test, train"):
+    with pytest.raises(Ambiguous, match="extra has 1 image and is next to the splits test, train"):
         add(root)
     assert add(root, leave_out=True).card.images == {"train": 2 * EACH, "test": 2 * EACH}
 
@@ -102,7 +102,7 @@ def test_classes_that_differ_in_capital_letters_are_told(tmp_path: Path) -> None
 def test_copies_of_an_image_under_two_labels_are_named(tmp_path: Path) -> None:
     root = folders(tmp_path / "data")
     save(root / "bee" / "copy.png", 0)
-    assert "1 images have copies with another label" in notes_text(add(root, split_column="none"))
+    assert "1 image has copies with another label" in notes_text(add(root, split_column="none"))
 
 
 def test_a_link_that_leads_nowhere_is_left_out_before_a_split_is_drawn(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_link_that_leads_nowhere_is_left_out_before_a_split_is_drawn(tmp_path:
     (root / "ant" / "gone.png").symlink_to("nowhere.png")
     found = add(root, skip_unreadable=True)
     assert found.card.images == {"train": 16, "test": 4}
-    assert "1 images that cannot be read (ant/gone.png)" in notes_text(found)
+    assert "images that cannot be read: 1 (ant/gone.png)" in notes_text(found)
 
 
 # -- tables ---------------------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def test_a_missing_label_is_no_class_and_its_line_is_named(missing: str, tmp_pat
     root = table(tmp_path / "data", "image,label", lambda label, number: (missing if number == 3 else label,))
     found = add(root)
     assert (found.card.classes, images(found)) == (2, 19)
-    assert "1 lines of labels.csv without a label" in notes_text(found)
+    assert "lines of labels.csv without a label" in notes_text(found)
     assert "line 5: 3.png" in notes_text(found)
 
 
@@ -250,13 +250,13 @@ def test_an_image_in_two_splits_or_under_two_labels_is_named(tmp_path: Path) -> 
     root = table(tmp_path / "data", "image,label,split", lambda label, number: (label, half(number)))
     whole = (root / "labels.csv").read_text()
     (root / "labels.csv").write_text(f"{whole}\n0.png,bee,train")
-    with pytest.raises(Ambiguous, match=r"1 images are listed twice, with two labels, .*0\.png in train as ant and"):
+    with pytest.raises(Ambiguous, match=r"1 image is listed twice, with two labels, .*0\.png in train as ant and"):
         add(root)
     (root / "labels.csv").write_text(f"{whole}\n0.png,ant,test")
-    with pytest.raises(Ambiguous, match=r"1 images are listed in two splits, .*0\.png"):
+    with pytest.raises(Ambiguous, match=r"1 image is listed in two splits, .*0\.png"):
         add(root)
     (root / "labels.csv").write_text(f"{whole}\n0.png,ant,train")
-    assert "1 lines that list an image again" in notes_text(add(root))
+    assert "lines that list an image again: 1" in notes_text(add(root))
 
 
 # -- objects --------------------------------------------------------------------------------------------------------
@@ -311,7 +311,7 @@ def test_nearly_black_images_are_duplicates_only_where_their_files_are_equal(tmp
         dark(tmp_path / "data" / "test" / name / f"{number}.png", number + 20)
     assert "also in train" not in notes_text(add(tmp_path / "data"))
     dark(tmp_path / "data" / "test" / "ant" / "copy.png", 3)
-    assert "1 of 21 images of test are also in train" in notes_text(add(tmp_path / "data"))
+    assert "1 of 21 images of test is also in train" in notes_text(add(tmp_path / "data"))
 
 
 def test_copies_between_validation_and_test_are_named(tmp_path: Path) -> None:
@@ -319,4 +319,4 @@ def test_copies_between_validation_and_test_are_named(tmp_path: Path) -> None:
         for name, number in numbered():
             save(tmp_path / "data" / split / name / f"{number}.png", first + number)
     save(tmp_path / "data" / "test" / "ant" / "copy.png", 50)
-    assert "1 of 21 images of test are also in val" in notes_text(add(tmp_path / "data"))
+    assert "1 of 21 images of test is also in val" in notes_text(add(tmp_path / "data"))

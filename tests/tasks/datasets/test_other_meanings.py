@@ -77,7 +77,7 @@ def shards_beside_folders(root: Path) -> None:
 def test_images_that_nothing_lists_are_counted(write: Callable[[Path], None], tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     write(tmp_path / "data")
-    assert "left out: 4 images that are not listed (" in notes_text(add(tmp_path / "data"))
+    assert "left out: images that are not listed: 4 (" in notes_text(add(tmp_path / "data"))
 
 
 # -- folders ---------------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def test_masks_beside_images_are_a_question_and_left_out_on_request(tmp_path: Pa
         add(tmp_path / "data")
     found = add(tmp_path / "data", leave_out=True)
     assert images(found) == 20
-    assert "20 images with names of masks of others" in notes_text(found)
+    assert "images with names of masks of others: 20" in notes_text(found)
     assert images(add(tmp_path / "data", layout="class-folders")) == 40
 
 
@@ -153,7 +153,7 @@ def test_a_folder_of_masks_is_no_class_and_a_class_may_be_called_mask(tmp_path: 
 def test_a_class_without_test_images_is_told(tmp_path: Path) -> None:
     root = folders(tmp_path / "data" / "train").parent
     save(root / "test" / "ant" / "1.png", 99)
-    assert "1 classes have no image in test and are not measured: bee" in notes_text(add(root))
+    assert "1 class has no image in test and cannot be measured: bee" in notes_text(add(root))
 
 
 def test_animations_and_stacks_are_counted_of_which_the_first_image_is_read(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_the_labels_of_a_submission_are_not_taken_for_measured_ones(tmp_path: Pa
     found = add(root)
     assert images(found) == 14
     assert "(sample_submission.csv)" in notes_text(found)
-    assert "6 images that are not listed (test/17.png" in notes_text(found)
+    assert "images that are not listed: 6 (test/17.png" in notes_text(found)
 
 
 def test_a_table_without_labels_is_told(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_table_without_labels_is_told(tmp_path: Path) -> None:
     table_lines = listed(root)
     table(root / "train.csv", ("file", "label"), table_lines[:8] + table_lines[10:18])
     table(root / "test.csv", ("file",), [(file,) for file, _ in table_lines[8:10]])
-    assert "1 tables without a column of files and one of labels, or named submission (test.csv)" in notes_text(
+    assert "tables without a column of files and one of labels, or named submission: 1 (test.csv)" in notes_text(
         add(root)
     )
 
@@ -231,4 +231,4 @@ def test_captions_beside_classes_in_shards_are_counted(tmp_path: Path) -> None:
     members = [(f"{number}.png", png(number)) for _, number in numbered()]
     members += [(f"{number}.{end}", name.encode()) for name, number in numbered() for end in ("txt", "cls")]
     found = add(shard(tmp_path / "data" / "s.tar", members).parent)
-    assert "20 files of labels or captions that end in .txt" in notes_text(found)
+    assert "files of labels or captions that end in .txt: 20" in notes_text(found)

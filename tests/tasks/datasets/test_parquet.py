@@ -89,7 +89,7 @@ def test_a_split_whose_labels_are_kept_secret_is_a_question(tmp_path: Path) -> N
     root = hub(tmp_path / "some", test=lambda _name: -1)
     with pytest.raises(Ambiguous, match="the 8 images of the split test have no labels"):
         add(root)
-    assert "8 rows of test-00000-of-00001.parquet without a label" in notes_text(add(root, leave_out=True))
+    assert "rows of test-00000-of-00001.parquet without a label: 8" in notes_text(add(root, leave_out=True))
 
 
 def test_null_labels_are_left_out_and_labels_may_be_words(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_null_labels_are_left_out_and_labels_may_be_words(tmp_path: Path) -> Non
     parquet(tmp_path / "some" / "0.parquet", rows, {"image": IMAGE, "label": pa.string()})
     found = add(tmp_path / "some")
     assert (images(found), found.card.classes) == (19, 2)
-    assert "1 rows of 0.parquet without a label (0.parquet/3/3.png)" in notes_text(found)
+    assert "rows of 0.parquet without a label: 1 (0.parquet/3/3.png)" in notes_text(found)
 
 
 def test_several_labels_per_row_are_a_question_and_read_with_several(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_row_without_bytes_is_named_and_a_damaged_file_refused(tmp_path: Path)
     rows = [row(number, label=name) for name, number in numbered()]
     rows[3]["image"]["bytes"] = None
     path = parquet(tmp_path / "some" / "0.parquet", rows, {"image": IMAGE, "label": pa.string()})
-    assert "1 images cannot be read" in notes_text(add(path.parent))
+    assert "1 image cannot be read" in notes_text(add(path.parent))
     assert images(add(path.parent, skip_unreadable=True)) == 19
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ValueError, match=r"0\.parquet is not a parquet file, or is damaged"):

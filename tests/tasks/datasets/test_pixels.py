@@ -198,5 +198,5 @@ def test_values_below_black_or_above_16_bits_are_refused_and_not_clipped(value: 
     values = np.zeros((8, 8), np.int32)
     values[0, 0] = value
     Image.fromarray(values).save(root / "ant" / "deep.tif")
-    assert "1 images cannot be read" in notes_text(add(root))
+    assert "1 image cannot be read" in notes_text(add(root))
     assert f"{min(value, 0)} to {max(value, 0)}, for which neither black nor white is defined" in notes_text(add(root))

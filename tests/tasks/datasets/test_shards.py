@@ -26,7 +26,7 @@ def test_members_of_shards_may_begin_with_a_dot_or_lie_in_dotted_folders(prefix:
     members += [(f"{prefix}{k}.seg.png", png(k)) for _, k in numbered()] + [(f"{prefix}._0.png", b"fork")]
     found = add(shard(tmp_path / "data" / "s.tar", members).parent)
     assert images(found) == 20
-    assert "20 further images that end in .seg.png" in notes_text(found)
+    assert "further images that end in .seg.png: 20" in notes_text(found)
 
 
 def test_null_labels_in_shards_are_left_out_and_a_shard_without_samples_is_a_question(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_null_labels_in_shards_are_left_out_and_a_shard_without_samples_is_a_que
     root = shard(tmp_path / "data" / "s-000.tar", members).parent
     found = add(root)
     assert (images(found), found.card.classes) == (19, 2)
-    assert "1 samples without a label" in notes_text(found)
+    assert "samples without a label: 1" in notes_text(found)
     shard(root / "s-001.tar", [("readme.md", b"")])
     with pytest.raises(Ambiguous, match=r"s-001\.tar has no sample with an image"):
         add(root)

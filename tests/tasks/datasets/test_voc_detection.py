@@ -155,7 +155,7 @@ def test_a_broken_image_is_found_by_decoding_and_numbers_are_compared(tmp_path: 
     (base(tree(tmp_path), 2007) / "JPEGImages" / "000001.jpg").write_bytes(b"not an image")
     answer = describe(CARD, tmp_path, decode=True)
     assert isinstance(answer, Manifest)
-    assert answer.problems[:2] == ("3 images in train, published are 16,551", "1 images in test, published are 4,952")
+    assert answer.problems[:2] == ("3 images in train, published are 16,551", "1 image in test, published are 4,952")
     assert "000001.jpg cannot be decoded" in answer.problems[2]
 
 
