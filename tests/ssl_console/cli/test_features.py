@@ -47,7 +47,7 @@ def test_a_folder_gives_its_images_by_path_and_counts_what_it_leaves_out(
     assert first.names == (f"{pictures}/b.png", f"{pictures}/below/a.png")
     assert isinstance(second, DatasetSplits)
     notes = session.notified  # type: ignore[attr-defined]
-    assert notes == [f"{pictures}: 1 file is skipped, no image by suffix (1 .txt)"]
+    assert notes == [f"{pictures}: 1 file is skipped, not images (1 .txt)"]
 
 
 @pytest.mark.parametrize(
