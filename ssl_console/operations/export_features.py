@@ -227,9 +227,7 @@ def _folder(session: Session, name: str, folder: Path) -> ImageFiles:
     others = Counter(file.suffix.lower() or "no ending" for file in files if not is_image_name(file.name))
     if others:
         kinds = ", ".join(f"{count} {ending}" for ending, count in others.most_common(4))
-        session.notify(
-            f"{name}: {counted(others.total(), 'file is', 'files are')} skipped, not images ({kinds})"
-        )
+        session.notify(f"{name}: {counted(others.total(), 'file is', 'files are')} skipped, not images ({kinds})")
     relative = tuple(f"{name.rstrip('/')}/{file.relative_to(folder).as_posix()}" for file in chosen)
     return ImageFiles(files=tuple(str(file.absolute()) for file in chosen), names=relative)
 
