@@ -199,10 +199,11 @@ def test_watching_judges_every_checkpoint_against_the_best_one_before_it_on_the_
     shell: Shell, tmp_path: Path
 ) -> None:
     """Copies of one checkpoint with one number changed by next to nothing: too few images to call them equal."""
-    tensors = load_file(Path(backbones.__file__).parent / "demo" / "simclr.safetensors")
-    name = next(name for name, values in tensors.items() if values.dtype == "float32" and values.ndim > 1)
+    stored = load_file(Path(backbones.__file__).parent / "demo" / "simclr.safetensors")
+    tensors = {name: values.astype("float32") for name, values in stored.items()}
+    name = next(name for name, values in tensors.items() if values.ndim > 1)
     for step in range(1, 5):
-        tensors[name].flat[0] *= 1 + 1e-6 * step
+        tensors[name].flat[0] *= 1 + 1e-6
         save_file(tensors, tmp_path / f"step-{step}.safetensors")
     ended = shell("watch", str(tmp_path), "-t", "knn/digits", "--like", "demo/simclr", "--idle-stop", "2", "--json")
     assert ended.code == 0, ended.err
