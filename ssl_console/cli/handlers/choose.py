@@ -81,14 +81,14 @@ def _run(session: Session, race: Race, limit: TimeLimit, options: RunOptions) ->
 
 def round_sentence(found: RaceRound) -> str:
     """`knn/birds: own/a leads, 2 of 6 pruned; predictions err by 4.1 points (12 degrees of freedom, 3 datasets)`."""
-    count = f"{len(found.pruned)} of {len(found.rung.cells)} pruned"
-    words = f"{found.rung.task}: {found.step.leader} leads, {count}"
+    pruned = f"{len(found.pruned)} of {len(found.rung.cells)} pruned"
+    words = f"{found.rung.name}: {found.step.leader} leads, {pruned}"
     if found.prediction is None:
         return f"{words}: how well it predicts the target is unknown before backbones were measured by both elsewhere"
     if not found.prediction.deviation:
         return words
-    error = f"{found.prediction.deviation:.1f} points"
-    return f"{words}; its predictions err by {error} (measured on {found.prediction.datasets} other datasets)"
+    error, count = f"{found.prediction.deviation:.1f} points", found.prediction.datasets
+    return f"{words}; its predictions err by {error} (measured on {count} other dataset{'s' * (count > 1)})"
 
 
 def round_document(found: RaceRound) -> dict[str, object]:
