@@ -63,7 +63,9 @@ def judge(session: Session, selection: JudgeSelection, hours: float | None, opti
         stdout.json_line(
             {"event": "answer", "answer": "needs more" if last is None else last.answer, "exit_code": code}
         )
-    elif last is not None:
+    elif last is None:
+        stdout.lines(["needs more: no dataset has results of both backbones yet"])
+    else:
         stdout.lines([judgement_sentence(request.first.name, request.second.name, last)])
     return code
 

@@ -12,6 +12,13 @@ from tests.ssl_console.cli.shell import Shell
 ASKED = ("judge", "own/first", "--against", "own/second", "--suite", "both")
 
 
+def test_without_time_it_needs_more_and_states_why(shell: Shell) -> None:
+    found = shell(*ASKED, "--budget", "0")
+    assert found.code == 12
+    assert found.out == "needs more: no dataset has results of both backbones yet\n"
+    assert "0 s of the budget are left" in found.err
+
+
 def test_answers_are_exit_codes_and_nothing_is_measured_twice(shell: Shell) -> None:
     open_end = shell(*ASKED, "--json")
     assert open_end.code == 12, open_end.err
