@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
+from backbones.io.files import whole_file
 from ssl_console.analysis.export import no_formula
 from ssl_console.analysis.optimism import optimism_of
 from ssl_console.system.safe_text import json_text
@@ -146,4 +147,6 @@ def write_parquet(rows: Sequence[TidyRow], path: Path) -> None:
 
     kinds = {"str": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64(), "bool": pyarrow.bool_()}
     schema = pyarrow.schema([(one.name, kinds[str(one.type).partition(" ")[0]]) for one in fields(TidyRow)])
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows], schema=schema), path)
+    table = pyarrow.Table.from_pylist([asdict(row) for row in rows], schema=schema)
+    with whole_file(path) as file:  # never through a link, and never half
+        pyarrow.parquet.write_table(table, file)

@@ -28,6 +28,7 @@ from tasks.features.cache_report import CacheEntry, Pruning, entries, prune
 from tests.faults.conftest import MakeStage
 from tests.faults.tally import Tally
 from tests.ssl_console.cli.shell import Shell
+from tests.ssl_console.cli.test_compare import leave
 
 GROUP = "hostile data"
 
@@ -284,3 +285,33 @@ def test_a_pipe_or_a_device_in_place_of_a_file_of_the_workspace_is_refused_by_na
     with pytest.raises(OperationFailed, match=r"config\.toml is a pipe or a device instead of a file"):
         check_ownership(workspace)
     tally.add("pipes and devices in place of settings, the database, a log or a state", 2, "refused by name")
+
+
+EXPORTS = (
+    ("table", "-o", "out.csv"),
+    ("table", "-o", "out.parquet"),
+    ("report", "-o", "out.html"),
+    ("bundle", "-o", "out.zip"),
+    ("model-page", "own/a", "-o", "."),
+)
+NAMES = ("out.csv", "out.parquet", "out.html", "out.zip", "evaluation.md")
+
+
+@pytest.mark.slow
+def test_exports_are_not_written_through_a_link_that_waits_in_their_place(
+    shell_in: Shell, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
+) -> None:
+    leave(workspace, "own/a", "linear/cars", 0.7, protocol="linear", dataset="cars", identified_by="content")
+    folder, victim = tmp_path / "theirs", tmp_path / "victim"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for name in NAMES:
+        (folder / name).symlink_to(victim)
+    for verb in EXPORTS:
+        done = shell_in(*verb)
+        assert done.code == 0, (verb, done.err)
+    assert not victim.exists()
+    for name in NAMES:
+        assert not (folder / name).is_symlink()
+        assert (folder / name).stat().st_mode & 0o077 == 0, name
+    tally.add("exports to a name at which a link waits", len(EXPORTS), "the link is replaced; its target is not made")

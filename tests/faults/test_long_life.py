@@ -27,8 +27,8 @@ GROUP = "long life"
 DAY_S = 86_400.0
 BROKEN_CARDS = 1000
 LEAK_MB = 10.0
-KILOBYTES_EACH = 2.0
-"""Memory for each run of a workspace: its entry in the index, and its row while the database is written."""
+KILOBYTES_EACH = 3.0
+"""Memory for each run of a workspace: its entry in the index (1 kB), and its row while the database is written."""
 
 
 def age(stage: Stage, seeds: list[int], days: float) -> None:

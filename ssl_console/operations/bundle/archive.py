@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from backbones.io.files import own_opener
 from ssl_console.analysis.badged_results import BadgeSources
 
 LABEL = b"sha256:"
@@ -46,7 +47,10 @@ class NotABundle(Exception):  # noqa: N818 - an answer, not a fault
 
 def write(path: Path, members: Iterable[tuple[str, bytes | Path]]) -> str:
     """Write members, from memory or from files, in this order; return the digest of the file. Raises OSError."""
-    with zipfile.ZipFile(path, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
+    with (
+        open(path, "xb", opener=own_opener) as whole,
+        zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED, allowZip64=True) as archive,
+    ):
         for name, content in members:
             info = zipfile.ZipInfo(name, _EPOCH)
             info.external_attr = _PRIVATE
