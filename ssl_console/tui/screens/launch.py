@@ -56,6 +56,8 @@ def submit(app: Host, plan: Plan, request: LaunchRequest, then: Callable[[], obj
         app.poll_now()
         then()
 
+    count = len(plan.to_run)
+    app.notify_user(f"Queueing {count} run{'s' if count != 1 else ''} ...")
     app.in_background(lambda: app.backend.submit(plan, request.launcher, request.share), submitted, group="submit")
 
 

@@ -192,8 +192,18 @@ class RankingTable:
         sharers = Counter(numbers.values())
         return {name: f"{number}{'=' if sharers[number] > 1 else ' '}" for name, number in numbers.items()}
 
+    @cached_property
+    def _models(self) -> dict[int, TableModel]:
+        """Tables by the width of the screen."""
+        return {}
+
     def rows(self, width: int) -> TableModel:
-        """As a table for a screen of `width` cells."""
+        """As a table for a screen of `width` cells; the same one for the same width."""
+        if width not in self._models:
+            self._models[width] = self._model(width)
+        return self._models[width]
+
+    def _model(self, width: int) -> TableModel:
         longest = max((len(row.backbone) for row in self.ranking.rows), default=8)
         name_width = max(12, min(longest + 2, width // 3))
         place, name = Column(PLACE, "#", 4, "right"), Column(NAME, "  backbone", name_width, sort=self._sign(NAME))

@@ -76,10 +76,13 @@ class LineTable(ScrollView, can_focus=True):
     # -- content ------------------------------------------------------------------------------------------------
 
     def show(self, rows: TableModel) -> None:
-        """Show `rows`: repaint the cells that differ, or everything when rows or columns are others."""
+        """Show `rows`: repaint the cells that differ, or everything when rows or columns are others.
+
+        The very same model, shown again, has not changed.
+        """
         before, self.rows = self.rows, rows
         if before.columns == rows.columns and before.keys == rows.keys and before.fixed == rows.fixed:
-            if before.cell != rows.cell:  # else it is of the very same view, whose cells never change
+            if rows is not before:
                 self._repaint_changes()
             return
         old_row = before.index.get(self._row or "", 0)
