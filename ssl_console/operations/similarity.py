@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ssl_console.system.errors import ConsoleError
 from tasks.features.cache_report import CacheEntry, entries
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ssl_console.analysis.representation_similarity import Similarity
     from ssl_console.operations.session import Session
 
+Measure = Literal["cka", "mutual_knn"]
 NEIGHBOURS = 10
 """Number of mutual nearest neighbours, as published."""
 MOST_IMAGES = 1_000
@@ -38,6 +40,22 @@ class SimilarityMatrix:
     def chance(self) -> float:
         """Expected mutual nearest neighbours of independent features."""
         return NEIGHBOURS / (self.images - 1)
+
+    def values(self, measure: Measure) -> tuple[tuple[float | None, ...], ...]:
+        """A symmetric matrix in the order of the backbones, 1 on its diagonal; None where a measure is undefined."""
+        known = {(one.first, one.second): float(getattr(one, measure)) for one in self.pairs}
+        known |= {(other, one): value for (one, other), value in known.items()}
+        known |= {(one, one): 1.0 for one in self.backbones}
+        rows = ((known[one, other] for other in self.backbones) for one in self.backbones)
+        return tuple(tuple(value if math.isfinite(value) else None for value in row) for row in rows)
+
+
+def matrix_or_reason(session: Session, dataset: str, wanted: Sequence[str]) -> SimilarityMatrix | str:
+    """The matrix of these backbones, or why there is none."""
+    try:
+        return similarity_matrix(session, dataset, wanted)
+    except ConsoleError as error:
+        return str(error)
 
 
 def stored_datasets(session: Session) -> list[str]:

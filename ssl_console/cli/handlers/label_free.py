@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import get_args
 
 from ssl_console.analysis.layer_curves import PROTOCOL, LayerCurve, curves_of
 from ssl_console.analysis.marked_scores import mark_sentences, marked_document
@@ -15,7 +16,7 @@ from ssl_console.analysis.score_correlation import (
 )
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
-from ssl_console.operations.similarity import similarity_matrix
+from ssl_console.operations.similarity import Measure, similarity_matrix
 from ssl_console.system.errors import ConsoleError
 
 HEAD = ("score", "task", "backbones", "Spearman", "95 % interval", "weighted tau")
@@ -83,7 +84,9 @@ def similarity(session: Session, dataset: str, backbones: Sequence[str], *, as_j
     matrix = similarity_matrix(session, dataset, backbones)
     if as_json:
         about = {"dataset": matrix.dataset, "split": matrix.split, "images": matrix.images}
-        stdout.document({**about, "backbones": list(matrix.backbones), "pairs": [asdict(one) for one in matrix.pairs]})
+        matrices = {measure: matrix.values(measure) for measure in get_args(Measure)}
+        pairs = [asdict(one) for one in matrix.pairs]
+        stdout.document({**about, "backbones": list(matrix.backbones), "matrices": matrices, "pairs": pairs})
         return
     rows = [
         (

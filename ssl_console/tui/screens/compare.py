@@ -41,7 +41,13 @@ class CompareScreen(ConsoleScreen):
         Key(
             "open", "enter", "open", "open", "Open the result under the cursor; of the images view, the list of images"
         ),
-        Key("view", "tab", "view(1)", "next view", "Next: differences, transfer, cost, curves, classes, images"),
+        Key(
+            "view",
+            "tab",
+            "view(1)",
+            "next view",
+            "Next: differences, transfer, cost, curves, classes, images, matrix",
+        ),
         Key("view-back", "shift+tab", "view(-1)", "previous view", "Previous view", footer=False),
         Key("zoom", "z", "zoom", "zoom", "Maximise the view, or restore it"),
         Key("filter", "slash", "filter", "filter", "Filter tasks and backbones, as in Rankings"),

@@ -11,6 +11,7 @@ from textual.containers import Vertical
 
 from ssl_console.analysis.layer_curves import LayerCurve, layer_curve
 from ssl_console.operations.disagreements import DisagreeingImages, disagreeing_images
+from ssl_console.operations.similarity import SimilarityMatrix, matrix_or_reason
 from ssl_console.tui.host import host
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
@@ -18,12 +19,13 @@ from ssl_console.tui.views.class_differences import ClassScores, class_lines, di
 from ssl_console.tui.views.compare import CompareTable, CostAxis
 from ssl_console.tui.views.layer_curves import layer_chart
 from ssl_console.tui.views.paired_tests import forest
+from ssl_console.tui.views.similarity import similarity_lines
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.image import ImageView
 from ssl_console.tui.widgets.styled_text import Lines, StyledText
 from ssl_console.workspace.events import Curve
 
-PaneView = Literal["differences", "transfer", "cost", "curves", "classes", "images"]
+PaneView = Literal["differences", "transfer", "cost", "curves", "classes", "images", "similarity"]
 VIEWS: tuple[PaneView, ...] = get_args(PaneView)
 OF_PAIRS = frozenset({"differences", "classes", "images"})
 """Those about two backbones; the charts show all that are compared."""
@@ -40,6 +42,7 @@ class ComparePane(Vertical):
         self._layers: dict[str, LayerCurve | None] = {}
         self._recalls: dict[str, ClassScores] = {}
         self._images: dict[tuple[str, str], DisagreeingImages | str] = {}
+        self._matrices: dict[tuple[str, tuple[str, ...]], SimilarityMatrix | str] = {}
         self._asked: set[object] = set()
         self._shown: tuple[CompareTable, str] | None = None
 
@@ -97,6 +100,9 @@ class ComparePane(Vertical):
             )
         if task is None:
             return [line(Span(" move to a task", Tone.DIM))]
+        if self.view == "similarity":
+            dataset = next(column.dataset for column in comparison.columns if column.label == task)
+            return self._similarity_lines(dataset, comparison.backbones)
         one, two = comparison.run_of(other, task), comparison.run_of(base, task)
         if one is None or two is None:
             return [line(Span(" both need a result that was measured here", Tone.DIM))]
@@ -113,9 +119,22 @@ class ComparePane(Vertical):
         found = self._disagreement((one, two))
         if isinstance(found, DisagreeingImages):
             return disagreement_lines((other, base), found, self._width)
-        return (
-            _READING if found is None else [line(Span(f" {text}", Tone.DIM)) for text in wrap(found, self._width - 2)]
+        return _READING if found is None else self._said(found)
+
+    def _similarity_lines(self, dataset: str, names: tuple[str, ...]) -> list[Line]:
+        session = host(self).backend.session
+        self._read(
+            ("similarity", dataset, names),
+            lambda: matrix_or_reason(session, dataset, names),
+            lambda found: self._matrices.update({(dataset, names): found}),  # type: ignore[dict-item]
         )
+        found = self._matrices.get((dataset, names))
+        if isinstance(found, SimilarityMatrix):
+            return similarity_lines(found, self._width, render_context(self).glyphs)
+        return _READING if found is None else self._said(found)
+
+    def _said(self, text: str) -> list[Line]:
+        return [line(Span(f" {part}", Tone.DIM)) for part in wrap(text, self._width - 2)]
 
     @property
     def _width(self) -> int:

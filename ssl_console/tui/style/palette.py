@@ -15,7 +15,7 @@ from textual.theme import Theme
 from textual.widget import Widget
 
 from ssl_console.tui.style.glyphs import Glyphs
-from ssl_console.tui.style.text import Cell, Line, Tone, cut, length
+from ssl_console.tui.style.text import Cell, Line, Span, Tone, cut, length
 from ssl_console.tui.terminal.colour_depth import ColourDepth, legible
 
 LEVELS = 8
@@ -111,6 +111,10 @@ class Palette:
     def tone(self, tone: Tone) -> Style:
         """Style of text of this tone."""
         return self._tones[tone]
+
+    def span_style(self, span: Span) -> Style:
+        """Style of a span: its tone, on the background of its heat level."""
+        return self.tone(span.tone) if span.heat is None else self.cell_style(Cell("", span.tone, span.heat))
 
     def cell_style(self, cell: Cell, under: Under = "") -> Style:
         """A table cell's style: tone, then heat or tick as background, then the cursor over both."""
@@ -242,5 +246,5 @@ def render_context(widget: Widget) -> RenderContext:
 def draw(spans: Line, width: int, context: RenderContext, base: Style) -> Strip:
     """One line of `width` cells; longer text ends in an ellipsis."""
     kept = cut(spans, width, context.glyphs.ellipsis)
-    segments = [Segment(span.text, base + context.palette.tone(span.tone)) for span in kept]
+    segments = [Segment(span.text, base + context.palette.span_style(span)) for span in kept]
     return Strip([*segments, Segment(" " * (width - length(kept)), base)], width)

@@ -40,6 +40,8 @@ class Span:
 
     text: str
     tone: Tone = Tone.PLAIN
+    heat: int | None = None
+    """Level of `ssl_console.tui.style.palette`: a background."""
 
 
 Line = tuple[Span, ...]
@@ -83,7 +85,7 @@ def length(spans: Iterable[Span]) -> int:
 def cut(spans: Line, width: int, ellipsis: str = ELLIPSIS) -> Line:
     """The spans within `width` cells; when something is lost, the last cell says so."""
     if length(spans) <= width:
-        return tuple(Span(clean(span.text), span.tone) for span in spans)
+        return tuple(Span(clean(span.text), span.tone, span.heat) for span in spans)
     return tuple(_until(spans, width, ellipsis))
 
 
@@ -92,10 +94,10 @@ def _until(spans: Line, width: int, ellipsis: str) -> Iterator[Span]:
     for span in spans:
         text = clean(span.text)
         if cell_len(text) >= left:
-            yield Span(_cut(text + " ", left, ellipsis), span.tone)
+            yield Span(_cut(text + " ", left, ellipsis), span.tone, span.heat)
             return
         left -= cell_len(text)
-        yield Span(text, span.tone)
+        yield Span(text, span.tone, span.heat)
 
 
 def wrap(text: str, width: int) -> list[str]:

@@ -13,7 +13,9 @@ from tests.ssl_console.cli.shell import Shell
 ROWS = 40
 
 
-def store(workspace: Workspace, backbone: str, split: str = "test", images: str = "1", seed: int = 0) -> None:
+def store(
+    workspace: Workspace, backbone: str, split: str = "test", images: str = "1", seed: int = 0, dataset: str = "cars"
+) -> None:
     """A complete entry of random features that share half of their variation."""
     key = FeatureKey({"weights": backbone}, images, "float32", {})
     folder = workspace.features / key.digest
@@ -24,7 +26,7 @@ def store(workspace: Workspace, backbone: str, split: str = "test", images: str 
         key=key.digest,
         parts=key.parts,
         backbone=backbone,
-        dataset="cars",
+        dataset=dataset,
         split=split,
         rows=ROWS,
         dimension=6,
@@ -51,6 +53,12 @@ def test_every_pair_of_stored_backbones_is_compared(shell: Shell, workspace: Wor
         assert 0.1 < one["cka"] < 0.9
         assert one["cka_low"] < one["cka"] < one["cka_high"]
         assert one["mutual_knn"] > 10 / (ROWS - 1)
+    for measure, matrix in found["matrices"].items():
+        values = {(one["first"], one["second"]): one[measure] for one in found["pairs"]}
+        assert matrix[0][1:] == [values["own/a", "own/b"], values["own/a", "own/c"]]
+        assert [row[number] for number, row in enumerate(matrix)] == [1.0, 1.0, 1.0]
+        assert [list(column) for column in zip(*matrix, strict=True)] == matrix
+    assert set(found["matrices"]) == {"cka", "mutual_knn"}
     printed = shell("similarity", "cars", "-b", "own/a", "-b", "own/c")
     assert printed.out.count("own/") == 2
     assert "chance of mutual k-NN: 0.256" in printed.err

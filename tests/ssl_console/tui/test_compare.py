@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,16 @@ import pytest
 from textual.pilot import Pilot
 
 from ssl_console.analysis.disagreement import disagreement
+from ssl_console.analysis.representation_similarity import Similarity
 from ssl_console.operations.disagreements import DisagreeingImages, disagreeing_images
 from ssl_console.operations.session import Session
+from ssl_console.operations.similarity import SimilarityMatrix
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.screens.compare_pane import VIEWS, ComparePane
 from ssl_console.tui.screens.disagreements import DisagreementDialog
+from ssl_console.tui.style.glyphs import UNICODE
+from ssl_console.tui.style.palette import LEVELS
+from ssl_console.tui.views.similarity import similarity_lines
 from ssl_console.tui.widgets.image import ImageView
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.tui.widgets.virtual_table import LineTable
@@ -22,6 +28,7 @@ from ssl_console.workspace.paths import Workspace
 from tasks.catalog.catalog import TaskCatalog
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.splits import many_shot_indices
+from tests.ssl_console.cli.test_similarity import store
 from tests.ssl_console.tui.conftest import Opener, until
 
 COMPARE = AppOptions(mode="compare")
@@ -114,6 +121,42 @@ async def test_images_are_listed_with_enter_and_their_paths_copied_with_y(
         assert len(app.screen.query_one(LineTable).rows.keys) == 15
         await pilot.press("escape", "shift+tab")
         await until(pilot, lambda: "diff." in words(pilot, "#text"))
+
+
+async def test_similarity_of_the_compared_backbones_is_a_matrix_with_heat_colours(
+    used: Workspace, opened: Opener
+) -> None:
+    async with opened(used, COMPARE, size=(160, 45)) as pilot:
+        app = pilot.app
+        assert isinstance(app, ConsoleApp)
+        app.set_state(replace(app.state, marked=("demo/simclr", "demo/mae")))
+        app.screen.query_one(LineTable).move_to(row="linear/shapes")
+        for _ in range(VIEWS.index("similarity")):
+            await pilot.press("tab")
+        await until(pilot, lambda: "no stored features on shapes" in words(pilot, "#text"))
+        for number, name in enumerate(("demo/mae", "demo/random", "demo/simclr")):
+            store(used, name, seed=number, dataset="shapes")
+        app.set_state(replace(app.state, marked=("demo/simclr", "demo/mae", "demo/random")))
+        await until(pilot, lambda: "mutual 10-NN" in words(pilot, "#text"))
+        spans = [span for found in app.screen.query_one("#text", Lines).content for span in found]
+        assert {span.heat for span in spans if span.heat is not None} >= {0, LEVELS - 1}
+        assert [span.text.strip() for span in spans].count("1") == 2 * 3
+
+
+def test_a_matrix_that_does_not_fit_counts_the_columns_that_are_left_out() -> None:
+    names = tuple(f"own/{number}" for number in range(9))
+    pairs = [(one, other) for place, one in enumerate(names) for other in names[place + 1 :]]
+    found = tuple(
+        Similarity(one, other, number / 40, 0.0, 1.0, math.nan, 0.0, 1.0) for number, (one, other) in enumerate(pairs)
+    )
+    matrix = SimilarityMatrix("cars", "test", 500, names, found)
+    for width in (40, 90):
+        shown = similarity_lines(matrix, width, UNICODE)
+        text = ["".join(span.text for span in found) for found in shown]
+        assert max(map(len, text)) <= width
+        assert any("more columns" in one for one in text) == (width == 40)
+    assert any("0.00▁" in one for one in text)
+    assert sum(one.count(UNICODE.none) for one in text) == 9 * 8  # undefined values are no zeros
 
 
 async def test_the_filter_of_rankings_is_that_of_compare(used: Workspace, opened: Opener) -> None:
