@@ -39,7 +39,6 @@ WIDEST = 16
 PIL_FAILURES = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error, zlib.error)
 """Exceptions of Pillow for damaged files."""
 START = b"\xff\xd8\xff"
-END = b"\xff\xd9"
 COLOURS = ("YCbCr", "Gray")
 
 
@@ -350,11 +349,9 @@ def pixels(content: bytes, reading: ImageReading = PLAIN) -> npt.NDArray[np.uint
     """uint8 [h, w, 3]; None where Pillow is needed: other formats, CMYK, damage, very large sizes, and images to
     be rotated.
     """
-    if not _is_upright_jpeg(content, reading):
+    if not is_plain_jpeg(content, reading):
         return None
     try:
-        if not _is_common(content):
-            return None
         found: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(content, colorspace="RGB", strict=True)
     except ValueError:
         return None
@@ -362,22 +359,13 @@ def pixels(content: bytes, reading: ImageReading = PLAIN) -> npt.NDArray[np.uint
 
 
 def is_plain_jpeg(content: bytes, reading: ImageReading = PLAIN) -> bool:
-    """Whether it is a complete JPEG file of usual colours and size that need not be rotated, by its header and end."""
-    if not _is_upright_jpeg(content, reading) or not content.rstrip(b"\0").endswith(END):
+    """Whether it is a JPEG file of usual colours and size that need not be rotated, by its header."""
+    if not content.startswith(START) or (reading.upright and jpeg_orientation(content) != 1):
         return False
     try:
-        return _is_common(content)
+        height, width, colour, _ = simplejpeg.decode_jpeg_header(content)
     except ValueError:
         return False
-
-
-def _is_upright_jpeg(content: bytes, reading: ImageReading) -> bool:
-    return content.startswith(START) and not (reading.upright and jpeg_orientation(content) != 1)
-
-
-def _is_common(content: bytes) -> bool:
-    """Raises ValueError for a damaged header."""
-    height, width, colour, _ = simplejpeg.decode_jpeg_header(content)
     return colour in COLOURS and height * width <= (Image.MAX_IMAGE_PIXELS or 0)
 
 

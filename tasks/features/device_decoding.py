@@ -30,6 +30,8 @@ NOTE = (
     "images were decoded and resized by nvJPEG (decoder in config.toml), whose pixels differ by some grey levels from "
     "those of other results"
 )
+END = b"\xff\xd9"
+"""Last bytes of a complete JPEG file."""
 Decode = Callable[[list[Tensor], torch.device], list[Tensor]]
 
 
@@ -113,7 +115,7 @@ class DeviceDecodedImages:
     def _read(self, row: int) -> bytes | Tensor:
         if isinstance(self.images, ReadImages):
             content, reading = self.images.content(row), self.images.reading_of(row)
-            if is_plain_jpeg(content, reading):
+            if content.rstrip(b"\0").endswith(END) and is_plain_jpeg(content, reading):
                 return content
         return self.prepare(row)
 
