@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from backbones.io.image_reading import (
     rgb,
 )
 from tasks.datasets.dataset import DataError, ImageSource, digest_lines
+
+MOST_AT_ONCE = 2**20
 
 
 class PixelSource(ABC):
@@ -104,7 +107,7 @@ class FileImages(ReadImages):
         """Bytes of the file. Raises `DataError`, also if they differ from the digest."""
         path = self.root / self.files[index]
         with _as_data_error(path, self.dataset):
-            content = path.read_bytes()
+            content = _read(path)
         if self.contents and hashlib.sha256(content).hexdigest() != self.contents[index]:
             raise changed_meanwhile(path)
         return content
@@ -184,6 +187,18 @@ def decode(path: Path, dataset: str, content: bytes, reading: ImageReading = PLA
     """
     with _as_data_error(path, dataset), Image.open(io.BytesIO(content)) as image:
         return rgb(image, reading, content)
+
+
+def _read(path: Path) -> bytes:
+    """Content of a file, in half the time of `read_bytes` under the interpreter lock. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = os.read(descriptor, os.fstat(descriptor).st_size)
+        while rest := os.read(descriptor, MOST_AT_ONCE):  # Linux reads 2 GB at most at once
+            content += rest
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def changed_meanwhile(path: Path) -> DataError:
