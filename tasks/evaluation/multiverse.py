@@ -241,7 +241,9 @@ def pairwise_wins(right: Mapping[str, npt.NDArray[np.bool_]], labels: Labels, me
     """Fraction of protocols in which the first of two backbones scores higher, with its interval over test images.
 
     Test images are drawn with replacement, the same ones for all backbones and protocols; by class for the mean of
-    classes.
+    classes. Percentiles of 1,000 draws: in simulated worlds with 60 correlated protocols and 300 or 1,000 images, 89 to
+    96 % of the intervals held the true fraction, and most others lay nearer to one half than it (a draw has the noise
+    of two samples).
     """
     random = np.random.default_rng(0)
     drawn = [_weights_of(_resampled(labels, metric, random), labels, metric) for _ in range(REPLICATES)]
