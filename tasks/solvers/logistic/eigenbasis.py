@@ -26,6 +26,10 @@ RESOLVED = 1e-6
 """Second moments below this fraction of the largest are dominated by float32 rounding."""
 NEGLIGIBLE = 1e-13
 """Second moments below this fraction of the largest are rounding errors."""
+NEARLY_COMPLETE = 0.9
+"""Fraction of dimensions from which the others are kept as well: a basis of all dimensions is not extended later."""
+DEFLATED = 64
+"""Number of directions whose part of the features is subtracted before the product with the others."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +47,25 @@ class Basis:
     def coordinates(self, features: Tensor) -> Tensor:
         """Coordinates [n, 1 + r] of `features` [n, d] in this basis, float32; the first is 1 for the intercept.
 
-        They stay on the device of the features. Directions computed in float64 are multiplied in float64: a coordinate
-        of small variance would otherwise have the rounding error of the large features.
+        They stay on the device of the features. With directions computed in float64, the part of the features in the
+        first `DEFLATED` of them is removed in float64 before the others are multiplied in float32: a coordinate of
+        small variance would otherwise have the rounding error of the large features.
         """
         found = features.new_ones(len(features), 1 + self.directions.shape[1], dtype=torch.float32)
-        directions, rounded = self.directions.T.contiguous(), self.mean.to(self.directions.dtype)
-        shift = ((rounded.double() - self.mean) @ self.directions.double()).to(self.directions.dtype)
+        exact = self.directions.dtype == torch.float64
+        first = self.directions[:, : DEFLATED if exact else 0]
+        others = self.directions[:, first.shape[1] :].float().T.contiguous()
+        mean = self.mean if exact else self.mean.float()
+        shift = ((mean.double() - self.mean) @ self.directions.double()).float()
         for place, block in device_blocks(features, self.mean.device):
-            known = matmul_transposed(block.to(rounded.dtype) - rounded, directions)
-            found[place, 1:] = known.add_(shift).to(found.device, torch.float32)
+            centred = block.to(mean.dtype) - mean
+            parts = []
+            if exact:
+                parts = [matmul_transposed(centred, first.T.contiguous())]
+                centred -= matmul_transposed(parts[0], first.contiguous())
+            if len(others):
+                parts.append(matmul_transposed(centred.float(), others))
+            found[place, 1:] = torch.cat([part.float() for part in parts], dim=1).add_(shift).to(found.device)
         return found
 
     def restore(self, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,7 +97,10 @@ def eigenbasis(features: Tensor, device: torch.device) -> Basis:
         if float((values < RESOLVED * values[-1]).float().mean()) < 0.1:
             return Basis(mean, vectors.flip(1))
     values, vectors = torch.linalg.eigh(_moments(features, mean, torch.float64))
-    return Basis(mean, vectors[:, values > NEGLIGIBLE * values[-1]].flip(1))
+    kept = values > NEGLIGIBLE * values[-1]
+    if float(kept.float().mean()) >= NEARLY_COMPLETE:
+        kept = torch.ones_like(kept)
+    return Basis(mean, vectors[:, kept].flip(1))
 
 
 def extended(basis: Basis, features: Tensor, more: Tensor) -> Basis:
