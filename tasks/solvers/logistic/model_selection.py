@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from backbones.cpu.threads import threads_for
 from tasks.solvers.logistic.device_matrix import fits
 from tasks.solvers.logistic.eigenbasis import Design, extended
 from tasks.solvers.logistic.path_solver import Array, PathSolver, as_tensor, checked_features, likelihood_of
@@ -185,12 +186,14 @@ def fit_selected(  # noqa: PLR0913 - the data, the selection, and two observers
     if classes is None and targets.ndim == 1:
         classes = 1 + int(max(targets.max(), held_targets.max()))
     factor = 2.0 if targets.ndim == 2 else 1.0
-    walk = PathSolver.over(rows, *likelihood_of(targets, classes), settings)
-    search = _Search(walk, (held, held_targets.cpu()), score, factor, test_score)
-    search.visit(grid.rising, on_trial)
-    extended = grid.extensible and _extend(search, grid, on_trial)
-    best = search.best
-    final = _refit(search, (rows, targets), (held, held_targets), classes, settings)
+    likelihood, present = likelihood_of(targets, classes)
+    with threads_for(rows.numel() * likelihood.classes):
+        walk = PathSolver.over(rows, likelihood, present, settings)
+        search = _Search(walk, (held, held_targets.cpu()), score, factor, test_score)
+        search.visit(grid.rising, on_trial)
+        extended = grid.extensible and _extend(search, grid, on_trial)
+        best = search.best
+        final = _refit(search, (rows, targets), (held, held_targets), classes, settings)
     weights, intercept = (part.to(torch.float32).cpu().numpy() for part in final.raw())
     return StrengthSelection(
         solver="exact",

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from backbones.cpu.threads import threads_for
 from tasks.solvers.logistic.eigenbasis import Design, eigenbasis
 from tasks.solvers.logistic.loss import Binary, Likelihood, Multinomial
 from tasks.solvers.logistic.newton_direction import ClassBlocks, Direction, newton_direction
@@ -250,13 +251,14 @@ def solve_path(
     if not len(strengths) or min(strengths) <= 0:
         raise ValueError(f"strengths must be positive, got {list(strengths)}")
     likelihood, present = likelihood_of(known, classes)
-    walk = PathSolver.over(rows, likelihood, present, settings)
     found: dict[int, Solution] = {}
-    for place in np.argsort(strengths, kind="stable"):
-        solution = walk.advance(float(strengths[place]))
-        found[int(place)] = solution
-        if on_step is not None:
-            on_step(int(place), solution)
+    with threads_for(rows.numel() * likelihood.classes):
+        walk = PathSolver.over(rows, likelihood, present, settings)
+        for place in np.argsort(strengths, kind="stable"):
+            solution = walk.advance(float(strengths[place]))
+            found[int(place)] = solution
+            if on_step is not None:
+                on_step(int(place), solution)
     return Path(tuple(found[place] for place in range(len(strengths))))
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from tasks.solvers.logistic import Settings, solve_path
 from tests.benchmarks._drawn import DrawnProblem, drawn
@@ -46,3 +47,15 @@ def test_the_reference_measures_a_known_distance_to_the_optimum() -> None:
     )
     excess = reference.objective(point, 1.0) / solution.objective - 1
     assert gap == pytest.approx(excess, rel=0.02)
+
+
+def test_a_small_path_computes_on_one_core_and_restores_the_number_of_threads() -> None:
+    rows, targets = small(7)[0].data().train
+    seen: list[int] = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        solve_path(rows, targets, [1.0], on_step=lambda _place, _solution: seen.append(torch.get_num_threads()))
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
