@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tasks.solvers.logistic.device_matrix import DeviceMatrix, device_blocks, fits, is_card
+from tasks.solvers.logistic import device_matrix
+from tasks.solvers.logistic.device_matrix import DeviceMatrix, device_blocks, fits
 from tasks.solvers.logistic.settings import Settings
 from tasks.solvers.matmul import matmul_transposed
 
@@ -184,7 +185,7 @@ class Design:
     @property
     def spacious(self) -> bool:
         """Whether memory for copies of the coordinates is not limited; false on a GPU and for streamed samples."""
-        return self.rows.spacious and not self.rows.streamed and not is_card(self.rows.device)
+        return self.rows.spacious and not self.rows.streamed and not device_matrix.is_card(self.rows.device)
 
     def transform(self, features: Tensor) -> DeviceMatrix:
         """Coordinates of other samples [m, d] in the same basis, for products on the same device."""
