@@ -238,10 +238,14 @@ class Session:
             raise ConsoleError(str(error)) from error
 
     def pictures(self, run_id: str) -> list[Picture]:
-        """Images that a finished run has written, without unreadable ones."""
+        """Images that a finished run has written, without unreadable ones; first, one of several backbones."""
+        from ssl_console.operations.patch_maps import PROTOCOL, picture_beside_others
         from ssl_console.workspace.pictures import open_picture, picture_files
 
-        opened = map(open_picture, picture_files(self.workspace.run(run_id)))
+        opened = [open_picture(path) for path in picture_files(self.workspace.run(run_id))]
+        own = next((one for one in self.results() if one.run_id == run_id), None) if opened else None
+        if own is not None and own.protocol_name == PROTOCOL:
+            opened.insert(0, picture_beside_others(self, own))
         return [picture for picture in opened if picture is not None]
 
     # -- placement and checks -------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from backbones.catalog.card import PreprocessingName
+from tasks.catalog.dense_parameters import without_maps
 from tasks.catalog.protocol import Margin, ProtocolSpec, require_above_zero, require_at_least
 
 
@@ -99,6 +100,24 @@ class TransferabilityParameters:
         require_at_least(1, components=self.components)
 
 
+@dataclass(frozen=True)
+class PatchPcaParameters:
+    """Principal components of patch features, as colours."""
+
+    preprocessing: Literal["paper"] = "paper"
+    normalisation: Literal["card", "imagenet"] = "card"
+    layers: Literal["last", "last-4", "quarters"] = "last"
+    size: int = 448
+    """Sides of images in pixels, whatever their shape; brought up to a multiple of the patches."""
+    images: int = 256
+    """At most, evenly spaced over the test images: those of the fit."""
+    shown: int = 6
+    """Images whose components are drawn, evenly spaced over those."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, size=self.size, images=self.images, shown=self.shown)
+
+
 PAPER_INVERSION = InversionParameters(images=1)
 
 ANALYSES = (
@@ -142,6 +161,26 @@ ANALYSES = (
             "lpips-vgg": Margin(0.01, "of distance"),
         },
     ),
+)
+
+PATCH_PCA = ProtocolSpec(
+    name="patch-pca",
+    version=1,
+    family="patch-pca",
+    presets={
+        "default": PatchPcaParameters(),
+        "published": PatchPcaParameters(normalisation="imagenet", size=224, images=1024),
+        "published-448": PatchPcaParameters(normalisation="imagenet", images=1024),
+        "small": PatchPcaParameters(layers="quarters", size=64, images=60, shown=4),
+    },
+    module="tasks.protocols.patch_pca",
+    summary="principal components of patch features as colours, of all images together and of each (CAPI)",
+    inputs="images",
+    multi_label=True,
+    separate_test=False,
+    rescore="tasks.metrics.patch_pca:rescorer",
+    descriptive=True,
+    unsuitable=without_maps,
 )
 
 SCORES_OF_FEATURES = (

@@ -13,7 +13,7 @@ from typing import Literal
 from tasks.catalog import dense_parameters as normals
 from tasks.catalog import dense_parameters as segmentation
 from tasks.catalog import finetune_parameters as finetune
-from tasks.catalog.analysis_parameters import ANALYSES, SCORES_OF_FEATURES
+from tasks.catalog.analysis_parameters import ANALYSES, PATCH_PCA, SCORES_OF_FEATURES
 from tasks.catalog.attentive_parameters import ATTENTIVE
 from tasks.catalog.detection_parameters import DETECTION
 from tasks.catalog.finetune_vit_parameters import FINETUNE_VIT
@@ -198,6 +198,7 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
         *segmentation.SEGMENTATION_PROTOCOLS,
         *normals.NORMALS_PROTOCOLS,
         *ANALYSES,
+        PATCH_PCA,
         *HEADS,
         ROBUSTNESS,
         *SCORES_OF_FEATURES,

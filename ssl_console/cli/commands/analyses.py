@@ -58,6 +58,24 @@ def similarity(
     similarity(context.obj, dataset, tuple(backbone or ()), as_json=as_json)
 
 
+@analyses.command("patch-maps")
+def patch_maps(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset measured by patch-pca/.")],
+    backbone: Annotated[
+        list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone; may repeat. Default: all.")
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The PNG file.")] = Path(
+        "patch-maps.png"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Draw principal components of patch features of several backbones next to each other, in colours of one space."""
+    from ssl_console.cli.handlers.label_free import show_patch_maps
+
+    show_patch_maps(context.obj, dataset, tuple(backbone or ()), output, as_json=as_json)
+
+
 @analyses.command("layer-curve")
 def layer_curve(
     context: typer.Context,

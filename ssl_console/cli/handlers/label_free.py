@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import get_args
 
 from ssl_console.analysis.layer_curves import PROTOCOL, LayerCurve, curves_of
@@ -14,7 +15,9 @@ from ssl_console.analysis.score_correlation import (
     mean_by_protocol,
     score_correlations,
 )
+from ssl_console.cli.handlers.results import show_pictures
 from ssl_console.cli.output import stdout
+from ssl_console.operations.patch_maps import patch_maps
 from ssl_console.operations.session import Session
 from ssl_console.operations.similarity import Measure, similarity_matrix
 from ssl_console.system.errors import ConsoleError
@@ -139,3 +142,17 @@ def _rows(curve: LayerCurve) -> list[tuple[str, ...]]:
         )
         for point in curve.points
     ]
+
+
+def show_patch_maps(session: Session, dataset: str, backbones: Sequence[str], output: Path, *, as_json: bool) -> None:
+    """Write the picture, and print it. Raises ConsoleError where there are no results to draw, or no file is made."""
+    maps = patch_maps(session, dataset, backbones)
+    try:
+        maps.save(output)
+    except OSError as error:
+        raise ConsoleError(f"{output} cannot be written ({error.strerror}): name another file with -o") from error
+    if as_json:
+        stdout.document({"task": maps.task, "backbones": list(maps.backbones), "picture": str(output)})
+        return
+    stdout.lines([f"columns  image, {', '.join(maps.backbones)}"])
+    show_pictures([output])

@@ -56,6 +56,7 @@ PROTOCOL_CHANGES = {
     "finetune-vit/shapes": ["finetune-vit.steps=1", "finetune-vit.batch_size=4", "finetune-vit.head_steps=1"],
     "robustness/shapes": ["robustness.strengths=3", "robustness.corruptions=blur", "robustness.severities=3"],
     "knn-segmentation/shapes-scenes": ["knn-segmentation.neighbours=3"],
+    "patch-pca/shapes": ["patch-pca.images=3"],
     "knn-segmentation-capi/shapes-scenes": ["knn-segmentation-capi.neighbours=1"],
     "correspondence/shapes-pairs": ["correspondence.pairs_per_class=1"],
     "attention/shapes": ["attention.images=1", "attention.window=100", "attention.stride=100"],
@@ -66,7 +67,7 @@ OWN_SIZE = {"hiera", "mixer", "crossvit"}
 WITHOUT_BLOCKS = {"crossvit"}
 """Its blocks return lists of tokens, one for each branch."""
 ANY_SIZE_NEEDED = {"detection", "segmentation", "normals", "linear-segmentation", "depth", "knn-segmentation"}
-ANY_SIZE_NEEDED |= {"correspondence", "knn-segmentation-capi"}
+ANY_SIZE_NEEDED |= {"correspondence", "knn-segmentation-capi", "patch-pca"}
 
 
 @cache
