@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ssl_console.operations.session import Session
+    from ssl_console.workspace.paths import Workspace
     from ssl_console.workspace.result import Result
 
 PROTOCOL = "patch-pca"
@@ -49,14 +49,16 @@ class PatchMaps:
             file.write(drawn.getbuffer())
 
 
-def patch_maps(session: Session, dataset: str, wanted: Sequence[str] = (), run_id: str = "") -> PatchMaps:
+def patch_maps(
+    workspace: Workspace, results: Sequence[Result], dataset: str, wanted: Sequence[str] = (), run_id: str = ""
+) -> PatchMaps:
     """Draw the newest result of each backbone, of the column with most of them, or of that of a run.
 
     `wanted` restricts the backbones. Raises ConsoleError where fewer than two have results, or some of `wanted` has
     none.
     """
     task = f"{PROTOCOL}/{dataset}"
-    found = [one for one in session.results() if one.task == task and (not wanted or one.backbone in wanted)]
+    found = [one for one in results if one.task == task and (not wanted or one.backbone in wanted)]
     chosen = _chosen(found, run_id)
     missing = [name for name in wanted if name not in chosen]
     if missing or len(chosen) < 2:
@@ -66,21 +68,23 @@ def patch_maps(session: Session, dataset: str, wanted: Sequence[str] = (), run_i
         )
     if len(chosen) > MOST_BACKBONES:
         raise ConsoleError(f"{len(chosen)} backbones have results of {task}: name at most {MOST_BACKBONES} with -b")
-    return PatchMaps(task, tuple(chosen), _drawn(session, chosen))
+    return PatchMaps(task, tuple(chosen), _drawn(workspace, chosen))
 
 
-def picture_beside_others(session: Session, result: Result) -> Picture | None:
-    """The picture of a run's backbone and others of its column, as a file in the cache unless the session only reads.
+def picture_beside_others(
+    workspace: Workspace, results: Sequence[Result], result: Result, *, save: bool
+) -> Picture | None:
+    """The picture of a run's backbone and others of its column, in the cache too with `save`.
 
     None without others, where there are more than fit, or where the file cannot be written.
     """
     from PIL import Image  # noqa: PLC0415 - as above
 
     try:
-        maps = patch_maps(session, result.task.partition("/")[2], run_id=result.run_id)
+        maps = patch_maps(workspace, results, result.task.partition("/")[2], run_id=result.run_id)
         names = "__".join(name.replace("/", "-") for name in ("image", *maps.backbones))
-        path = session.workspace.cache / "pictures" / result.column[:16] / f"{names[:MOST_NAME]}.png"
-        if not session.readonly:
+        path = workspace.cache / "pictures" / result.column[:16] / f"{names[:MOST_NAME]}.png"
+        if save:
             maps.save(path)
     except (ConsoleError, OSError):
         return None
@@ -97,7 +101,7 @@ def _chosen(found: Sequence[Result], run_id: str) -> dict[str, str]:
     return dict(sorted(columns.get(column, {}).items()))
 
 
-def _drawn(session: Session, chosen: dict[str, str]) -> npt.NDArray[np.uint8]:
+def _drawn(workspace: Workspace, chosen: dict[str, str]) -> npt.NDArray[np.uint8]:
     import numpy as np  # noqa: PLC0415 - as above
     from PIL import Image  # noqa: PLC0415 - as above
 
@@ -106,7 +110,7 @@ def _drawn(session: Session, chosen: dict[str, str]) -> npt.NDArray[np.uint8]:
 
     maps, images, shown = {}, {}, {}
     for name, run_id in chosen.items():
-        path = session.workspace.run(run_id).predictions
+        path = workspace.run(run_id).predictions
         try:
             with np.load(path, allow_pickle=False) as stored:
                 maps[name], images[name], shown[name] = (

@@ -243,9 +243,10 @@ class Session:
         from ssl_console.workspace.pictures import open_picture, picture_files
 
         opened = [open_picture(path) for path in picture_files(self.workspace.run(run_id))]
-        own = next((one for one in self.results() if one.run_id == run_id), None) if opened else None
-        if own is not None and own.protocol_name == PROTOCOL:
-            opened.insert(0, picture_beside_others(self, own))
+        results = self.results() if opened else []
+        own = next((one for one in results if one.run_id == run_id and one.protocol_name == PROTOCOL), None)
+        if own is not None:
+            opened.insert(0, picture_beside_others(self.workspace, results, own, save=not self.readonly))
         return [picture for picture in opened if picture is not None]
 
     # -- placement and checks -------------------------------------------------------------------------------------

@@ -146,7 +146,7 @@ def _rows(curve: LayerCurve) -> list[tuple[str, ...]]:
 
 def show_patch_maps(session: Session, dataset: str, backbones: Sequence[str], output: Path, *, as_json: bool) -> None:
     """Write the picture, and print it. Raises ConsoleError where there are no results to draw, or no file is made."""
-    maps = patch_maps(session, dataset, backbones)
+    maps = patch_maps(session.workspace, session.results(), dataset, backbones)
     try:
         maps.save(output)
     except OSError as error:

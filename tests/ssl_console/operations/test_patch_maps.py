@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_console.operations.patch_maps import patch_maps
+from ssl_console.operations.patch_maps import PatchMaps, patch_maps
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError
 from ssl_console.worker.result_record import write_predictions
@@ -39,10 +40,14 @@ def measured(workspace: Workspace, backbone: str, seed: int, *, shown: tuple[int
     return left
 
 
+def maps_of(workspace: Workspace, wanted: Sequence[str] = ()) -> PatchMaps:
+    return patch_maps(workspace, Session.of(workspace).results(), "shapes", wanted)
+
+
 def test_backbones_are_columns_next_to_the_images(workspace: Workspace, tmp_path: Path) -> None:
     for seed, name in enumerate(("own/b", "own/a"), start=1):
         measured(workspace, name, seed)
-    found = patch_maps(Session.of(workspace), "shapes")
+    found = maps_of(workspace)
     assert found.backbones == ("own/a", "own/b")
     assert found.pixels.shape == (2 * 8 + 2, 3 * 8 + 2 * 2, 3)
     first, second = found.pixels[:, 10:18].astype(float), found.pixels[:, 20:28].astype(float)
@@ -55,16 +60,16 @@ def test_backbones_are_columns_next_to_the_images(workspace: Workspace, tmp_path
 def test_one_backbone_alone_is_refused_with_the_way_to_another(workspace: Workspace) -> None:
     measured(workspace, "own/a", 1)
     with pytest.raises(ConsoleError, match="run -b BACKBONE -t patch-pca/shapes"):
-        patch_maps(Session.of(workspace), "shapes")
+        maps_of(workspace)
     with pytest.raises(ConsoleError, match="own/z has no results"):
-        patch_maps(Session.of(workspace), "shapes", ["own/a", "own/z"])
+        maps_of(workspace, ["own/a", "own/z"])
 
 
 def test_pictures_of_other_images_are_not_drawn_next_to_each_other(workspace: Workspace) -> None:
     measured(workspace, "own/a", 1)
     measured(workspace, "own/b", 2, shown=(0, 2))
     with pytest.raises(ConsoleError, match="pictures of other images"):
-        patch_maps(Session.of(workspace), "shapes")
+        maps_of(workspace)
 
 
 def test_a_result_shows_its_backbone_next_to_the_others_first(workspace: Workspace) -> None:
