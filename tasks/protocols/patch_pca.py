@@ -7,7 +7,7 @@ red, green and blue, patches enlarged to squares.
 
 The fit is from sums over the patches, and images are shown twice, so that memory does not grow with their number. The
 components of the pictured images are stored, from which the console draws several backbones next to each other in one
-space (`tasks.metrics.patch_pca.common_colours`). The score is descriptive: the percentage of the patches' variance in
+space (`tasks.metrics.component_colours.common_colours`). The score is descriptive: the percentage of the patches' variance in
 the three components.
 """
 
@@ -25,8 +25,9 @@ from tasks.catalog.analysis_parameters import PatchPcaParameters
 from tasks.datasets.dataset import ImageSource
 from tasks.datasets.dense_targets import HeldTargets
 from tasks.evaluation.inputs import ImageInputs
+from tasks.metrics.component_colours import COLOURS, Drawn, Floats, coloured, upward
 from tasks.metrics.outcome import Outcome
-from tasks.metrics.patch_pca import COLOURS, Drawn, Floats, coloured, interval, scores, upward
+from tasks.metrics.patch_pca import interval, scores
 from tasks.protocols.dense.image_batches import DenseImages, Pixels, up_to_multiple
 from tasks.protocols.dense.linear_network import FrozenMaps, check_tokens
 from tasks.protocols.dense.patch_views import PatchViews
