@@ -7,8 +7,8 @@ red, green and blue, patches enlarged to squares.
 
 The fit is from sums over the patches, and images are shown twice, so that memory does not grow with their number. The
 components of the pictured images are stored, from which the console draws several backbones next to each other in one
-space (`tasks.metrics.component_colours.common_colours`). The score is descriptive: the percentage of the patches' variance in
-the three components.
+space (`tasks.metrics.component_colours.common_colours`). The score is descriptive: the percentage of the variance of
+patches in the three components.
 """
 
 from __future__ import annotations
