@@ -124,7 +124,7 @@ LAUNCH = (
     Key("seeds", "s", "seeds", "seeds", "Type the seeds, e.g. 0-9; a digit begins at once"),
     Key("preset", "p", "preset", "preset", "Parameters: default, or those of the paper"),
     Key("launcher", "l", "launcher", "launcher", "Launcher: processes of this machine, or jobs of a cluster"),
-    Key("share", "g", "share", "share", "GPUs in use: start when the need is free, when idle, or alone"),
+    Key("share", "i", "share", "share", "GPUs in use: start when the need is free, when idle, or alone"),
     Key("copy", "y", "copy", "copy", "Copy the equivalent command line"),
     Key("fetch", "w", "fetch", "fetch", "Fetch missing weights and data", changes=True),
     Key("override", "o", "override", "override", "Measure what is refused after a question", changes=True),

@@ -19,7 +19,10 @@ from tests.ssl_console.workspace_fixture import ROOT
 
 SLURM = re.compile("slurm", re.IGNORECASE)
 SETTINGS = "ssl_console/workspace/config.py"
-NAMED_IN_HELP = {"ssl_console/cli/commands/main.py", "ssl_console/cli/commands/over_time.py"}
+NAMED_IN_HELP = {
+    "ssl_console/cli/commands/shared_options.py",
+    "ssl_console/cli/commands/verdicts.py",
+}
 
 
 def settings(workspace: Workspace, text: str) -> Config:

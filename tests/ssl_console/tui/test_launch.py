@@ -388,7 +388,7 @@ async def test_the_sharing_of_gpus_is_a_choice_of_a_launch_and_part_of_its_comma
         app.backend.submit = lambda plan, _launcher=None, share=None: asked.append(share) or len(plan.to_run)  # type: ignore[method-assign, assignment, func-returns-value]
         await pilot.press("slash", *"random few", "enter", "space", "enter")
         await until(pilot, lambda: "GPUs in use started on as soon as the need is free" in text_of(pilot))
-        await pilot.press("g")
+        await pilot.press("i")
         assert "GPUs in use waited for until nothing uses them" in text_of(pilot)
         await pilot.press("y")
         assert app.clipboard.endswith("--share never")
@@ -401,7 +401,7 @@ async def test_without_a_gpu_there_is_nothing_to_share(used: Workspace, opened: 
         await pilot.press("slash", *"random few", "enter", "space", "enter")
         await until(pilot, lambda: "will run" in text_of(pilot))
         assert "GPUs in use" not in text_of(pilot)
-        await pilot.press("g")
+        await pilot.press("i")
         assert "GPUs in use" not in text_of(pilot)
 
 

@@ -19,6 +19,7 @@ from tasks.datasets.presence import presence
 from tasks.datasets.registry import open_dataset
 from tests.tasks.datasets import test_csv_index as own
 from tests.tasks.datasets import test_dense as dense
+from tests.tasks.datasets import test_keypoint_pairs as keypoint_pairs
 from tests.tasks.datasets import test_published_lists as lists
 from tests.tasks.datasets import test_revisited as revisited
 from tests.tasks.datasets import test_torchvision as torchvision
@@ -104,6 +105,7 @@ TREES: dict[str, Tree] = {
     "pets": lambda root: torchvision.pets(root / "Pets"),
     "roxford5k": buildings("roxford5k"),
     "rparis6k": buildings("rparis6k"),
+    "spair-71k": keypoint_pairs.tree,
     "sun397": lambda root: own.sun(root / "SUN397"),
     "voc07": voc.tree,
     "voc2007": own.voc,
