@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_console.system.errors import ConsoleError
-from ssl_console.workspace.config import Share
 
 if TYPE_CHECKING:
     from backbones.catalog.catalog import BackboneCatalog
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from ssl_console.launchers.base import Launcher
     from ssl_console.operations.check_backbone import BackboneChecker
     from ssl_console.planning.candidates import LookupContext
-    from ssl_console.workspace.config import Config
+    from ssl_console.workspace.config import Config, Share
     from ssl_console.workspace.paths import Workspace
     from ssl_console.workspace.per_class_accuracy import NamedClassScore
     from ssl_console.workspace.pictures import Picture

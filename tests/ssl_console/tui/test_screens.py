@@ -103,7 +103,7 @@ async def test_what_lacks_weights_is_told_with_the_key_that_gets_them(used: Work
     async with opened(used) as pilot:
         await pilot.press("slash", *"paper/swav", "enter", "space", "enter")
         await until(pilot, lambda: "Missing" in shown(pilot, "#text"))
-        assert "Missing: w fetches the weights" in shown(pilot, "#text")
+        assert "Missing: w fetches weights" in shown(pilot, "#text")
         assert "the weights of paper/swav are missing" in shown(pilot, "#text")
         assert "ssl-console" not in shown(pilot, "#text"), "keys, where there are keys"
 
