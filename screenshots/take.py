@@ -90,7 +90,7 @@ async def afterwards(workspace: Workspace, target: Path) -> None:
         await pilot.press("down", "space", "down", "space")
         await settled(pilot)
         save(pilot, target / "rankings.svg")
-        await pilot.press("4", "t", "down", "enter", "tab")
+        await pilot.press("C")
         await settled(pilot)
         save(pilot, target / "compare.svg")
     async with opened(workspace, "result") as pilot:
