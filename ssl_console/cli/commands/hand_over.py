@@ -23,8 +23,8 @@ def table(
     as_json: AsJson = False,
 ) -> None:
     """Write a tidy table: one row for each backbone, task, seed and metric, with provenance."""
+    from ssl_console.cli.handlers.further_scores import ResultSelection
     from ssl_console.cli.handlers.hand_over import write_tidy_table
-    from ssl_console.cli.handlers.optimism import ResultSelection
 
     selection = ResultSelection(suite, tuple(backbone or ()), tuple(task or ()))
     write_tidy_table(context.obj, path, selection, as_json=as_json)
@@ -51,8 +51,8 @@ def model_page(
     as_json: AsJson = False,
 ) -> None:
     """Write `.eval_results` files and a table for a model card of the Hugging Face hub. Nothing is uploaded."""
+    from ssl_console.cli.handlers.further_scores import ResultSelection
     from ssl_console.cli.handlers.hand_over import write_page
-    from ssl_console.cli.handlers.optimism import ResultSelection
 
     selection = ResultSelection(suite, (), tuple(task or ()))
     write_page(context.obj, backbone, path, tuple(benchmark or ()), source, selection, as_json=as_json)
@@ -70,8 +70,8 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write ranking, intervals, pictures and provenance as one HTML file that needs no network."""
+    from ssl_console.cli.handlers.further_scores import ResultSelection
     from ssl_console.cli.handlers.hand_over import write_html_report
-    from ssl_console.cli.handlers.optimism import ResultSelection
 
     selection = ResultSelection(suite, tuple(backbone or ()), tuple(task or ()))
     write_html_report(context.obj, path, title, selection, source, as_json=as_json)

@@ -58,17 +58,20 @@ def rank(
         bool,
         typer.Option("--optimism", help="How much higher scores would be if settings were chosen on the test images."),
     ] = False,
+    shifts: Annotated[
+        bool, typer.Option("--shifts", help="Scores of robustness tasks: a column for each shift, and the drop.")
+    ] = False,
 ) -> None:
     """Rank the backbones over the tasks."""
-    from ssl_console.cli.handlers.rank import RankView, rank, rank_intervals, rank_optimism, rank_picture
+    from ssl_console.cli.handlers.rank import RankView, rank, rank_further, rank_intervals, rank_picture
 
     formats = {"json": as_json, "csv": csv, "markdown": markdown, "latex": latex}
     chosen = [name for name, wanted in formats.items() if wanted]
     view = replace(RankView.of(suite, backbone, task, sort, chosen, source), missing=missing, filter=terms)
     if figure is not None:
         rank_picture(context.obj, view, figure)
-    elif optimism:
-        rank_optimism(context.obj, view)
+    elif optimism or shifts:
+        rank_further(context.obj, view, "optimism" if optimism else "shifts")
     elif intervals:
         rank_intervals(context.obj, view)
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ssl_console.analysis.export import Notes
 from ssl_console.analysis.hub_files import HubBenchmark
 from ssl_console.analysis.ranking import ESTIMATE, sort_rows
-from ssl_console.cli.handlers.optimism import ResultSelection, selected_results
+from ssl_console.cli.handlers.further_scores import ResultSelection, selected_results
 from ssl_console.cli.handlers.rank import RankView, ranking_of, ties_of
 from ssl_console.cli.output import stdout
 from ssl_console.operations.hand_over import write_model_page, write_report, write_table

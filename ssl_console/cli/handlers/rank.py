@@ -205,13 +205,14 @@ def rank_intervals(session: Session, view: RankView) -> None:
     show_rank_intervals(session, ranking_of(session, view), view.missing, as_json=view.format == "json")
 
 
-def rank_optimism(session: Session, view: RankView) -> None:
-    """Print the optimism of the selected results. Raises ConsoleError for a format without such a table."""
-    from ssl_console.cli.handlers.optimism import ResultSelection, show_optimism
+def rank_further(session: Session, view: RankView, what: Literal["optimism", "shifts"]) -> None:
+    """Print further scores of the selected results. Raises ConsoleError for a format without such a table."""
+    from ssl_console.cli.handlers.further_scores import ResultSelection, show_optimism, show_shifts
 
     if view.format not in {None, "json"}:
-        raise ConsoleError(f"--optimism is a table or --json, not --{view.format}")
-    show_optimism(session, ResultSelection(view.suite, view.backbones, view.tasks), as_json=view.format == "json")
+        raise ConsoleError(f"--{what} is a table or --json, not --{view.format}")
+    show = show_optimism if what == "optimism" else show_shifts
+    show(session, ResultSelection(view.suite, view.backbones, view.tasks), as_json=view.format == "json")
 
 
 def rank_picture(session: Session, view: RankView, path: Path) -> None:

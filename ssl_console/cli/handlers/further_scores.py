@@ -1,4 +1,4 @@
-"""`rank --optimism`: the scores, and what choosing settings on the test images would have made of them."""
+"""`rank --optimism` and `rank --shifts`: further scores of own results, next to those that are ranked."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ssl_console.analysis.optimism import (
     by_protocol,
     optimism_document,
 )
+from ssl_console.analysis.shift_scores import ShiftScores, shift_document, shift_scores, shifts_of
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
 from ssl_console.workspace.result import Result
@@ -51,6 +52,27 @@ def show_optimism(session: Session, selection: ResultSelection, *, as_json: bool
     _say_what_lacks(unknown)
     if not rows:
         stdout.say("no results yet: start with `ssl-console demo` or `ssl-console run`")
+
+
+def show_shifts(session: Session, selection: ResultSelection, *, as_json: bool) -> None:
+    """Print a table for each task with scores by shift. Raises UnknownName for names without results."""
+    rows = selected_results(session, selection)
+    records = {row.run_id: session.outputs.record(row.run_id) for row in rows}
+    scores = shift_scores(rows, {run_id: record.metrics for run_id, record in records.items() if record is not None})
+    if as_json:
+        stdout.document(shift_document(scores))
+        return
+    by_task: dict[tuple[str, str], list[ShiftScores]] = {}
+    for one in scores:
+        by_task.setdefault((one.result.task, one.result.variant), []).append(one)
+    for (task, variant), of_task in by_task.items():
+        shifts = shifts_of(of_task)
+        head = ("backbone", "seed", f"unshifted {of_task[0].metric}", *shifts, "drop")
+        cells = [(one.result.backbone, str(one.result.seed), *one.cells(shifts)) for one in of_task]
+        stdout.lines([f"{task} [{variant}]"])
+        stdout.table(head, cells, right=frozenset(range(1, len(head))))
+    if not scores:
+        stdout.say("no result has scores by shift: run `robustness` tasks, e.g. `ssl-console run -t robustness/shapes`")
 
 
 def selected_results(session: Session, selection: ResultSelection) -> list[Result]:

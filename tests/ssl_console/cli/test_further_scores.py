@@ -1,4 +1,4 @@
-"""`rank --optimism`: scores next to the choice on test images, for results that document it."""
+"""`rank --optimism` and `rank --shifts`: further scores of results that document them."""
 
 from __future__ import annotations
 
@@ -26,3 +26,19 @@ def test_rank_optimism_shows_both_scores_and_names_what_lacks_it(shell: Shell, w
     assert "linear: nothing to inflate in 1 result" in printed.err
     assert shell("rank", "--optimism", "--csv").code == 2
     assert shell("rank", "--optimism", "-b", "own/c").code == 2
+
+
+def test_rank_shifts_has_a_column_for_each_shift_and_the_drop(shell: Shell, workspace: Workspace) -> None:
+    run_id = leave(workspace, "own/a", "robustness/cars", 0.6)
+    leave(workspace, "own/b", "linear/cars", 0.6)
+    path = workspace.run(run_id).result
+    record = json.loads(path.read_text())
+    scores = {"accuracy": 70.0, "accuracy@sketch": 60.0, "drop@sketch": 10.0, "accuracy@blur": 55.0, "drop": 12.5}
+    path.write_text(json.dumps({**record, "metrics": {**record["metrics"], **scores}}))
+    (one,) = shell("rank", "--shifts", "--json").document["results"]
+    assert (one["backbone"], one["unshifted"], one["drop"]) == ("own/a", 70.0, 12.5)
+    assert one["shifts"] == {"sketch": 60.0, "blur": 55.0}
+    printed = shell("rank", "--shifts").out.split()
+    assert printed[-6:] == ["own/a", "0", "70.0", "60.0", "55.0", "12.5"]
+    assert shell("rank", "--shifts", "--csv").code == 2
+    assert "no result has scores by shift" in shell("rank", "--shifts", "-b", "own/b").err
