@@ -148,7 +148,7 @@ def pick_rows(ranking: Ranking, backbones: Iterable[str]) -> Ranking:
 
 
 def pick_columns(ranking: Ranking, labels: Iterable[str], backbones: Collection[str] | None = None) -> Ranking:
-    """Only these columns: rows are completed and compared anew; a row that has nothing in them goes.
+    """Only these columns. Rows are completed and compared again; a row without a score in any of them is left out.
 
     With `backbones`, also only these rows.
     """

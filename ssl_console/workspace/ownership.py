@@ -92,7 +92,7 @@ def is_shared(workspace: Workspace) -> bool:
 
 
 def check_owner(workspace: Workspace) -> None:
-    """Raise OperationFailed for a member of a shared workspace, who has read access only."""
+    """Raise OperationFailed for a member of a shared workspace: members have read access only."""
     try:
         owner = workspace.root.stat().st_uid
     except FileNotFoundError:

@@ -264,7 +264,7 @@ _WORK: dict[str, Callable[[str], npt.NDArray[np.bool_]]] = {}
 def in_processes(
     work: Callable[[str], npt.NDArray[np.bool_]], names: Sequence[str], processes: int
 ) -> dict[str, npt.NDArray[np.bool_]]:
-    """The result of `work` by name, computed by so many forked processes, or by this one."""
+    """The result of `work` by name, computed by this number of forked processes, or by the current one."""
     if processes <= 1:
         return {name: work(name) for name in names}
     with get_context("fork").Pool(processes, _WORK.update, ({"work": work},)) as pool:

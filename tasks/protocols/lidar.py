@@ -1,4 +1,4 @@
-"""LiDAR: rank of the discriminant analysis that tells images apart by several random views of each.
+"""LiDAR: rank of the discriminant analysis that separates images by several random views of each.
 
 Source: Thilak et al., LiDAR, 2023 (arXiv 2312.04000). Every image is a class of its own, and its views are the samples.
 With the covariance B of the images' mean features and the mean covariance W of views around them, plus delta on its

@@ -53,7 +53,7 @@ def main() -> int:
         rows.append(row(f"path of {name}, two other processes spin", DEFAULT, timings[WORKER], timings[DEFAULT]))
         busy = min(one.cpu_s for one in timings[WORKER])
         figures.append(
-            Figure(f"path of {name}: processor time beside two spinning processes", busy / alone.cpu_s, "x", 1.5)
+            Figure(f"path of {name}: processor time next to two spinning processes", busy / alone.cpu_s, "x", 1.5)
         )
         keep("busy_machine", "On an occupied machine, all cores", rows, given.results, figures)
         tell(rows[-1])

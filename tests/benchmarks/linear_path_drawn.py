@@ -1,4 +1,4 @@
-"""The exact regularisation path on problems drawn by a seed, by default of the day, beside the alternatives.
+"""The exact regularisation path on problems drawn by a seed, by default the date, compared with the alternatives.
 
     python -m tests.benchmarks.linear_path_drawn [--seed N] [--count 6] [--work 5e7] [--threads 1 2]
 

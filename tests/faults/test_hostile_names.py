@@ -263,7 +263,7 @@ def test_a_home_that_does_not_exist_is_a_path_that_is_not_found(
         assert (HOMELESS if len(verb) > 1 else "homeless") in words.err + words.out, verb
         assert "Traceback" not in words.err, verb
     assert complete_path(HOMELESS) == PathCompletion(HOMELESS)
-    tally.add("paths below the home of a user who does not exist, typed or in a card", len(verbs), "named; not found")
+    tally.add("paths below the home of an unknown user, typed or in a card", len(verbs), "named; not found")
 
 
 def test_a_log_in_the_pager_has_no_escape_sequences(

@@ -64,7 +64,7 @@ def _ours(tensor: Tensor) -> bool:
 
 @dataclass
 class PeakListener(SilentReporter):
-    """Peak of the live tensors and arrays, counted every so many images or steps of a phase. Needs tracemalloc."""
+    """Peak of the live tensors and arrays, measured after every few images or steps. Needs tracemalloc."""
 
     every: int = 20
     seen: int = 0

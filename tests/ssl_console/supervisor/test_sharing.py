@@ -83,7 +83,7 @@ class Card:
         submit(self.supervisor.workspace, run_id, spec(run_id, **others).model_dump_json().encode())
 
     def tick(self, seconds: float = 0.0) -> None:
-        """The supervisor's next tick, so many seconds later."""
+        """The supervisor's next tick, this number of seconds later."""
         self.now += seconds
         self.supervisor.tick(self.now)
 
