@@ -14,6 +14,7 @@ from statistics import median
 
 from pydantic import JsonValue
 
+from ssl_console.analysis.marked_scores import legend
 from ssl_console.workspace.result import Result, ResultRecord
 
 NOTHING_CHOSEN = "its protocol chooses nothing"
@@ -47,6 +48,8 @@ class Optimism:
     candidates: int | None
     """Their number; None where the result does not state it."""
     higher_is_better: bool = True
+    badges: tuple[str, ...] = ()
+    """Reasons to doubt the score."""
 
     @property
     def inflation(self) -> float:
@@ -92,9 +95,8 @@ def optimism_of(record: ResultRecord) -> Optimism | None:
     found = _stated(record) or _of_neighbours(record) or _of_layers(record)
     if found is None:
         return None
-    selected, on_test, choice, candidates = found
     place = (row.run_id, row.backbone, row.task, row.variant, row.seed, row.protocol_name, row.column)
-    return Optimism(*place, row.value, selected, on_test, choice, candidates, row.higher_is_better)
+    return Optimism(*place, row.value, *found, row.higher_is_better, row.badges)
 
 
 Found = tuple[float, float, str, int | None]
@@ -218,4 +220,5 @@ def optimism_document(known: Sequence[Optimism], unknown: Sequence[WithoutOptimi
         "protocols": [asdict(one) for one in by_protocol(known, unknown)],
         "results": [{**asdict(one), "inflation": one.inflation} for one in known],
         "without": [asdict(one) for one in unknown],
+        "marks": legend(one.badges for one in known),
     }

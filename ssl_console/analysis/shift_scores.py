@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ssl_console.analysis.marked_scores import legend
+from ssl_console.workspace.badges import marks
 from ssl_console.workspace.result import Result
 
 AT = "@"
@@ -27,8 +29,9 @@ class ShiftScores:
 
     def cells(self, shifts: Sequence[str]) -> tuple[str, ...]:
         """Cells of a table's row: unshifted, each of `shifts` (a dash where it was not measured), drop."""
-        measured = [self.by_shift.get(shift) for shift in shifts]
-        return tuple("—" if score is None else f"{score:.1f}" for score in (self.unshifted, *measured, self.drop))
+        scores = (self.unshifted, *(self.by_shift.get(shift) for shift in shifts), self.drop)
+        doubts = marks(self.result.badges)
+        return tuple("—" if score is None else f"{score:.1f}{doubts}" for score in scores)
 
 
 def shift_scores(results: Iterable[Result], metrics: Mapping[str, Mapping[str, float]]) -> list[ShiftScores]:
@@ -41,7 +44,7 @@ def shifts_of(scores: Iterable[ShiftScores]) -> list[str]:
     return list(dict.fromkeys(shift for one in scores for shift in one.by_shift))
 
 
-def shift_document(scores: Iterable[ShiftScores]) -> dict[str, object]:
+def shift_document(scores: Sequence[ShiftScores]) -> dict[str, object]:
     """As JSON."""
     return {
         "results": [
@@ -58,7 +61,8 @@ def shift_document(scores: Iterable[ShiftScores]) -> dict[str, object]:
                 "doubts": list(one.result.badges),
             }
             for one in scores
-        ]
+        ],
+        "marks": legend(one.result.badges for one in scores),
     }
 
 

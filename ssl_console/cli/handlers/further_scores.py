@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from backbones.io.card_files import match
+from ssl_console.analysis.marked_scores import legend
 from ssl_console.analysis.optimism import (
     ABOUT,
     NOTHING_CHOSEN,
@@ -20,6 +21,7 @@ from ssl_console.analysis.optimism import (
 from ssl_console.analysis.shift_scores import ShiftScores, shift_document, shift_scores, shifts_of
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
+from ssl_console.workspace.badges import marks
 from ssl_console.workspace.result import Result
 
 PROTOCOL_HEAD = ("protocol", "results", "lacking", "median", "largest", "other leader", "pairs swapped")
@@ -48,6 +50,7 @@ def show_optimism(session: Session, selection: ResultSelection, *, as_json: bool
         )
         stdout.lines([""])
         stdout.table(HEAD, [_row(one) for one in known], right=frozenset({3, 4, 5, 6, 7}))
+        _say_marks(one.badges for one in known)
         stdout.say(ABOUT)
     _say_what_lacks(unknown)
     if not rows:
@@ -71,6 +74,7 @@ def show_shifts(session: Session, selection: ResultSelection, *, as_json: bool) 
         cells = [(one.result.backbone, str(one.result.seed), *one.cells(shifts)) for one in of_task]
         stdout.lines([f"{task} [{variant}]"])
         stdout.table(head, cells, right=frozenset(range(1, len(head))))
+    _say_marks(one.result.badges for one in scores)
     if not scores:
         stdout.say("no result has scores by shift: run `robustness` tasks, e.g. `ssl-console run -t robustness/shapes`")
 
@@ -105,8 +109,18 @@ def _protocol_row(one: ProtocolOptimism) -> tuple[str, ...]:
 
 def _row(one: Optimism) -> tuple[str, ...]:
     choice = one.choice if one.candidates is None else f"{one.choice} (of {one.candidates})"
-    scores = (f"{one.value:.2f}", f"{one.selected:.2f}", f"{one.on_test:.2f}", f"{one.inflation:+.2f}")
+    scores = (
+        f"{one.value:.2f}{marks(one.badges)}",
+        f"{one.selected:.2f}",
+        f"{one.on_test:.2f}",
+        f"{one.inflation:+.2f}",
+    )
     return (one.task, one.variant, one.backbone, str(one.seed), *scores, choice)
+
+
+def _say_marks(badges: Iterable[Sequence[str]]) -> None:
+    for mark, meaning in legend(badges).items():
+        stdout.say(f"{mark} {meaning}")
 
 
 def _say_what_lacks(unknown: Sequence[WithoutOptimism]) -> None:

@@ -22,6 +22,7 @@ from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import Lines
+from ssl_console.workspace.badges import marks
 from ssl_console.workspace.result import Result
 
 Audit = tuple[list[Optimism], list[WithoutOptimism]]
@@ -82,6 +83,6 @@ def optimism_lines(found: Audit, width: int) -> list[Line]:
 
 
 def _result_line(one: Optimism, width: int) -> Line:
-    scores = f"{one.selected:.2f} becomes {one.on_test:.2f}"
+    scores = f"{one.selected:.2f}{marks(one.badges)} becomes {one.on_test:.2f}"
     text = f"{fit(f'{one.backbone} {one.task}', 34)} {scores}  {one.choice}"
     return line("   ", Span(fit(text, max(40, width - 13)), Tone.PLAIN), Span(f" {one.inflation:+.2f}", Tone.WARN))

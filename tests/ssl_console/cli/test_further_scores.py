@@ -38,7 +38,8 @@ def test_rank_shifts_has_a_column_for_each_shift_and_the_drop(shell: Shell, work
     (one,) = shell("rank", "--shifts", "--json").document["results"]
     assert (one["backbone"], one["unshifted"], one["drop"]) == ("own/a", 70.0, 12.5)
     assert one["shifts"] == {"sketch": 60.0, "blur": 55.0}
-    printed = shell("rank", "--shifts").out.split()
-    assert printed[-6:] == ["own/a", "0", "70.0", "60.0", "55.0", "12.5"]
+    printed = shell("rank", "--shifts")
+    assert printed.out.split()[-6:] == ["own/a", "0", "70.0!", "60.0!", "55.0!", "12.5!"]
+    assert "! reason to doubt the score" in printed.err
     assert shell("rank", "--shifts", "--csv").code == 2
     assert "no result has scores by shift" in shell("rank", "--shifts", "-b", "own/b").err
