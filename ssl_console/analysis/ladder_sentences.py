@@ -30,15 +30,15 @@ def interaction_sentence(step: LadderStep) -> str:
         return "One protocol cannot show whether the order depends on the protocol."
     if step.interaction is None:
         return "The test images are not the same on every rung, so dependence on the protocol is not tested."
-    p = told(step.interaction.p_value)
+    p = _p_text(step.interaction.p_value)
     if step.crossings:
         one = step.crossings[0]
         more = f", and {len(step.crossings) - 1} more pairs change places" if len(step.crossings) > 1 else ""
         order = f"{one.first} is ahead of {one.second} on {one.ahead} and behind on {one.behind}{more}"
-        return f"The order depends on the protocol (interaction p = {p}): {order}."
+        return f"The order depends on the protocol (interaction {p}): {order}."
     if step.interaction.p_value < 0.05:
-        return f"Differences depend on the protocol (interaction p = {p}), but no change of order is certain."
-    return f"No dependence on the protocol can be shown (interaction p = {p})."
+        return f"Differences depend on the protocol (interaction {p}), but no change of order is certain."
+    return f"No dependence on the protocol can be shown (interaction {p})."
 
 
 def verdict_sentence(step: LadderStep) -> str:
@@ -111,8 +111,14 @@ def _order(step: LadderStep) -> str:
     changes = (
         f"{len(step.crossings)} certain change{'s' * (len(step.crossings) != 1)}" if step.crossings else "no change"
     )
-    return f"{changes}, p = {told(step.interaction.p_value)}"
+    return f"{changes}, {_p_text(step.interaction.p_value)}"
 
 
 def _names(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _p_text(p_value: float) -> str:
+    """`p = 0.032`, or `p < 0.0001`."""
+    shown = told(p_value)
+    return f"p < {shown[1:]}" if shown.startswith("<") else f"p = {shown}"
