@@ -10,7 +10,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Drawn = npt.NDArray[np.uint8]
 COLOURS = 3
-"""Components that are shown, as red, green and blue."""
+"""Number of components shown, as red, green and blue."""
 REACH = 2.3
 """Standard deviations between the middle and the end of a channel, CAPI's."""
 RANK = 1e-6

@@ -1,7 +1,7 @@
 """Percentage of correct keypoints (PCK) over pairs of images. Needs numpy, not torch.
 
-Images are in several pairs, so that pairs are not independent: the jackknife omits groups of images with all pairs
-that they are in, which is consistent for means over pairs (Arvesen, Ann. Math. Statist. 40(6), 1969).
+Images occur in several pairs, so pairs are not independent: the jackknife omits groups of images with all their pairs,
+which is consistent for means over pairs (Arvesen, Ann. Math. Statist. 40(6), 1969).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The variance of patch features in the components that are shown as colours. Needs numpy and scipy, not torch."""
+"""The fraction of the variance of patch features in the components shown as colours. Needs numpy and scipy, not
+torch.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Arrays: `label` and `predicted` [n] of test images, `predicted@console-...` [n] of their corruptions; for another set
 `label@set` and `predicted@set` [m], and `clean@set` [n]: predictions of the test images among the classes of that set.
-Only test images of these classes count there, so that its drop compares equal tasks.
+Only test images of these classes are used for it, so that its drop compares equal tasks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CORRUPTED = "corruptions"
 def robustness_scores(arrays: Arrays) -> dict[str, float]:
     """`accuracy` of the test images, `accuracy@x` and `drop@x` of every shift, and their means `shifted` and `drop`.
 
-    Columns of the means are all corruptions together, and every other set.
+    Each mean has one column for all corruptions together, and one for every other set.
     """
     scores = {"accuracy": float(_clean(arrays).mean())}
     for kind in kinds(arrays):
@@ -54,7 +54,7 @@ def robustness_interval(arrays: Arrays, metric: str) -> Interval | None:
 
 
 def shift_columns(arrays: Arrays) -> dict[str, Right]:
-    """By column, right answers of its images; all corruptions of a test image are one answer."""
+    """By column, correctness of its images; all corruptions of a test image count as one answer."""
     found = kinds(arrays)
     columns = {CORRUPTED: np.mean([_corrupted(arrays, kind) for kind in found], axis=0)} if found else {}
     others = [name.removeprefix("label@") for name in arrays if name.startswith("label@")]
@@ -62,7 +62,7 @@ def shift_columns(arrays: Arrays) -> dict[str, Right]:
 
 
 def clean_accuracy(arrays: Arrays, column: str) -> float:
-    """Of the test images, among the classes of a column's set where it has not all of them."""
+    """Accuracy of the test images, restricted to the classes of a column's set."""
     if f"clean@{column}" not in arrays:
         return float(_clean(arrays).mean())
     label = arrays["label"]

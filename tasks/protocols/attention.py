@@ -1,10 +1,10 @@
-"""Attentive overfitting: how far over the image a backbone looks, by occlusion.
+"""Attentive overfitting: the spatial extent of the image that affects a backbone's features, by occlusion.
 
 A window is moved over the image; where it covers something, the pooled features change by the root relative squared
 error |f - f_occluded| / |f|. A pixel's saliency is the mean over all windows that cover it, and attentive diffusion is
 the share of the map above its mean. Sources: paper section 4.9 and A.9; `saliency.py` of the authors' later code
 (jonahanton/SSL_medicalimaging): occluded pixels are 0 after normalisation, and the image is enlarged by a margin that
-is cut off again, so that every pixel that counts is covered equally often (224 and 242 pixels for windows of 10).
+is cut off again, so that every retained pixel is covered equally often (224 and 242 pixels for windows of 10).
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from tasks.training.checkpoint import Checkpoint, resumable_map, spread_over
 Map = npt.NDArray[np.float32]
 PICTURED = 4
 LARGER = 64
-"""By how many pixels a canvas may exceed what is wanted, for a network that takes certain sizes alone."""
+"""Maximum number of pixels by which a canvas may exceed the requested side, for networks that accept only certain
+sizes.
+"""
 REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError)
 
 
@@ -71,7 +73,7 @@ def evaluate(inputs: ImageInputs, parameters: AttentionParameters, seed: int, re
 
 @dataclass
 class OcclusionEncoder:
-    """A frozen backbone, and the size of image that it is shown for maps of its own input size."""
+    """A frozen backbone and the image size that it receives for saliency maps of its own input size."""
 
     inputs: ImageInputs
     window: int
@@ -97,7 +99,7 @@ class OcclusionEncoder:
         )[self._kept]
 
     def shown(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """The part of the image that the map is of, uint8 [size, size, 3]."""
+        """The part of the image that the map covers, uint8 [size, size, 3]."""
         return prepare(image, self.spec).permute(1, 2, 0).numpy()[self._kept]
 
     def positions(self, stride: int) -> list[tuple[int, int]]:
@@ -119,7 +121,9 @@ class OcclusionEncoder:
         return (slice(margin, margin + self.size),) * 2
 
     def _canvas(self) -> int:
-        """The first side from the wanted one on that the network takes; else its own, with a rim less often covered."""
+        """The smallest accepted side that is at least the requested one; else the network's own, with the border
+        covered less often.
+        """
         wanted = self.size + 2 * (self.window - 1)
         for side in range(wanted, wanted + LARGER + 1):
             if self._takes(side):
@@ -173,7 +177,7 @@ def attentive_diffusion(saliency: Map) -> float:
 def _agreement(
     encoder: OcclusionEncoder, maps: list[Map], images: list[Image.Image], reporter: Reporter
 ) -> dict[str, Json]:
-    """How the maps of the first images agree with those at stride 1."""
+    """Agreement of the maps of the first images with those at stride 1."""
     if not images:
         return {}
     windows = len(encoder.positions(1))

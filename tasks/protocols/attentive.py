@@ -12,10 +12,10 @@ views after AutoAugment and erasing, a quarter of the steps warm-up. Differences
 reported images; the warm-up begins at 0 instead of 2e-4; the 21st head, which has no warm-up, is left out; images are
 shown once, not as 16 frames; float32 instead of float16.
 
-Every batch of images goes through the backbone once for all heads. The backbone computes in the run's precision, heads
-always in float32 (CAPI's fail in bfloat16). Centre crops are shared with other backbones of the same preprocessing
-where there is room for them; random views differ in every step and are decoded for it. Maps of ConvNets are taken as
-tokens, which no publication does, and the last stage alone.
+Every batch of images is encoded once for all heads. The backbone computes in the run's precision, heads always in
+float32 (CAPI's fail in bfloat16). Centre crops are shared with other backbones of the same preprocessing where memory
+allows; random views differ in every step and are decoded for it. Maps of ConvNets are taken as tokens, which no
+publication does, and only those of the last stage.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from tasks.training.loop import Prefetched, Training, loss_still_decreasing, pre
 from tasks.training.seeding import batch_of, generator_of, torch_seeded
 
 RATES_FOR = 256
-"""Images of a batch that the learning rates are given for."""
+"""Batch size that the learning rates refer to."""
 ERASED = 0.25
 """Probability that a box of a random view is erased, in V-JEPA's training."""
 Logits = npt.NDArray[np.float32]
@@ -65,9 +65,8 @@ Batch = tuple[Tensor, Tensor]
 
 
 def evaluate(inputs: ImageInputs, parameters: AttentiveParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Train all heads on training images, choose one on validation images, score it on test images.
-
-    Raises `DataError`, and `NotFiniteError` when every head came apart.
+    """Train all heads on training images, choose one on validation images, score it on test images. Raises
+    `DataError`, and `NotFiniteError` if every head diverged.
     """
     with inputs.shared_images() as shared:
         return _measured(inputs, parameters, seed, reporter, shared)
@@ -115,7 +114,7 @@ def _measured(
 
 @dataclass(frozen=True)
 class Classified:
-    """What heads make of a role's images."""
+    """Predictions of the heads for the images of a role."""
 
     predicted: npt.NDArray[np.int32]
     """[heads, n]."""
@@ -138,7 +137,7 @@ class AttentiveProbe:
 
     @classmethod
     def of(cls, inputs: ImageInputs, parameters: AttentiveParameters, seed: int) -> AttentiveProbe:
-        """Fresh heads, all from the same initial weights, so that they differ by their settings alone."""
+        """New heads, all with the same initial weights, so that they differ only in their settings."""
         backbone = freeze(inputs.backbone.fresh()).to(inputs.device)
         grid = tuple(product(parameters.rates, parameters.weight_decays))
         size, recipe = inputs.spec.crop, RECIPES[parameters.head]
@@ -155,7 +154,7 @@ class AttentiveProbe:
 
     @torch.no_grad()
     def tokens(self, pixels: Tensor, erasing: np.random.Generator | None = None) -> Tensor:
-        """Patch tokens float32 [b, n, d] of uint8 images [b, 3, h, w]; `erasing` draws boxes that are erased."""
+        """Patch tokens float32 [b, n, d] of uint8 images [b, 3, h, w]; `erasing` generates the boxes to erase."""
         device = torch.device(self.inputs.device)
         images = normalise(pixels.to(device, non_blocking=True), self.inputs.spec)
         if erasing is not None:
@@ -173,12 +172,12 @@ class AttentiveProbe:
         return accuracy(predicted.astype(np.int64), role.labels)
 
     def broken(self) -> list[bool]:
-        """Whether each head has come apart: its weights are no numbers any more."""
+        """Whether each head has diverged, i.e. has weights that are not finite."""
         return [not all(bool(torch.isfinite(one).all()) for one in head.parameters()) for head in self.heads]
 
     @torch.no_grad()
     def classified(self, role: RoleImages, reporter: Reporter, logits_of: int | None = None) -> Classified:
-        """Predicted classes by every head, from centre crops, and the logits of one head."""
+        """Classes predicted by every head from centre crops, and the logits of one head."""
         self.heads.eval()
         predicted, logits = [], []
         for pixels in self._batches(role):
@@ -204,9 +203,8 @@ class AttentiveProbe:
 
 
 def patch_tokens(model: nn.Module, features: object) -> Tensor:
-    """Tokens [b, n, d] without class token and registers; of a map [b, d, h, w] or [b, h, w, d] its positions.
-
-    Raises DataError for a network that gives neither.
+    """Tokens [b, n, d] without class token and registers; for a map [b, d, h, w] or [b, h, w, d], its positions.
+    Raises DataError if the network returns neither.
     """
     if not isinstance(features, Tensor) or features.ndim not in (3, 4):
         raise DataError(f"{type(model).__name__} gives neither tokens nor a map: it has no attentive probe")
@@ -229,9 +227,9 @@ def attention_heads(model: nn.Module) -> int:
 
 
 def best_head(scores: list[float], broken: list[bool]) -> int:
-    """The head with the best score, of equal ones the first. Raises NotFiniteError without any."""
+    """The head with the best score; the first of several. Raises NotFiniteError if every head diverged."""
     if all(broken):
-        raise NotFiniteError("every head came apart: smaller learning rates help (attentive.rates)")
+        raise NotFiniteError("every head diverged: smaller learning rates help (attentive.rates)")
     return max(range(len(scores)), key=lambda number: (not broken[number], scores[number], -number))
 
 
@@ -263,7 +261,7 @@ def _train(probe: AttentiveProbe, role: RoleImages, seed: int, reporter: Reporte
 
 
 def _after_policy(views: Tensor, fill: tuple[int, int, int], random: np.random.Generator) -> Tensor:
-    """Views uint8 [b, 3, h, w] after AutoAugment's operations."""
+    """Views uint8 [b, 3, h, w] after AutoAugment."""
     return torch.stack([on_pixels(view, lambda image: auto_augmented(image, fill, random)) for view in views])
 
 
@@ -288,7 +286,7 @@ def rate_at(step: int, steps: int, warmup: float) -> float:
 
 
 def _loss(probe: AttentiveProbe, batches: Prefetched[Batch], step: int, seed: int) -> Tensor:
-    """Sum of the heads' losses; a head that came apart adds nothing, and its gradient reaches no other."""
+    """Sum of the heads' losses; a diverged head contributes nothing, and its gradient affects no other."""
     pixels, labels = batches(step)
     erasing = probe.parameters.augmented and RECIPES[probe.parameters.head].policy
     tokens = probe.tokens(pixels, generator_of(seed, 10, step) if erasing else None)
@@ -306,7 +304,7 @@ def _warn(probe: AttentiveProbe, chosen: int, reporter: Reporter) -> None:
         )
     apart = sum(probe.broken())
     if apart:
-        reporter.warn(f"{apart} of {len(probe.heads)} heads came apart (weights that are no numbers), not chosen")
+        reporter.warn(f"{apart} of {len(probe.heads)} heads diverged (weights not finite) and were not selected")
 
 
 def _table(probe: AttentiveProbe, scores: list[float]) -> list[Json]:
@@ -317,7 +315,7 @@ def _table(probe: AttentiveProbe, scores: list[float]) -> list[Json]:
 
 
 def _published_reading(probe: AttentiveProbe, scores: list[float], selected: float) -> dict[str, Json]:
-    """The head that is best on the test images, as some publications choose: too high, and not the score."""
+    """The best head on the test images, as some publications choose: too optimistic, and never the score."""
     rows = [(value, head) for value, head, apart in zip(scores, probe.grid, probe.broken(), strict=True) if not apart]
     heads = [f"learning rate {rate:g}, weight decay {decay:g}" for _, (rate, decay) in rows]
     return chosen_on_test([value for value, _ in rows], heads, selected)

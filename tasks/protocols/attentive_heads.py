@@ -3,8 +3,8 @@
 All but V-JEPA's pool tokens by one learnt query per attention head and classify the result. A key is only ever
 multiplied by its query, and a value only ever averaged, so both products commute with the attention: scores are tokens
 times (query times key weights), and values are taken of the pooled token. The numbers are those of the published
-modules to rounding; keys and values of single tokens, which fill most of the memory there, never exist. A key's bias
-adds the same to every token and drops out of the softmax.
+modules to rounding; keys and values of single tokens, which need most of the memory there, are never computed. A key's
+bias adds the same to every token and drops out of the softmax.
 """
 
 from __future__ import annotations
@@ -158,10 +158,10 @@ def _branch_ends(block: nn.Module) -> tuple[nn.Linear, nn.Linear]:
 
 @dataclass(frozen=True)
 class HeadRecipe:
-    """A head of a publication, and what else of its training differs from the others'."""
+    """A published head and the differences of its training."""
 
     make: Callable[[int, int, int], nn.Module]
-    """From the width of tokens, the number of classes and the backbone's number of attention heads."""
+    """Constructor: token width, number of classes, the backbone's number of attention heads."""
     beta2: float = 0.95
     """Second decay rate of AdamW."""
     biases_decay: bool = False
@@ -187,7 +187,7 @@ def divisor(width: int, wanted: int) -> int:
 
 
 def _scorers(query: Tensor, keys: Tensor, heads: int) -> Tensor:
-    """[heads, width]: what a token is multiplied by for its score, from a query [width] and key weights."""
+    """[heads, width]: vectors whose product with a token is its score, from a query [width] and key weights."""
     each = len(query) // heads
     return torch.einsum("hw,hwd->hd", query.view(heads, each), _per_head(keys, heads)) / math.sqrt(each)
 

@@ -4,9 +4,9 @@ As many clusters as classes, on vectors of length 1, the least inertia of ten k-
 information with the arithmetic mean of the entropies, and the adjusted Rand index (Hubert and Arabie, 1985). Labels
 take no part in the clustering.
 
-The interval is of a jackknife over groups of images, for each of which Lloyd's iterations go on from the found centres
-without the group: this choice of the project counts how the clustering depends on its images, and not that another
-start could end elsewhere.
+The interval is of a jackknife over groups of images, for each of which Lloyd's iterations continue from the final
+centres without the group: this choice of the project includes the dependence of the clustering on its images, but not
+on its initialisation.
 """
 
 from __future__ import annotations

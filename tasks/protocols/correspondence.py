@@ -11,8 +11,9 @@ Tsingularity/dift (47e7807): images squashed to 768 pixels, maps enlarged (bilin
 similar pixel by cosine, all pairs, mean over pairs. The default is Probe3D's rule on all pairs after the final norm,
 with the backbone's own normalisation.
 
-Differences: sides are brought up to a multiple of the patches where Probe3D pads once more; pairs of a class are drawn
-from the published list, there from the order of files on disk; a keypoint at the threshold is correct, as in DIFT.
+Differences: sides are rounded up to a multiple of the patch size, where Probe3D pads again; pairs of a class are drawn
+from the published list (Probe3D: from files in the order of the disk); a keypoint at the threshold is correct, as in
+DIFT.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ Drawn = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class SourcePair:
-    """A pair with the row of its source image."""
+    """A pair and the row of its source image."""
 
     source: int
     pair: KeypointPair
@@ -92,7 +93,7 @@ def evaluate(inputs: ImageInputs, parameters: CorrespondenceParameters, seed: in
 
 @dataclass(frozen=True)
 class AnnotatedImages:
-    """Images of a split, of the size that their keypoints are for."""
+    """Images of a split, checked against the size that their annotations state."""
 
     split: SourceSplit
     targets: Targets[KeypointPairs]
@@ -172,7 +173,7 @@ def pair_arrays(
 
 
 def _chance(split: SourceSplit, pairs: Sequence[SourcePair], threshold: float) -> float:
-    """Percentage of keypoints that a random pixel of the target image finds, up to the image's borders."""
+    """Percentage of keypoints that a random pixel of the target image would match, up to the image's borders."""
     areas = []
     for one in pairs:
         x0, y0, x1, y1 = one.pair.box

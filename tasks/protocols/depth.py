@@ -1,15 +1,15 @@
 """Monocular depth: a 1 x 1 convolution to 256 bins of depth on the maps of a frozen backbone.
 
-Sources: `dinov3` is config-nyu.yaml and eval/depth of facebookresearch/dinov3 (6876159): last layer's patches after
-the final norm, batch norm, uniform bins from 0.001 to 10 metres whose weights are the positive logits plus 0.1,
+Sources: `dinov3` is config-nyu.yaml and eval/depth of facebookresearch/dinov3 (6876159): last layer's patches after the
+final norm, batch norm, uniform bins from 0.001 to 10 metres whose weights are the positive logits plus 0.1,
 scale-invariant loss, AdamW 3e-4 with the first decay 0 during the warm-up and then 0.85 to 0.95, clipped at 35, 38,400
 steps of 16 crops of 416 x 544; tested on the whole image and its mirror image, averaged, within the Eigen box. `dinov2`
-is DINOv2's head as Jiawei-Yang/Denoising-ViT (2d08bd8) has it: class token next to the patches, no batch norm, maps
+is DINOv2's head as in Jiawei-Yang/Denoising-ViT (2d08bd8): class token next to the patches, no batch norm, maps
 enlarged four times, half the gradient loss, AdamW 5e-3 (the official rate was not published); `dinov2-lin4` four
 blocks. Scores are means over images.
 
-Differences: batches and views are drawn by generators of the step, so that a training resumes to the bit; the last
-weights count, where DINOv3 keeps the best on the images that it reports. The default has a tenth of the steps.
+Differences: batches and views are drawn by generators of the step, so that a training resumes bit for bit; the last
+weights are used, whereas DINOv3 keeps the best on the reported images. The default uses a tenth of the steps.
 
 Losses: eval/depth/models/__init__.py and loss.py of facebookresearch/dinov3, which are those of AdaBins and MegaDepth.
 """
@@ -38,21 +38,20 @@ from tasks.training.schedules import depth_beta1, depth_rate
 from tasks.training.seeding import batch_of, generator_of
 
 SOME_IMAGES = 100
-"""Training images from which the depth of a constant answer is taken."""
+"""Training images from which the depth of a constant prediction is computed."""
 Floats = npt.NDArray[np.float64]
 EPSILON = 1e-3
 """Added to depths before their logarithm."""
 MEAN_WEIGHT = 0.15
 WITHOUT_VARIANCE = 100
-"""First steps, in which the loss has no variance."""
+"""Number of initial steps without the variance term of the loss."""
 FLOOR = 0.1
 """Added to the positive part of every logit."""
 
 
 def evaluate(inputs: ImageInputs, parameters: DepthParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Train the head on `train`, score the other split with the last weights; nothing is chosen.
-
-    Raises `DataError`, `NotFiniteError`.
+    """Train the head on `train`, score the other split with the last weights; nothing is selected. Raises
+    `DataError`, `NotFiniteError`.
     """
     train_split, test_split = inputs.split("train"), inputs.split("test", "val")
     pixels = Pixels.of(parameters.normalisation, inputs.spec)
@@ -150,7 +149,7 @@ def _test(
     guess: float,
     reporter: Reporter,
 ) -> tuple[Floats, Floats]:
-    """Errors [images, scores] of the head, and of the same depth everywhere. One image is in memory at a time."""
+    """Errors [images, scores] of the head and of a constant depth. One image is in memory at a time."""
     errors, guesses = (np.empty((len(images), len(DEPTH_SCORES))) for _ in range(2))
     reporter.phase("test", len(images), "images")
     for index in range(len(images)):
@@ -169,7 +168,7 @@ def _test(
 
 @torch.inference_mode()
 def predicted_depth(maps: FrozenMaps, head: LinearMapHead, view: Tensor, parameters: DepthParameters) -> Tensor:
-    """Depth [h, w] on the CPU of a normalised view [3, h, w], averaged with that of its mirror image."""
+    """Depth [h, w] on the CPU of a normalised view [3, h, w], averaged over the view and its mirror image."""
     both = torch.stack([view, view.flip(2)])
     depth = depth_of_bins(head(maps(both)), parameters.nearest, parameters.deepest)
     averaged = (depth[:1] + depth[1:].flip(3)) / 2
@@ -178,7 +177,7 @@ def predicted_depth(maps: FrozenMaps, head: LinearMapHead, view: Tensor, paramet
 
 
 def scored_pixels(truth: Array, parameters: DepthParameters) -> npt.NDArray[np.bool_]:
-    """[h, w] pixels whose true depth is known, within the box that is scored."""
+    """[h, w] pixels of known true depth within the evaluated box."""
     known = (truth > parameters.nearest) & (truth < parameters.deepest)
     if parameters.box == "none":
         return known
@@ -188,7 +187,7 @@ def scored_pixels(truth: Array, parameters: DepthParameters) -> npt.NDArray[np.b
 
 
 def _mean_depth(images: DenseImages, parameters: DepthParameters) -> float:
-    """Of the known pixels of some training images: the answer of a network that sees nothing."""
+    """Mean depth of the known pixels of some training images: a constant baseline."""
     chosen = np.linspace(0, len(images) - 1, min(SOME_IMAGES, len(images))).astype(np.int64)
     depths = [images.pair(int(index))[1] for index in chosen]
     means = [one[(one > parameters.nearest) & (one < parameters.deepest)] for one in depths]
@@ -206,7 +205,7 @@ def depth_of_bins(logits: Tensor, nearest: float, deepest: float) -> Tensor:
 def scale_invariant_loss(predicted: Tensor, truth: Tensor, known: Tensor, step: int) -> Tensor:
     """Root of the variance and 0.15 times the squared mean of the log errors of known pixels.
 
-    The first steps have no variance; without known pixels the loss is 0.
+    The first steps omit the variance; without known pixels the loss is 0.
     """
     error = torch.log(predicted[known] + EPSILON) - torch.log(truth[known] + EPSILON)
     if error.numel() < 2:
@@ -218,7 +217,9 @@ def scale_invariant_loss(predicted: Tensor, truth: Tensor, known: Tensor, step: 
 
 
 def gradient_loss(predicted: Tensor, truth: Tensor, known: Tensor) -> Tensor:
-    """Differences of log errors two pixels apart, at the full size and at every second, fourth and sixth pixel."""
+    """Absolute differences of log errors between pixels two apart, at the full size and at every second, fourth and
+    sixth pixel.
+    """
     total = predicted.sum() * 0
     for stride in (1, 2, 4, 6):
         one, other, mask = (part[..., ::stride, ::stride] for part in (predicted, truth, known))

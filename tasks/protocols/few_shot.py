@@ -26,19 +26,21 @@ from tasks.reporter import Reporter
 Indices = npt.NDArray[np.int64]
 
 CACHED_FLOATS, DEVICE_FLOATS = 1 << 20, 1 << 24
-"""Query features gathered at once: on a CPU 4 MB, which its cache holds until they are multiplied; elsewhere 64 MB."""
+"""Bytes of query features gathered at once: 4 MB on a CPU, so that they remain in its cache until they are
+multiplied; 64 MB on other devices.
+"""
 
 
 class TooFewImagesError(ValueError):
-    """The pool cannot feed a single episode."""
+    """The pool is too small for a single episode."""
 
 
 @dataclass(frozen=True)
 class Episodes:
-    """Which images each episode uses.
+    """Image indices of each episode.
 
     `classes` [episodes, ways] are labels, `support` [episodes, ways, shots] and `query` [episodes, ways, queries] are
-    rows of the pool. `excluded` lists the classes with too few images, which were left out of the draw.
+    rows of the pool. `excluded` are the classes omitted because they have too few images.
     """
 
     classes: Indices
@@ -52,7 +54,7 @@ def sample_episodes(
 ) -> Episodes:
     """Draw episodes from `labels` [n]: distinct classes in an episode, distinct images in a class.
 
-    The draw depends on the arguments alone, so every backbone meets the same episodes. Raises TooFewImagesError when
+    The draw depends on the arguments alone, so all backbones have the same episodes. Raises TooFewImagesError when
     fewer than `ways` classes have `shots + queries` images, naming the others.
     """
     names, counts = np.unique(labels, return_counts=True)
@@ -86,8 +88,8 @@ def _shortage(names: Indices, counts: Indices, usable: int, ways: int, needed: i
 def _distinct(generator: np.random.Generator, sizes: npt.NDArray[np.integer], count: int) -> Indices:
     """For each of `sizes` [r], `count` distinct numbers below it in random order, [r, count].
 
-    The i-th draw is uniform over what is left: its rank among the numbers not yet taken, turned into the number
-    itself by stepping over the taken ones in rising order.
+    The i-th draw is uniform over the remaining numbers: its rank among them is converted to a number by skipping those
+    drawn, in ascending order.
     """
     uniform = generator.random((count, len(sizes)))
     taken = np.zeros((0, len(sizes)), dtype=np.int64)
@@ -121,7 +123,7 @@ def episode_accuracies(
 def _batch_accuracies(pool: Tensor, support: Indices, query: Indices, room: Tensor) -> npt.NDArray[np.float64]:
     """Distances |q - c|^2 differ between classes only by |c|^2 - 2 q.c, here about the mean centroid for precision.
 
-    There is `room` for the features of the queries.
+    `room` is the memory for query features in bytes.
     """
     count, ways, queries = query.shape
     shots = torch.from_numpy(support).to(pool.device).flatten(0, 1)
@@ -148,8 +150,8 @@ def evaluate(inputs: PoolInputs, parameters: FewShotParameters, seed: int, repor
     """Draw episodes from the pool, classify each one's queries by the nearest class mean, average over episodes.
 
     The interval is over other pools of images; that over other episodes on this pool, the published one, is a
-    diagnostic. Episodes depend on labels, parameters and seed alone: every backbone meets the same ones. Raises
-    `DataError` when the pool cannot feed them.
+    diagnostic. Episodes depend on labels, parameters and seed alone: all backbones have the same ones. Raises
+    `DataError` if the pool is too small.
     """
     episodes = _drawn(inputs, parameters, seed)
     accuracies = _accuracies(inputs, episodes, reporter)
@@ -180,7 +182,7 @@ def evaluate(inputs: PoolInputs, parameters: FewShotParameters, seed: int, repor
 def _halves(
     inputs: PoolInputs, parameters: FewShotParameters, seed: int, reporter: Reporter
 ) -> tuple[few_shot_splits.Floats, Indices] | None:
-    """Accuracies of halves, from which the variance over pools follows; None for a pool that is too small."""
+    """Accuracies of halves, for the variance over pools; None for a pool that is too small."""
     reporter.phase("halves of the pool", few_shot_splits.SPLITS, "splits")
     return few_shot_splits.split_accuracies(
         inputs.pool.features,

@@ -40,7 +40,7 @@ class _Pool:
     half: Indices
     """Images of every class in one half."""
     shots: Indices
-    """Support images of every class in one half: fewer than asked for where a half would leave no query."""
+    """Support images of every class in one half: fewer than requested if a half would have no queries left."""
 
 
 def split_accuracies(

@@ -1,12 +1,12 @@
 """Instance retrieval on rOxford5k and rParis6k (Radenović et al., CVPR 2018), by the rule of their evaluation code.
 
-Queries are cropped to their boxes; the database is ranked by cosine similarity; images of the setup that count neither
-way are taken out of the ranking; average precision by trapezoids. Easy: easy images are to be found, hard and junk ones
-are taken out; medium: easy and hard ones are to be found; hard: hard ones are, easy and junk ones are out. Queries
-with nothing to find take no part.
+Queries are cropped to their boxes; the database is ranked by cosine similarity; images that the setup ignores are
+removed from the ranking; average precision by trapezoids. Easy: easy images are relevant, hard and junk ones ignored;
+medium: easy and hard ones are relevant; hard: hard ones are relevant, easy and junk ones ignored. Queries without
+relevant images are omitted.
 
-Choices of this project: one scale, the longer side resized to the backbone's input with its mean colour around it.
-DINO's script does not crop queries; DINOv2 and DINOv3 publish no image size, and their figures are of larger images.
+Choices of this project: one scale, the longer side resized to the backbone's input and padded with its mean colour.
+DINO's script does not crop queries; DINOv2 and DINOv3 publish no image size, and their scores refer to larger images.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tasks.solvers.similarities import similarities
 
 
 def evaluate(inputs: BankInputs, parameters: InstanceRetrievalParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Rank the database for every query; seed and parameters change nothing here."""
+    """Rank the database for every query; seed and parameters have no effect."""
     del parameters, seed
     given = inputs.test_targets["relevance"]
     relevance = [cast("Relevance", given[query]) for query in range(len(given))]

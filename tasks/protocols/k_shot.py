@@ -2,13 +2,12 @@
 
 Source: logistic_eval.py of facebookresearch/msn (4388dc1). Each vector is centred by its own mean and scaled to length
 1 (`cyanure.preprocess(columns=False)`); multinomial logistic regression without intercept, its penalty 0.0025 over the
-number of images (README; the script's default is a tenth of it). Nothing is chosen: the publication fixes the penalty,
-and a handful of images per class leaves none to choose it on. The mean over several draws of training images.
-
-Choices of this project: draws are made here, the smaller sets of a draw being part of its larger ones, as SimCLR's 1 %
-is of its 10 % (the published lists are of ImageNet; the presets `msn-1`, `msn-2` and `msn-5` fit every image of one of
-MSN's once); shares of the training images (1 % and 10 %) are drawn by class and hold at least one image of each; the
-interval is over other test images and other draws.
+number of images (README; the script's default is a tenth of it). Nothing is selected: the publication fixes the
+penalty, and a few images per class leave none for validation. The score is the mean over several draws of training
+images. Choices of this project: draws are generated here, and the smaller sets of a draw are subsets of its larger
+ones, as SimCLR's 1 % is of its 10 % (the published lists are of ImageNet; the presets `msn-1`, `msn-2` and `msn-5` fit
+each of MSN's lists once); fractions of the training images (1 % and 10 %) are drawn by class and contain at least one
+image of each; the interval is over other test images and other draws.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ def evaluate(inputs: BankInputs, parameters: KShotParameters, seed: int, reporte
 def sizes_of(
     parameters: KShotParameters, labels: Indices, classes: int, reporter: Reporter
 ) -> Mapping[str, npt.NDArray[np.int64]]:
-    """By name, how many images of each class a training set holds."""
+    """Number of images of each class in a training set, by the name of the set."""
     there = np.bincount(labels, minlength=classes)
     sizes = {str(shots): np.minimum(there, shots) for shots in parameters.shots}
     sizes |= {
@@ -75,13 +74,13 @@ def sizes_of(
 
 
 def class_orders(labels: Indices, classes: int, seed: int, draw: int) -> list[Indices]:
-    """The images of each class in a random order, of which a training set takes the first."""
+    """The images of each class in random order, of which a training set contains the first."""
     generator = generator_of(seed, 4, draw)
     return [generator.permutation(np.flatnonzero(labels == number)) for number in range(classes)]
 
 
 def normalised(rows: AnyFloats) -> npt.NDArray[np.float64]:
-    """Rows less their own mean, of length 1; a constant row becomes 0."""
+    """Rows centred by their own mean and scaled to length 1; a constant row becomes 0."""
     centred = rows.astype(np.float64) - rows.mean(axis=1, dtype=np.float64, keepdims=True)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     unit: npt.NDArray[np.float64] = np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)

@@ -28,7 +28,7 @@ TEMPERATURES = (0.02, 0.04, 0.07, 0.1, 0.2)
 
 
 def evaluate(inputs: BankInputs, parameters: KnnParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Let the k most similar training images vote on every test image, for each k; `seed` changes nothing."""
+    """Classify every test image by its k most similar training images, for each k; `seed` has no effect."""
     del seed
     check_metric(inputs.metric, inputs.test.labels)
     bank, test = inputs.bank, inputs.test
@@ -79,8 +79,8 @@ def _optimism(
 
 
 def _predictions(votes: Mapping[int, Votes], headline: int, several: bool) -> dict[str, npt.NDArray[np.generic]]:
-    """Of the headline k under the plain name, of every k with `@k` behind it: class scores for several labels an image,
-    else the predicted class (and, for the headline, what it was chosen by).
+    """Of the headline k under the plain name, of every k with the suffix `@k`: class scores for several labels per
+    image, else the predicted class (and, for the headline, the class votes).
     """
     if several:
         return {"scores": votes[headline], **{f"scores@{k}": found for k, found in votes.items()}}

@@ -1,12 +1,12 @@
-"""Training-free segmentation: every test patch takes the mean label of the nearest training patches.
+"""Training-free segmentation: every test patch has the mean label of the nearest training patches.
 
-Source: in-context evaluation of Hummingbird (Balazevic et al. 2023) as vpariza/open-hummingbird-eval (5e79da2) has it:
-images squashed to one size, L2-normalised patches of the last layer with the shares of classes among their pixels, a
-bounded memory that takes patches of rare classes first, 30 neighbours, softmax of cosines / 0.02, label shares brought
-to the image's size (bilinear), the largest one, scored at that size.
+Source: in-context evaluation of Hummingbird (Balazevic et al. 2023) as in vpariza/open-hummingbird-eval (5e79da2):
+images squashed to one size, L2-normalised patches of the last layer with the class fractions of their pixels, a bounded
+memory that prefers patches of rare classes, 30 neighbours, softmax of cosines / 0.02, label fractions resized to the
+image (bilinear), the class of the largest one scored at that size.
 
-Differences: training images are shown once without augmentation (there one or two epochs of crops at scales 0.5 to 2),
-and classes are those of the data. The published reading, after the best matching of predicted to true classes, is
+Differences: training images are encoded once without augmentation (there: one or two epochs of crops at scales 0.5 to
+2), and classes are those of the data. The published reading, after the best matching of predicted to true classes, is
 stored as the diagnostic `matched_miou` and is never the score.
 """
 
@@ -38,14 +38,14 @@ from tasks.training.checkpoint import spread_over
 from tasks.training.seeding import generator_of
 
 QUERIES = 1_024
-"""Test patches that are compared with the memory at once."""
+"""Test patches compared with the memory at once."""
 UNKNOWN_LAST = 1e6
-"""Score of patches without a known pixel, which are taken last and count nothing."""
+"""Score of patches without labelled pixels, which are selected last and have no weight."""
 
 
 @dataclass(frozen=True)
 class PatchMemory:
-    """Training patches: unit vectors [n, d], and the shares [n, classes] of classes among their known pixels."""
+    """Training patches: unit vectors [n, d], and the fractions [n, classes] of classes among their labelled pixels."""
 
     features: Tensor
     labels: Tensor
@@ -62,9 +62,8 @@ class PatchMemory:
 
 
 def evaluate(inputs: ImageInputs, parameters: KnnSegmentationParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Fill the memory from `train`, score the other split; nothing is trained or chosen.
-
-    The seed decides which patches are kept where the memory is too small for all. Raises `DataError`.
+    """Fill the memory from `train`, score the other split; nothing is trained or selected. The seed determines the
+    selection of patches if the memory is too small for all. Raises `DataError`.
     """
     train, test = inputs.split("train"), inputs.split("test", "val")
     classes = inputs.targets(train, "masks").classes
@@ -105,7 +104,7 @@ class SquashedImages:
 
     @property
     def side(self) -> int:
-        """Sides in pixels: a multiple of the patches."""
+        """Side in pixels: a multiple of the patch size."""
         unit = self.maps.maps.unit
         return -(-self.size // unit) * unit
 
@@ -131,9 +130,8 @@ def fill(
     seed: int,
     reporter: Reporter,
 ) -> PatchMemory:
-    """As many patches of every image as the memory has room for, or of some images where it has less than one for each.
-
-    Raises DataError where no pixel has a class.
+    """Fill the memory with equally many patches of every image, or with patches of some images if it has less than
+    one for each. Raises DataError if no pixel has a class.
     """
     each = max(1, parameters.memory // len(images))
     features, labels = [], []
@@ -153,7 +151,7 @@ def fill(
 
 
 def label_shares(mask: Array, classes: int, grid: tuple[int, int]) -> Tensor:
-    """Shares float32 [h w, classes] of classes among known pixels of every patch; zeros where none is known."""
+    """Class fractions float32 [h w, classes] of the labelled pixels of every patch; zeros where none is labelled."""
     high, wide = mask.shape[0] // grid[0], mask.shape[1] // grid[1]
     whole = torch.from_numpy(np.ascontiguousarray(mask[: high * grid[0], : wide * grid[1]], np.int64))
     blocks = whole.view(grid[0], high, grid[1], wide).permute(0, 2, 1, 3).reshape(grid[0] * grid[1], -1)
@@ -162,10 +160,9 @@ def label_shares(mask: Array, classes: int, grid: tuple[int, int]) -> Tensor:
 
 
 def chosen_patches(shares: Tensor, count: int, random: np.random.Generator) -> Tensor:
-    """Rows of at most `count` patches with a known pixel, those of classes that are rare in the image first.
-
-    A patch's score is a uniform number times the sum, over its classes, of how many patches have the class; the lowest
-    scores are kept (`sample_features` of open-hummingbird-eval).
+    """Rows of at most `count` patches with labelled pixels, preferring classes that are rare in the image. A patch's
+    score is a uniform random number times the sum, over its classes, of the number of patches with the class; the
+    lowest scores are kept (`sample_features` of open-hummingbird-eval).
     """
     present = (shares > 0).float()
     known = present.any(dim=1)

@@ -1,17 +1,17 @@
-"""Training-free segmentation as CAPI has it: every pixel of a patch takes the most frequent label of its neighbours.
+"""Training-free segmentation by CAPI's rule: every pixel of a patch has the most frequent label of its neighbours.
 
 Source: `KNNClassifier` of facebookresearch/capi (98b4fa1, eval_segmentation.py): images squashed to 224 pixels
 (bicubic), labels to the same size (nearest), patches of the last layer standardised by the training patches' mean and
-deviation, the label of a patch being those of all its pixels; training patches most of whose pixels have no class are
-dropped. Neighbours (1, 3, 10 or 30) and distance (cosine or Euclidean) are chosen by mean IoU on a random tenth of the
-training images, which then join the others, and the test images are scored once.
+deviation, where the label of a patch consists of those of all its pixels; training patches most of whose pixels have no
+class are dropped. Neighbours (1, 3, 10 or 30) and distance (cosine or Euclidean) are chosen by mean IoU on a random
+tenth of the training images, which are then added to the memory, and the test images are scored once.
 
 As there, pixels without a class vote too: where they win, the prediction is wrong for the pixel's class, and "no class"
 counts as a further class of IoU 0 in the mean if it is predicted at all (scikit-learn's macro average).
 
-It differs from `knn-segmentation` (Hummingbird), whose patches vote with class shares weighted by similarity, which are
-enlarged to the size of the image, and in which nothing is chosen. Differences from CAPI: at most `memory` training
-patches are kept, spread evenly over the images (there all, or every n-th), and ties are won by the first class.
+It differs from `knn-segmentation` (Hummingbird), whose patches vote with class fractions weighted by similarity,
+enlarged to the size of the image, and which selects nothing. Differences from CAPI: at most `memory` training patches
+are kept, spread evenly over the images (there: all, or every n-th), and of tied classes the first is predicted.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class LabelledPatches:
         return len(self.features)
 
     def nearest(self, queries: Tensor, count: int, distance: PatchDistance) -> Tensor:
-        """Rows int64 [q, count] of the nearest patches of queries [q, d], nearest first, on the CPU."""
+        """Indices int64 [q, count] of the nearest patches of queries [q, d], nearest first, on the CPU."""
         best, rows = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
         for start in range(0, len(self), BLOCK):
             some = self._closeness(queries, slice(start, start + BLOCK), distance)
@@ -88,7 +88,7 @@ class LabelledPatches:
 
 @dataclass
 class PatchMoments:
-    """Sums over patches, from which they are standardised."""
+    """Sums over patches, for standardisation."""
 
     total: Tensor
     squares: Tensor
@@ -108,7 +108,7 @@ class PatchMoments:
         self.count += len(patches)
 
     def standardised(self, patches: Tensor) -> Tensor:
-        """Patches [n, d] by mean and population deviation; a constant feature is centred alone."""
+        """Patches [n, d] standardised by mean and population deviation; a constant feature is only centred."""
         mean = self.total / self.count
         deviation = (self.squares / self.count - mean**2).clamp_min(0).sqrt()
         deviation = torch.where(deviation > torch.finfo(torch.float32).eps * mean.abs(), deviation, 1.0)
@@ -116,9 +116,9 @@ class PatchMoments:
 
 
 def evaluate(inputs: ImageInputs, parameters: KnnSegmentationCapiParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Choose neighbours and distance on a part of `train`, then score the other split; nothing is trained.
+    """Select neighbours and distance on a part of `train`, then score the other split; nothing is trained.
 
-    The seed decides which training images are for the choice. Raises `DataError`.
+    The seed determines the validation images. Raises `DataError`.
     """
     train, test = inputs.split("train"), inputs.split("test", "val")
     classes = inputs.targets(train, "masks").classes
@@ -153,7 +153,7 @@ def evaluate(inputs: ImageInputs, parameters: KnnSegmentationCapiParameters, see
 
 
 def validation_split(images: int, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Rows for the memory, and rows for the choice: at least one each. Raises DataError for a single image."""
+    """Indices for the memory and for validation, at least one each. Raises DataError for a single image."""
     if images < 2:
         raise DataError("one training image cannot be divided into a memory and validation images")
     order = generator_of(seed, 8).permutation(images).tolist()
@@ -180,9 +180,8 @@ class PatchVoting:
         self.memory = LabelledPatches(torch.empty(0), torch.empty(0))
 
     def select(self, rows: Sequence[int], validation: Sequence[int]) -> tuple[Setting, dict[str, Json]]:
-        """Fill the memory, and choose the setting of the best mean IoU; the first of several.
-
-        The memory then has patches of the validation images too. Returns all mean IoUs in percent, by setting.
+        """Fill the memory and select the setting with the best mean IoU, the first of several. Patches of the
+        validation images are then added to the memory. Returns all mean IoUs in percent, by setting.
         """
         learnt = self._kept(rows)
         self.memory = replace(learnt, features=self.moments.standardised(learnt.features))
@@ -210,7 +209,7 @@ class PatchVoting:
         return confusion
 
     def _kept(self, rows: Sequence[int]) -> LabelledPatches:
-        """Patches of training images, as many as the memory has room for. Raises DataError for none with a class."""
+        """As many patches of training images as the memory can hold. Raises DataError if none has a class."""
         self.reporter.phase("memory", len(rows), "images")
         room = set(spread_over(len(rows), self.parameters.memory))
         kept = []
@@ -223,7 +222,7 @@ class PatchVoting:
         return _together(kept)
 
     def _some(self, patches: LabelledPatches) -> LabelledPatches:
-        """Evenly spaced ones of those whose most frequent label is a class."""
+        """Evenly spaced patches among those whose most frequent label is a class."""
         known = (patches.labels.mode(dim=1).values != IGNORED).nonzero()[:, 0]
         rows = known[spread_over(len(known), self.each)] if len(known) else known
         return LabelledPatches(patches.features[rows.to(patches.features.device)], patches.labels[rows])

@@ -1,8 +1,8 @@
 """Label-free scores of frozen features: RankMe, effective rank of the covariance, and alpha-ReQ.
 
 Sources: Garrido et al., RankMe, ICML 2023 (25,600 images; its authors compare runs of one method alone); Agrawal et
-al., alpha-ReQ, NeurIPS 2022. They describe features and are never ranked: which of them goes with accuracy depends on
-the backbones that are compared. LiDAR, which needs several views of every image, is `tasks.protocols.lidar`.
+al., alpha-ReQ, NeurIPS 2022. They are descriptive and never ranked: their correlation with accuracy depends on the
+backbones compared. LiDAR, which requires several views of every image, is in `tasks.protocols.lidar`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SCORES: dict[str, Callable[[Moments], float]] = {
 
 
 def evaluate(inputs: BankInputs, parameters: LabelFreeParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Score the training images' features; `seed` changes nothing."""
+    """Score the training images' features; `seed` has no effect."""
     del seed
     bank = inputs.bank.features
     rows = np.asarray(spread_over(len(bank), parameters.images))

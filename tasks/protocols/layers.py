@@ -2,9 +2,9 @@
 
 Weighted cosine nearest neighbours (eval/knn.py of facebookresearch/dinov2, as the protocol `knn`) on each block's class
 token, mean of patches and mean of registers, each after the final norm; for ConvNets on the mean of each stage. The
-place with the best score on validation images, for which training images alone vote, is the headline; for test images
-training and validation images vote. No publication fixes such a curve: the choice of nearest neighbours, which have
-nothing to tune per block, is this project's.
+headline is the block and pooling with the best score on validation images, for which only training images vote; for
+test images, training and validation images vote. No publication defines such a curve: nearest neighbours, which need no
+tuning per block, are this project's choice.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ Votes = npt.NDArray[np.float32]
 
 
 def evaluate(inputs: ManyShotInputs, parameters: LayersParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Score every place on validation and test images; the seed has chosen the validation images already.
-
-    Raises `DataError` when the metric does not fit the labels.
+    """Score every block and pooling on validation and test images; the seed has determined the validation images.
+    Raises `DataError` if the metric does not match the labels.
     """
     del seed
     check_metric(inputs.metric, inputs.test.labels)
@@ -81,14 +80,14 @@ def _votes(
 
 
 def _name(place: Place) -> str:
-    """`6-cls`."""
+    """Name of a block and pooling, e.g. `6-cls`."""
     return f"{place[0]}-{place[1]}"
 
 
 def _curve(
     columns: tuple[LayerColumn, ...], validated: list[float], votes: dict[str, Votes], inputs: ManyShotInputs
 ) -> list[Json]:
-    """Per place: validation and test score, and the test score's interval."""
+    """Validation score, test score and interval of the test score, by block and pooling."""
     curve: list[Json] = []
     for column, on_val in zip(columns, validated, strict=True):
         scores = votes[_name((column.block, column.pooling))]
@@ -100,7 +99,7 @@ def _curve(
 
 
 def _predictions(votes: dict[str, Votes], chosen: Votes, inputs: ManyShotInputs) -> dict[str, npt.NDArray[np.generic]]:
-    """The predicted class at the chosen place, and at every place with `@block-pooling` behind it."""
+    """The predicted class of the selected block and pooling, and of all others with the suffix `@block-pooling`."""
     return {
         "index": inputs.test.index,
         "label": inputs.test.labels,

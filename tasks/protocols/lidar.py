@@ -6,10 +6,10 @@ diagonal, LiDAR is the exponential of the entropy of the normalised eigenvalues 
 of the features' width and the number of images less one. Public implementations (stable-pretraining, RADIO) agree on
 1,000 images; they add 1e-8 or 1e-4 to every eigenvalue, which is omitted here, as in RankMe.
 
-The publication takes the views of each method's own pre-training. To compare methods, all backbones are shown the same
-views here: random windows of `smallest` to 100 % of the area and flips, at the backbone's input size. Views are in no
-stored feature, so the protocol encodes images x views on its own, each image decoded once: 50,000 by default. In memory
-are 16 matrices [d, d] in float64, whatever the number of images. LiDAR describes features and is never ranked.
+The publication takes the views of each method's own pre-training. To compare methods, all backbones encode the same
+views here: random windows of `smallest` to 100 % of the area and flips, at the backbone's input size. Stored features
+contain no views, so the protocol encodes images x views itself, 50,000 by default, decoding each image once. Memory
+holds 16 matrices [d, d] in float64, regardless of the number of images. LiDAR is descriptive and never ranked.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from tasks.training.seeding import generator_of
 PURPOSE = 11
 """Second number of the addresses of views."""
 LARGE_SHARE = 0.01
-"""Delta over the mean variance of views from which a warning is given."""
+"""Ratio of delta to the mean variance of views above which a warning is given."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -148,7 +148,7 @@ class ViewEncoder:
 
 
 def _encoded(encoder: ViewEncoder, rows: list[int], reporter: Reporter) -> ViewMoments:
-    """Moments of all rows, from a checkpoint on if there is one."""
+    """Moments of all rows, resumed from a checkpoint if it exists."""
     inputs, views = encoder.inputs, encoder.parameters.views
     checkpoint = None if inputs.checkpoint is None else Checkpoint(inputs.checkpoint / "views.pt", inputs.key)
     state = checkpoint.restore(reporter, inputs.device) if checkpoint is not None else None

@@ -1,11 +1,12 @@
-"""Linear evaluation: logistic regression on frozen features, its strength chosen on validation images.
+"""Linear evaluation: logistic regression on frozen features, its regularisation strength selected on validation
+images.
 
 Source: paper appendix A.2; linear.py of linusericsson/ssl-transfer. 45 weight decays on a logarithmic grid, C = 1 / wd;
 the C with the best validation score; a new fit on training and validation images together; the test images once.
 
-The default departs from the published code in three ways, which the preset `paper` takes back: every fit is converged
-(there 100 warm-started iterations, far from the optimum at the weak end), equal validation scores go to the strongest
-regularisation, and a choice on the edge of the grid extends it.
+The default departs from the published code in three ways, which the preset `paper` reverts: every fit is converged
+(there: 100 warm-started iterations, far from the optimum for weak regularisation), of equal validation scores the
+strongest regularisation is selected, and a selection at the edge of the grid extends it.
 
 The fits of the search, on training images alone, are scored on the test images as well. The best of them is stored as
 the diagnostic `chosen_on_test`, next to the score of the fit with the selected C: the optimism of choosing C on the
@@ -32,9 +33,9 @@ Logits = npt.NDArray[np.float32]
 
 
 def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Choose C on validation images, fit on training and validation images together, score the test images.
+    """Select C on validation images, fit on training and validation images together, score the test images.
 
-    The seed has chosen the validation images already. Raises `DataError` when the metric does not fit the labels.
+    The seed has determined the validation images. Raises `DataError` if the metric does not match the labels.
     """
     del seed
     check_metric(inputs.metric, inputs.test.labels)

@@ -1,15 +1,16 @@
-"""Linear heads on the last blocks of a frozen backbone, all trained at once by SGD, one chosen on validation images.
+"""Linear heads on the last blocks of a frozen backbone, all trained at once by SGD, one selected on validation
+images.
 
-Source: dinov2/eval/linear.py of facebookresearch/dinov2 (b8931f7), with the batch of 1,024 images that its authors name
-in issue 232. A head sees the class tokens of the last 1 or 4 blocks, each after the final norm, next to one another,
-with or without the mean of the last block's patches; 13 learning rates each: 52 heads. SGD with momentum 0.9, no weight
-decay, half a cosine to 0; weights start normal with deviation 0.01. The loss is the sum of the heads': none affects
-another.
+Source: dinov2/eval/linear.py of facebookresearch/dinov2 (b8931f7), with the batch of 1,024 images stated by its authors
+in issue 232. The input of a head are the concatenated class tokens of the last 1 or 4 blocks, each after the final
+norm, with or without the mean of the last block's patches; 13 learning rates each: 52 heads. SGD with momentum 0.9, no
+weight decay, half a cosine to 0; weights start normal with deviation 0.01. The loss is the sum of the heads': none
+affects another.
 
-Departures. Features are stored and come from the centre crop, where the publication augments (random resized crops): a
-head of another name there. The head is chosen on validation images, where the publication takes the best on the test
-images that it reports; that reading is stored as the diagnostic `chosen_on_test` and is never the score. A backbone
-without class token is given the mean of patches, or of the map of its last stages, in its place.
+Differences: features are stored and computed from the centre crop, whereas the publication augments (random resized
+crops). The head is selected on validation images, whereas the publication reports the best on the test images; that
+score is stored as the diagnostic `chosen_on_test` and is never the score. For a backbone without class token, the mean
+of patches, or of the maps of its last stages, is used instead.
 """
 
 from __future__ import annotations
@@ -40,16 +41,16 @@ from tasks.training.seeding import batch_of, generator_of
 
 Floats = npt.NDArray[np.float32]
 RATES_FOR = 256
-"""Images of a batch that the learning rates are given for."""
+"""Batch size that the learning rates refer to."""
 DEVIATION = 0.01
-"""Standard deviation of the weights that training starts from."""
+"""Standard deviation of the initial weights."""
 BLOCK = 4_096
-"""Images that are scored at the same time."""
+"""Number of images scored at once."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """One linear head: what it sees, and how fast it learns."""
+    """One linear head: its input and learning rate."""
 
     last: int
     pooling: HeadInput
@@ -62,9 +63,9 @@ class Head:
 
 
 def evaluate(inputs: ManyShotInputs, parameters: LinearHeadsParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Train all heads on training images, choose one on validation images, score it on test images.
+    """Train all heads on training images, select one on validation images, score it on test images.
 
-    Raises `DataError` when the metric does not fit the labels, `NotFiniteError` when every head came apart.
+    Raises `DataError` if the metric does not match the labels, `NotFiniteError` if every head diverged.
     """
     check_metric(inputs.metric, inputs.test.labels)
     assert inputs.layers is not None, "the protocol declares layer-wise features"
@@ -102,7 +103,7 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearHeadsParameters, seed: in
 
 
 def heads_for(layers: LayerInputs, parameters: LinearHeadsParameters, reporter: Reporter) -> list[Head]:
-    """Every combination that the backbone has blocks and tokens for. Raises DataError when there is none."""
+    """All combinations for which the backbone has blocks and tokens. Raises DataError if there are none."""
     heads: list[Head] = []
     for last in parameters.last:
         blocks = layers.last(last)
@@ -118,7 +119,7 @@ def heads_for(layers: LayerInputs, parameters: LinearHeadsParameters, reporter: 
 
 
 def _places(layers: LayerInputs, blocks: Sequence[int], pooling: HeadInput) -> tuple[Place, ...]:
-    """Class tokens of the blocks, or means without them, and the mean of the last block behind them."""
+    """Class tokens of the blocks, or means where there are none, followed by the mean of the last block."""
     if not layers.has("cls"):
         return tuple((block, "mean") for block in blocks)
     mean: tuple[Place, ...] = ((blocks[-1], "mean"),) if pooling == "cls+mean" else ()
@@ -126,7 +127,7 @@ def _places(layers: LayerInputs, blocks: Sequence[int], pooling: HeadInput) -> t
 
 
 class Heads(nn.Module):
-    """All heads; those that see the same features are one matrix product."""
+    """All heads; those with the same input are computed by one matrix product."""
 
     def __init__(self, heads: Sequence[Head], layers: RoleLayers, classes: int, seed: int) -> None:
         super().__init__()
@@ -169,7 +170,7 @@ class Heads(nn.Module):
         return [np.nan_to_num(np.concatenate(of_head), nan=0.0) for of_head in zip(*parts, strict=True)]
 
     def broken(self) -> list[bool]:
-        """Whether each head has come apart: its weights are no numbers any more."""
+        """Whether each head has diverged, i.e. has weights that are not finite."""
         return [not bool(torch.isfinite(weight).all()) for weight in self.weights]
 
 
@@ -216,7 +217,7 @@ def _loss(
     step: int,
     device: str,
 ) -> Tensor:
-    """Sum of the heads' losses; a head that came apart adds nothing, and its gradient reaches no other."""
+    """Sum of the heads' losses; a diverged head contributes nothing, and its gradient affects no other."""
     features, labels = batches(step)
     logits = torch.cat(network(_tensor(features, device)))
     targets = torch.from_numpy(labels).to(device).repeat(len(network.heads))
@@ -229,9 +230,9 @@ def _tensor(rows: npt.NDArray[np.floating], device: str | torch.device) -> Tenso
 
 
 def _best(scores: Sequence[float], broken: Sequence[bool]) -> int:
-    """The head with the best validation score, of equal ones the first. Raises NotFiniteError without any."""
+    """The head with the best validation score; the first of several. Raises NotFiniteError if every head diverged."""
     if all(broken):
-        raise NotFiniteError("every head came apart: smaller learning rates help (linear-heads.rates)")
+        raise NotFiniteError("every head diverged: smaller learning rates help (linear-heads.rates)")
     return max(range(len(scores)), key=lambda number: (not broken[number], scores[number], -number))
 
 
@@ -245,7 +246,7 @@ def _warn(
             "beyond (linear-heads.rates)"
         )
     if any(broken):
-        reporter.warn(f"{sum(broken)} of {len(heads)} heads came apart (weights that are no numbers), not chosen")
+        reporter.warn(f"{sum(broken)} of {len(heads)} heads diverged (weights not finite) and were not selected")
 
 
 def _table(heads: Sequence[Head], scores: Sequence[float], broken: Sequence[bool]) -> list[Json]:
@@ -263,6 +264,6 @@ def _table(heads: Sequence[Head], scores: Sequence[float], broken: Sequence[bool
 def _published_reading(
     heads: Sequence[Head], scores: Sequence[float], broken: Sequence[bool], chosen: int
 ) -> dict[str, Json]:
-    """The head that is best on the test images: what the publication reports, too high, and not the score."""
+    """The best head on the test images, as the publication reports: too optimistic, and never the score."""
     whole = [(value, str(head)) for head, value, apart in zip(heads, scores, broken, strict=True) if not apart]
     return chosen_on_test([value for value, _ in whole], [head for _, head in whole], scores[chosen])

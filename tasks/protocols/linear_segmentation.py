@@ -2,13 +2,13 @@
 
 Sources: `dinov3` is config-ade20k-linear-training.yaml and eval/segmentation of facebookresearch/dinov3 (6876159): the
 backbone's final norm, dropout of channels 0.1, AdamW 1e-3, 40,000 steps of 16 crops, short sides 512 times 0.5 to 2,
-sliding windows of 512 every 341 pixels at a short side of 512, logits brought to the label's size. `dinov2` is the
-mmsegmentation configuration of DINOv2 as Jiawei-Yang/Denoising-ViT (2d08bd8) has it: no dropout, weight decay 1e-4, a
-line to 0; `dinov2-ms` four blocks and three test scales, each mirrored too.
+sliding windows of 512 every 341 pixels at a short side of 512, logits resized to the label. `dinov2` is the
+mmsegmentation configuration of DINOv2 as in Jiawei-Yang/Denoising-ViT (2d08bd8): no dropout, weight decay 1e-4, a line
+to 0; `dinov2-ms` four blocks and three test scales, each with mirror images.
 
-Differences: batches and crops are drawn by generators of the step, so that a training resumes to the bit; the last
-weights count, where DINOv3 keeps the best on the images that it reports; images whose sides are no multiples of a patch
-are padded on all sides, as there for patches of 14. The default is the same with a tenth of the steps.
+Differences: batches and crops are drawn by generators of the step, so that a training resumes bit for bit; the last
+weights are used, whereas DINOv3 keeps the best on the reported images; images whose sides are not multiples of the
+patch size are padded on all sides, as there for patches of 14. The default is the same with a tenth of the steps.
 
 Sliding windows: `slide_inference` of facebookresearch/dinov3 (eval/segmentation/inference.py).
 """
@@ -46,7 +46,7 @@ Window = tuple[slice, slice]
 
 
 def evaluate(inputs: ImageInputs, parameters: LinearSegmentationParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Train the head on `train`, score the other split with the last weights; nothing is chosen.
+    """Train the head on `train`, score the other split with the last weights; nothing is selected.
 
     Raises `DataError`, `NotFiniteError`.
     """
@@ -83,7 +83,7 @@ def evaluate(inputs: ImageInputs, parameters: LinearSegmentationParameters, seed
 
 
 def mean_over_all_pixels(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of logits at the targets' size; unknown pixels add 0 and count in the mean, as published."""
+    """Cross-entropy of logits at the targets' size; unknown pixels add 0 but are included in the mean, as published."""
     logits = resized(logits, targets.shape[-2:])
     return functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none").mean()
 
@@ -127,7 +127,7 @@ def _train(
 
 @dataclass(frozen=True)
 class SegmentationTest:
-    """A trained head and how images are shown to it."""
+    """A trained head and the windows and scales of its test."""
 
     maps: FrozenMaps
     head: LinearMapHead
@@ -170,7 +170,7 @@ def _test(test: SegmentationTest, images: DenseImages, classes: int, reporter: R
 
 
 def windows(height: int, width: int, side: int, stride: int) -> Iterator[Window]:
-    """Rows and columns of windows of `side` pixels; the last of a row or column ends with the image.
+    """Rows and columns of windows of `side` pixels; the last of a row or column ends at the image's edge.
 
     An image that is smaller in both directions has windows of its own shorter side.
     """
@@ -184,7 +184,7 @@ def windows(height: int, width: int, side: int, stride: int) -> Iterator[Window]
 def slide(predict: Callable[[Tensor], Tensor], image: Tensor, outputs: int, side: int, stride: int) -> Tensor:
     """Mean predictions float32 [1, outputs, h, w] of an image [1, 3, h, w], on its device.
 
-    `predict` gives predictions of a window at the window's own size.
+    `predict` returns the predictions of a window at the window's size.
     """
     height, width = image.shape[-2:]
     total = torch.zeros(1, outputs, height, width, device=image.device)

@@ -1,12 +1,12 @@
 """Surface normals: a decoder on the backbone's maps, angles to the true directions over all pixels.
 
 Source: paper section 4.5 and appendix A.5; surface-normal-estimation in linusericsson/ssl-transfer (Goyal et al. 2019).
-The backbone is frozen, batch norms included, and dilated to stride 8 where its architecture can be (the maps of others
-are taken as they are); pyramid pooling on the last map; every pixel is a class among 40 directions, and the answer is
-the mean direction under the class probabilities. Last weights, one test size, all pixels of all images pooled.
+The backbone is frozen, batch norms included, and dilated to stride 8 if its architecture allows (other maps are used
+unchanged); pyramid pooling on the last map; every pixel is classified into 40 directions, and the prediction is the
+mean direction under the class probabilities. Last weights, one test size, all pixels of all images pooled.
 
-Where paper and code disagree the code is followed: batches of 2 (the paper says 4). Unlike the code, pixels that pad an
-image count as unknown (there, as direction 0). The preset `direct` is another way: the vector itself, by its cosine.
+Where paper and code disagree, the code is followed: batches of 2 (paper: 4). Unlike in the code, padding is unknown
+(there: direction 0). The preset `direct` predicts the vector itself instead, by cosine loss.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Codebook:
 
     @classmethod
     def of(cls, targets: Targets[Any], directions: int, seed: int) -> Codebook:
-        """The one that comes with the data, if it has `directions` entries; else k-means over training pixels."""
+        """The codebook of the data, if it has `directions` entries; else k-means over training pixels."""
         given: Centres | None = getattr(targets, "codebook", None)
         if given is not None and len(given) == directions:
             return cls(given)
@@ -60,7 +60,7 @@ class Codebook:
         return cls(means.astype(np.float64))
 
     def classes(self, normals: NormalMap) -> Tensor:
-        """Int64 [h, w]: the nearest centre of every normal [h, w, 3], -1 where that is not known."""
+        """Int64 [h, w]: index of the nearest centre of every normal [h, w, 3], -1 where unknown."""
         flat = normals.reshape(-1, 3).astype(np.float64)
         nearness = flat @ self.centres.T - 0.5 * np.sum(self.centres**2, axis=1)
         found = np.where(np.linalg.norm(flat, axis=1) > 0.5, nearness.argmax(axis=1), -1)
@@ -73,7 +73,7 @@ class Codebook:
 
 
 def mean_direction(targets: Targets[Any], seed: int) -> Centres:
-    """Of some training pixels, [3]: the best guess of who has not seen the image."""
+    """Mean direction [3] of some training pixels: a constant baseline."""
     mean: Centres = _some_pixels(targets, seed).mean(axis=0)
     return mean
 
@@ -92,9 +92,8 @@ def _some_pixels(targets: Targets[Any], seed: int) -> npt.NDArray[np.float64]:
 
 
 def evaluate(inputs: ImageInputs, parameters: NormalsParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Train on `train`, measure angles on the other split with the last weights; nothing is chosen.
-
-    The seed decides the decoder's first weights, the batches and their sizes, and a codebook that has to be made.
+    """Train on `train`, measure angles on the other split with the last weights; nothing is selected. The seed
+    determines the decoder's initial weights, the batches and their sizes, and a codebook computed from the data.
     Raises `DataError`, `NotFiniteError`.
     """
     train, test = inputs.split("train"), inputs.split("test", "val")
@@ -147,7 +146,7 @@ def evaluate(inputs: ImageInputs, parameters: NormalsParameters, seed: int, repo
 
 
 def mirrored(normals: Array) -> Array:
-    """What a mirror shows: left and right are changed, in the picture and in every direction."""
+    """Mirror image of normals: left and right are exchanged, in the image and in every direction."""
     seen: Array = normals[:, ::-1] * np.array([-1, 1, 1], np.float32)
     return seen
 
@@ -158,7 +157,7 @@ def as_vectors(normals: Array) -> Tensor:
 
 
 def cosine_criterion(vectors: Tensor, targets: Tensor) -> Tensor:
-    """Mean of 1 - cosine over the pixels [b, 3, h, w] whose true direction is known."""
+    """Mean of 1 - cosine over the pixels [b, 3, h, w] of known true direction."""
     predicted = functional.normalize(resized(vectors, targets.shape[-2:]), dim=1)
     known = targets.norm(dim=1) > 0.5
     mean: Tensor = ((1 - (predicted * targets).sum(dim=1)) * known).sum() / known.sum().clamp(1)
@@ -174,7 +173,7 @@ def judge(
     guess: Array,
     reporter: Reporter,
 ) -> tuple[Angles, Angles]:
-    """The angles of all pixels of all images; those of a `guess` [3], the same everywhere. One image is in memory at a
+    """Angles of all pixels of all images, of predictions and of a constant `guess` [3]. One image is in memory at a
     time.
     """
     network.eval()
@@ -196,7 +195,7 @@ def judge(
 def _directions(
     network: DenseNetwork, pixels: Tensor, truth: Array, codebook: Codebook | None, inputs: ImageInputs
 ) -> Tensor:
-    """Directions [1, 3, h, w] in float64; of equal length for a regression, so that every size has one vote."""
+    """Directions [1, 3, h, w] in float64; of unit length for a regression, so that all sizes have equal weight."""
     with training_arithmetic(inputs.device, inputs.precision):
         predictions = network(pixels)
     predictions = resized(predictions.float(), truth.shape[:2])

@@ -1,12 +1,12 @@
-"""Principal components of patch tokens as colours: which parts of images a backbone sees as alike.
+"""Principal components of patch tokens as colours: parts of images that are similar to a backbone.
 
 Source: eval_visualizations.py of facebookresearch/capi (98b4fa1): images squashed to one square (bicubic), patches of
 the last layer after the final norm, whitened components of all images together (one fit over the images) and of each
-image by itself, signs that make the skewness positive, -2.3 to 2.3 standard deviations of the first three components as
-red, green and blue, patches enlarged to squares.
+image separately, signs that make the skewness positive, -2.3 to 2.3 standard deviations of the first three components
+as red, green and blue, patches enlarged to squares.
 
-The fit is from sums over the patches, and images are shown twice, so that memory does not grow with their number. The
-components of the pictured images are stored, from which the console draws several backbones next to each other in one
+The fit uses sums over the patches and encodes images twice, so that memory does not grow with their number. The
+components of the pictured images are stored, from which the console displays several backbones side by side in one
 space (`tasks.metrics.component_colours.common_colours`). The score is descriptive: the percentage of the variance of
 patches in the three components.
 """
@@ -36,7 +36,7 @@ from tasks.reporter import Reporter
 from tasks.training.checkpoint import spread_over
 
 COMPONENTS = 10
-"""Of the joint fit, CAPI's."""
+"""Number of components of the joint fit, as in CAPI."""
 PICTURE_SIDE = 224
 THUMBNAIL = 96
 """Side of the stored images, in pixels."""
@@ -56,7 +56,7 @@ class Components:
 
 
 def evaluate(inputs: ImageInputs, parameters: PatchPcaParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Fit the components on test images and draw some of them; `seed` has no effect."""
+    """Fit the components on test images and render some of them; `seed` has no effect."""
     del seed
     split = inputs.split("test", "val", "all", "train")
     pixels = Pixels.of(parameters.normalisation, inputs.spec)
@@ -126,13 +126,13 @@ def joint_fit(images: Iterator[Tensor], count: int = COMPONENTS) -> Components:
 
 
 def own_components(patches: Tensor) -> Floats:
-    """The first three whitened components [n, 3] of one image's patches [n, d], by themselves."""
+    """The first three whitened components [n, 3] of one image's patches [n, d], fitted to that image."""
     fitted = joint_fit(iter([patches]), COLOURS)
     return upward(fitted.whitened(patches).cpu().numpy())
 
 
 def _save(inputs: ImageInputs, images: Sequence[Image.Image], joint: Floats, separate: Sequence[Floats]) -> None:
-    """Image, components of all images, and those of the image itself, a row for each image."""
+    """Save one row per image: the image, components of all images, and components of the image itself."""
     rows = [
         [_square(image, PICTURE_SIDE), *(_enlarged(coloured(one)) for one in (both, alone))]
         for image, both, alone in zip(images, joint, separate, strict=True)

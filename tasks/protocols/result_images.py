@@ -1,4 +1,4 @@
-"""Pictures that explain a result: several images side by side in one PNG."""
+"""Images that illustrate a result: several side by side in one PNG."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ Pixels = npt.NDArray[np.uint8]
 """[h, w, 3]."""
 GAP = 2
 RAMP = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float64)
-"""Dark to bright: matplotlib's inferno at five places."""
+"""Colour map from dark to bright: matplotlib's inferno at five positions."""
 
 
 def save_sheet(rows: Sequence[Sequence[Pixels]], folder: Path | None, name: str) -> None:
-    """Rows of equally large images as `folder/name`; nothing without a folder or rows. Raises OSError that names it."""
+    """Save rows of equally sized images as `folder/name`; no effect without a folder or rows. Raises OSError with the
+    path.
+    """
     if folder is None or not rows:
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,13 +33,13 @@ def save_sheet(rows: Sequence[Sequence[Pixels]], folder: Path | None, name: str)
 
 
 def sheet(rows: Sequence[Sequence[Pixels]]) -> Pixels:
-    """One image with small gaps."""
+    """Images as one, separated by small gaps."""
     padded = [np.pad(np.concatenate([_framed(one) for one in row], axis=1), ((0, GAP), (0, 0), (0, 0))) for row in rows]
     return np.concatenate(padded)[:-GAP, :-GAP]
 
 
 def heat(values: npt.NDArray[np.floating], under: Pixels, strength: float = 0.65) -> Pixels:
-    """A map [h, w] in colours, from its smallest to its largest value, laid over an image."""
+    """A map [h, w] in colours, from its minimum to its maximum, blended with an image."""
     low, high = float(values.min()), float(values.max())
     shares = (values.astype(np.float64) - low) / (high - low if high > low else 1)
     places = np.linspace(0, 1, len(RAMP))

@@ -28,7 +28,7 @@ SCORES = {"average_precision": average_precision, "map_at_r": map_at_r, "first_r
 
 
 def evaluate(inputs: BankInputs, parameters: RetrievalParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Rank the gallery for every query; `seed` changes nothing."""
+    """Rank the gallery for every query; `seed` has no effect."""
     del seed
     among_test = parameters.gallery == "test"
     gallery = inputs.test if among_test else inputs.bank
@@ -51,7 +51,9 @@ def evaluate(inputs: BankInputs, parameters: RetrievalParameters, seed: int, rep
 def _ranked(
     inputs: BankInputs, gallery: StoredSamples, reporter: Reporter, *, among_test: bool
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """Scores of every query [n, 1 + GROUPS]: with the whole gallery, then without each group; NaN where it is none."""
+    """Scores of every query [n, 1 + GROUPS]: with the whole gallery, then without each group; NaN for images that are
+    not queries.
+    """
     groups, own = group_of(len(gallery)), group_of(len(inputs.test))
     members = _members(gallery.labels, len(inputs.classes))
     found = {name: np.full((len(inputs.test), 1 + GROUPS), np.nan, np.float32) for name in SCORES}
@@ -68,7 +70,7 @@ def _ranked(
 
 
 def _members(labels: Indices, classes: int) -> list[Indices]:
-    """The rows of every class, in rising order."""
+    """The rows of every class, in ascending order."""
     order = np.argsort(labels, kind="stable")
     ends = np.cumsum(np.bincount(labels, minlength=classes))[:-1]
     return np.split(order, ends)

@@ -1,9 +1,10 @@
-"""Robustness: a probe is trained once and tested on its test images, on corruptions of them, and on other sets.
+"""Robustness: one probe, tested on its test images, on corruptions of them, and on other sets.
 
-The probe is that of `linear`: logistic regression on frozen features, its strength chosen on validation images. The
-corruptions are this project's own (`tasks.datasets.corruptions`) and no ImageNet-C. Of another set with fewer classes
-(ImageNet-A and -R have 200) class scores are cut to these classes before the largest is taken, and its drop is from the
-test images of the same classes, as their authors and timm score them. Nothing is chosen on shifted images.
+The probe is that of `linear`: logistic regression on frozen features, its strength selected on validation images. The
+corruptions are this project's own (`tasks.datasets.corruptions`) not ImageNet-C. For another set with fewer classes
+(ImageNet-A and -R have 200), class scores are restricted to these classes before the largest is taken, and its drop is
+relative to the test images of the same classes, as scored by their authors and timm. Nothing is selected on shifted
+images.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from tasks.protocols.linear import selected_strength
 from tasks.reporter import Reporter
 
 ROWS = 8_192
-"""Images whose class scores are in memory at once."""
+"""Number of images whose class scores are in memory at once."""
 Classes = npt.NDArray[np.int32]
 
 
 def evaluate(inputs: ManyShotInputs, parameters: RobustnessParameters, seed: int, reporter: Reporter) -> Outcome:
     """Fit on training and validation images, predict every set of `inputs.shifts`.
 
-    The seed has chosen the validation images already. Raises `DataError`.
+    The seed has determined the validation images. Raises `DataError`.
     """
     del seed
     check_metric("accuracy", inputs.test.labels)

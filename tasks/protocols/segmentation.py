@@ -1,14 +1,13 @@
 """Semantic segmentation: a decoder on the backbone's maps, trained for a fixed number of steps, mean IoU at the end.
 
 Source: paper section 4.5 and appendix A.6; semantic-segmentation in linusericsson/ssl-transfer, which is the MIT scene
-parsing code. UPerNet, everything trained, SGD 0.02; images at a random one of five sizes, targets at a quarter; at the
-end softmax averaged over the five sizes at the image's own size; one confusion matrix over the whole split.
-
-Where paper and code disagree the code is followed: batches of 4 (the paper says two, the scripts use two GPUs with two
-each), and a rate that falls polynomially with every step (the paper: by a factor every 500 steps). The published code
-cannot load the published checkpoints (its ResNet has another stem), so an ordinary stem is used, and the published
-numbers cannot be repeated exactly. The preset `linear` is DINOv2's linear evaluation instead: backbone frozen, one
-linear layer on its maps.
+parsing code. UPerNet, all weights trained, SGD 0.02; images at one of five random sizes, targets at a quarter of it; in
+the test, softmax averaged over the five sizes at the image's own size; one confusion matrix over the whole split. Where
+paper and code disagree, the code is followed: batches of 4 (paper: two; the scripts use two GPUs with two each), and a
+learning rate that decays polynomially with every step (paper: by a factor every 500 steps). The published code cannot
+load the published checkpoints (its ResNet has a different stem), so the standard stem is used, and the published scores
+cannot be reproduced exactly. The preset `linear` is DINOv2's linear evaluation instead: backbone frozen, one linear
+layer on its maps.
 """
 
 from __future__ import annotations
@@ -34,9 +33,8 @@ from tasks.training.loop import loss_still_decreasing
 
 
 def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Train on `train`, score the other split with the last weights; nothing is chosen.
-
-    The seed decides the decoder's first weights, the batches and their sizes. Raises `DataError`, `NotFiniteError`.
+    """Train on `train`, score the other split with the last weights; nothing is selected. The seed determines the
+    decoder's initial weights, the batches and their sizes. Raises `DataError`, `NotFiniteError`.
     """
     train, test = inputs.split("train"), inputs.split("test", "val")
     classes = inputs.targets(train, "masks").classes
@@ -80,7 +78,7 @@ def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int,
 
 
 def criterion(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of logits [b, classes, h', w'], brought to the size of targets [b, h, w]; -1 is left out."""
+    """Cross-entropy of logits [b, classes, h', w'], resized to targets [b, h, w]; -1 is ignored."""
     logits = resized(logits, targets.shape[-2:])
     return functional.cross_entropy(logits, targets, ignore_index=-1, reduction="sum") / (targets >= 0).sum().clamp(1)
 
@@ -93,7 +91,7 @@ def judge(
     classes: int,
     reporter: Reporter,
 ) -> Confusion:
-    """The pixels of all images by true and predicted class. One image is in memory at a time."""
+    """Confusion matrix of all pixels by true and predicted class. One image is in memory at a time."""
     network.eval()
     confusion = Confusion(classes)
     reporter.phase("test", len(images), "images")

@@ -1,10 +1,12 @@
-"""Transferability scores: how well a backbone should transfer to a dataset, from features and labels, without training.
+"""Transferability scores: how well a backbone should transfer to a dataset, from features and labels, without
+training.
 
 LogME (You et al., ICML 2021), H-score (Bao et al., ICIP 2019) and its regularised form (Ibrahim et al., 2110.06893),
-NLEEP (Li et al., CVPR 2021) and PARC (Bolya et al., NeurIPS 2021). They describe and are never ranked: over 715,000
+NLEEP (Li et al., CVPR 2021) and PARC (Bolya et al., NeurIPS 2021). They are descriptive and never ranked: over 715,000
 settings no measure is best (2204.01403), and nearest neighbours predict better than any of them.
 
-NLEEP has the logarithm of its paper, which the code of SFDA leaves out. PARC and NLEEP are of a subset of the images.
+NLEEP has the logarithm of its paper, which the code of SFDA omits. PARC and NLEEP are computed from a subset of the
+images.
 """
 
 from __future__ import annotations
@@ -37,11 +39,11 @@ from tasks.training.checkpoint import spread_over
 
 Floats = npt.NDArray[np.float64]
 ENERGY = 0.8
-"""Share of the variance that NLEEP's principal components keep."""
+"""Fraction of the variance kept by NLEEP's principal components."""
 
 
 def evaluate(inputs: BankInputs, parameters: TransferabilityParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Score training and validation images; the seed starts NLEEP's mixture."""
+    """Score training and validation images; the seed initialises NLEEP's mixture."""
     bank, labels, classes = inputs.bank.features, inputs.bank.labels, len(inputs.classes)
     reporter.phase("moments", len(bank), "images")
     groups = grouped_moments(bank, labels, np.arange(len(bank)), classes, inputs.device)

@@ -64,7 +64,7 @@ def training_crop(
 
 
 def _place(label: Array, parameters: LinearSegmentationParameters, random: np.random.Generator) -> tuple[int, int]:
-    """Top and left of a crop; drawn again while one class has too large a share of its known pixels."""
+    """Top and left of a crop, drawn again while one class has too large a fraction of its labelled pixels."""
     crop, most = parameters.crop, parameters.most_of_one_class
     for _ in range(CROP_TRIES if most < 1 else 0):
         top, left = _corner(label, crop, random)

@@ -24,7 +24,7 @@ def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _convolved(channels: int, width: int, kernel: int) -> nn.Sequential:
-    """Convolution, batch norm, ReLU; the size stays."""
+    """Convolution, batch norm and ReLU; preserves the spatial size."""
     return nn.Sequential(
         nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(width), nn.ReLU()
     )
@@ -33,7 +33,7 @@ def _convolved(channels: int, width: int, kernel: int) -> nn.Sequential:
 class PyramidPooling(nn.Module):
     """The map concatenated with its averages over 1, 4, 9 and 36 regions: [b, c, h, w] to [b, c + 4 width, h, w].
 
-    Batches of one image cannot train it: its batch norm has one number per channel then.
+    Training requires more than one image per batch: otherwise its batch norm has a single value per channel.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -44,7 +44,7 @@ class PyramidPooling(nn.Module):
         self.channels = channels + len(POOLS) * width
 
     def forward(self, last: Tensor) -> Tensor:
-        """The map and what surrounds each of its positions."""
+        """The map concatenated with its regional averages."""
         return torch.cat([last, *(resized(branch(last), last.shape[-2:]) for branch in self.branches)], dim=1)
 
 
@@ -65,9 +65,8 @@ class PyramidPoolingDecoder(nn.Module):
 
 
 class UperNet(nn.Module):
-    """Pyramid pooling on the last map, a feature pyramid over the others, all of it fused at the finest.
-
-    Maps of a plain transformer have one size; they are brought to 4, 2, 1 and 1/2 times that first, as in BEiT and MAE.
+    """Pyramid pooling on the last map and a feature pyramid over the others, fused at the finest resolution. Maps of
+    a plain transformer have one size; they are first resized to 4, 2, 1 and 1/2 times that, as in BEiT and MAE.
     """
 
     def __init__(self, channels: Sequence[int], width: int, outputs: int, *, plain: bool) -> None:
@@ -95,7 +94,7 @@ class UperNet(nn.Module):
 
 
 class LinearDecoder(nn.Module):
-    """All maps side by side at the finest one's size, each layer-normalised; batch norm, and a linear layer."""
+    """All maps concatenated at the size of the finest, each layer-normalised; then batch norm and a linear layer."""
 
     def __init__(self, channels: Sequence[int], outputs: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Training views and test views of images with depth: cut, turned, mirrored, cropped, changed in colour.
+"""Training and test views of images with depth: border removed, rotated, mirrored, cropped, jittered in colour.
 
 Source: transforms.py and datasets_utils.py of facebookresearch/dinov3 (eval/depth), which follow BTS and AdaBins.
 """
@@ -28,7 +28,7 @@ Box = tuple[slice, slice]
 
 
 def box_of(corners: tuple[int, int, int, int], height: int, width: int) -> Box:
-    """Rows and columns of a box that is given for images of 480 x 640, in an image of any size."""
+    """Rows and columns of a box, specified for images of 480 x 640, in an image of any size."""
     top, bottom = (int(edge / NYU_SIZE[0] * height) for edge in corners[:2])
     left, right = (int(edge / NYU_SIZE[1] * width) for edge in corners[2:])
     return slice(top, bottom), slice(left, right)
@@ -42,7 +42,7 @@ def depth_view(
     std: Triple,
     random: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """A normalised view float32 [3, h, w] and its depth float32 [1, h, w], 0 where it is not known."""
+    """A normalised view float32 [3, h, w] and its depth float32 [1, h, w], 0 where unknown."""
     view = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
     truth = torch.from_numpy(np.ascontiguousarray(depth, np.float32))[None]
     if parameters.border == "nyu":

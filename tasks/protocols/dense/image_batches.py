@@ -1,4 +1,4 @@
-"""Images and their targets as batches: resized, mirrored, normalised and padded alike."""
+"""Images and their targets as batches: resized, mirrored, normalised and padded together."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def scaled(height: int, width: int, shorter: int, longest: int) -> tuple[int, in
 
 
 def up_to_multiple(value: int, unit: int) -> int:
-    """The smallest multiple of `unit` that is not below `value`."""
+    """The smallest multiple of `unit` that is at least `value`."""
     return -(-value // unit) * unit
 
 
@@ -41,12 +41,12 @@ def common_canvas(sizes: Iterable[tuple[int, int]], unit: int) -> tuple[int, int
 
 Array = npt.NDArray[Any]
 Sampled = Callable[[Array], Tensor]
-"""From a target as the dataset has it (an array [h, w, ...]) to what is learnt, int64 [h, w] or float32 [c, h, w]."""
+"""Conversion of a stored target (an array [h, w, ...]) to the training target, int64 [h, w] or float32 [c, h, w]."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Mean and deviation that images are normalised with."""
+    """Mean and standard deviation for normalisation."""
 
     mean: Triple
     std: Triple
@@ -70,9 +70,9 @@ class DenseImages:
     targets: Targets[Any]
     pixels: Pixels
     unit: int
-    """Sides of a batch are multiples of this: the backbone's coarsest stride."""
+    """Divisor of the sides of a batch: the backbone's coarsest stride."""
     mirror: Callable[[Array], Array] = lambda target: target[:, ::-1]
-    """A target seen in a mirror."""
+    """Mirror image of a target."""
 
     def __len__(self) -> int:
         return len(self.split.images)
@@ -96,9 +96,8 @@ class DenseImages:
     def batch(
         self, rows: Sequence[int], parameters: DenseParameters, learnt: Sampled, *address: int
     ) -> tuple[Tensor, Tensor]:
-        """Images float32 [b, 3, h, w] and targets at every `label_stride`-th pixel; the same for the same address.
-
-        Outside of an image the network sees the mean colour, and the target is unknown.
+        """Images float32 [b, 3, h, w] and targets at every `label_stride`-th pixel; deterministic for an address.
+        Padding has the mean colour, and its target is unknown.
         """
         random = generator_of(*address)
         shorter = int(random.choice(parameters.sizes))
@@ -126,17 +125,19 @@ class DenseImages:
 
 
 UNKNOWN = {torch.int64: -1, torch.float32: 0}
-"""What stands where a target is not known: no class, or a vector of length 0."""
+"""Placeholder of unknown targets: no class, or a vector of length 0."""
 
 
 def some_views(images: DenseImages, parameters: DenseParameters, count: int = 16) -> Iterator[Tensor]:
-    """Some images [1, 3, h, w] as a test shows them, evenly spaced, on the CPU."""
+    """Some images [1, 3, h, w] in their test size, evenly spaced, on the CPU."""
     for index in np.linspace(0, len(images) - 1, min(count, len(images))).round():
         yield images.inputs(images.split.images[int(index)], parameters.test_sizes[0], parameters.longest)
 
 
 def orientations(images: DenseImages) -> list[int]:
-    """Per image 1 for upright ones, for batches of one orientation. Raises DataError for a broken image."""
+    """Orientation of each image, 1 for upright, so that batches can have one orientation. Raises DataError for a
+    broken image.
+    """
     sizes = (size_of(images.split.images, index) for index in range(len(images)))
     return [int(height > width) for width, height in sizes]
 

@@ -21,9 +21,9 @@ from tasks.protocols.dense.linear_network import FrozenMaps
 
 Points = npt.NDArray[np.float32]
 CACHED_BYTES = 512 * 1024**2
-"""Maps of images that are kept for further pairs."""
+"""Memory limit of maps cached for further pairs."""
 STRIP_BYTES = 64 * 1024**2
-"""Enlarged features in memory at once."""
+"""Memory limit of enlarged features."""
 WHITE = (255, 255, 255)
 
 
@@ -38,11 +38,11 @@ class ImageMap:
     canvas: tuple[int, int]
     """Width and height of the canvas in pixels of the image."""
     side: int
-    """Of the canvas as the network is shown it."""
+    """Side of the canvas as the network's input, in pixels."""
 
     @property
     def bytes(self) -> int:
-        """Of the features."""
+        """Size of the features in bytes."""
         return self.features.numel() * self.features.element_size()
 
     def at_cells(self, points: Points) -> Tensor:
@@ -100,13 +100,13 @@ class ImageMap:
 
 
 def _sampled(features: Tensor, place: Tensor, *, aligned: bool) -> Tensor:
-    """Features [k, d] at places [k, 2] between -1 and 1."""
+    """Features [k, d] at positions [k, 2] between -1 and 1."""
     found = functional.grid_sample(features[None], place[None, None], padding_mode="border", align_corners=aligned)
     return found[0, :, 0].T
 
 
 class MappedImages:
-    """Maps of the images of a split, each computed once as long as it fits into `CACHED_BYTES`."""
+    """Maps of the images of a split, each computed once within the limit of `CACHED_BYTES`."""
 
     def __init__(
         self, maps: FrozenMaps, images: ImageSource, pixels: Pixels, parameters: CorrespondenceParameters

@@ -1,4 +1,4 @@
-"""A linear head on the frozen maps of a backbone, and what the published linear heads share."""
+"""Linear head on the frozen maps of a backbone, and the shared parts of the published linear heads."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tasks.training.checkpoint import spread_over
 from tasks.training.seeding import torch_seeded
 
 DEVIATION = 0.01
-"""Of the convolution's initial weights."""
+"""Standard deviation of the convolution's initial weights."""
 
 
 class LinearMapHead(nn.Module):
-    """Dropout of channels, batch norm and a 1 x 1 convolution on maps that are side by side.
+    """Dropout of channels, batch norm and a 1 x 1 convolution on concatenated maps.
 
-    Source: linear_head.py of facebookresearch/dinov3 (eval/segmentation, eval/depth). All maps are brought to the size
-    of the first, then enlarged `upsampling` times.
+    Source: linear_head.py of facebookresearch/dinov3 (eval/segmentation, eval/depth). All maps are resized to that of
+    the first, then enlarged `upsampling` times.
     """
 
     def __init__(self, channels: tuple[int, ...], outputs: int, *, dropout: float, norm: bool, upsampling: int) -> None:
@@ -51,7 +51,7 @@ class LinearMapHead(nn.Module):
 
 
 class FrozenMaps:
-    """Maps of a frozen backbone of images of any size, which are padded on all sides to multiples of its unit."""
+    """Maps of a frozen backbone for images of any size, padded on all sides to multiples of its unit."""
 
     def __init__(
         self, inputs: ImageInputs, layers: LayerChoice, *, class_token: bool = False, norm: bool = True
@@ -62,12 +62,12 @@ class FrozenMaps:
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Of the maps."""
+        """Total number of channels of the maps."""
         return self.maps.channels
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> list[Tensor]:
-        """Maps float32 of normalised images [b, 3, h, w] on any device."""
+        """Maps float32 of normalised images [b, 3, h, w] from any device."""
         device = torch.device(self.inputs.device)
         padded = padded_to(images.to(device, non_blocking=True), self.maps.unit)
         with arithmetic(device, self.inputs.precision):
@@ -76,7 +76,7 @@ class FrozenMaps:
 
 
 def check_tokens(maps: FrozenMaps, images: DenseImages, reporter: Reporter) -> dict[str, Json]:
-    """Outlier tokens of some images at their own size, as a diagnostic and a warning."""
+    """Record the outlier tokens of some images at their own size as a diagnostic, and warn of many."""
     unit, device = maps.maps.unit, maps.inputs.device
     rows = spread_over(len(images), SHOWN)
     pictures = (torch.from_numpy(np.array(images.split.images[row])).permute(2, 0, 1) for row in rows)
@@ -93,7 +93,7 @@ def padded_to(images: Tensor, unit: int) -> Tensor:
 def linear_head(
     maps: FrozenMaps, outputs: int, seed: int, *, dropout: float = 0.0, norm: bool = True, upsampling: int = 1
 ) -> LinearMapHead:
-    """A fresh head; the seed decides its weights."""
+    """A new head; the seed determines its weights."""
     with torch_seeded("cpu", seed, 1):
         head = LinearMapHead(maps.channels, outputs, dropout=dropout, norm=norm, upsampling=upsampling)
     return head.to(maps.inputs.device)

@@ -1,4 +1,4 @@
-"""Backbone and decoder as one network, trained whole or frozen up to the decoder."""
+"""Backbone and decoder as one network, trained entirely or with a frozen backbone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DILATED_STRIDE = 8
 class DenseNetwork(nn.Module):
     """Images [b, 3, h, w] to predictions [b, outputs, h', w'].
 
-    Frozen, the backbone stays in evaluation mode and gets no gradient, batch norm statistics and factors included.
+    A frozen backbone stays in evaluation mode and has no gradient, including batch norm statistics and factors.
     `dilate` requests a last map of stride 8 if the architecture can be dilated; `strides` are the actual strides.
     """
 
@@ -47,11 +47,11 @@ class DenseNetwork(nn.Module):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Of the backbone's maps."""
+        """Strides of the backbone's maps."""
         return self.maps.strides
 
     def train(self, mode: bool = True) -> DenseNetwork:
-        """A frozen backbone never trains."""
+        """Set the mode; a frozen backbone stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.maps.eval()
@@ -77,7 +77,7 @@ def _decoder(name: Decoder, channels: tuple[int, ...], width: int, outputs: int,
 
 
 def optimiser_of(network: DenseNetwork, parameters: DenseParameters) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW, over what is trained; biases and norms do not decay."""
+    """SGD with momentum, or AdamW, over the trained parameters, without weight decay of biases and norms."""
     groups = list(_groups(network, parameters.weight_decay))
     if parameters.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=parameters.rate)
@@ -91,7 +91,7 @@ def _groups(network: nn.Module, weight_decay: float) -> Iterator[dict[str, objec
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Predictions float32 [b, outputs, h', w'] and targets to one number."""
+"""Predictions float32 [b, outputs, h', w'] and targets to a scalar."""
 
 
 def train_dense(  # noqa: PLR0913 - a training has this many parts
@@ -105,7 +105,7 @@ def train_dense(  # noqa: PLR0913 - a training has this many parts
     seed: int,
     reporter: Reporter,
 ) -> Training:
-    """Take all steps, from the run's checkpoint where there is one; the last weights count."""
+    """Run all training steps, resuming from the run's checkpoint if it exists; the last weights are used."""
     reporter.phase("looking at the training images", len(images), "images")
     groups = orientations(images)
 

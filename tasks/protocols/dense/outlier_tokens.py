@@ -1,9 +1,9 @@
-"""Patch tokens whose norm stands out: artefacts of some transformers that a dense head sees as noise.
+"""Patch tokens whose norm stands out: artefacts of some transformers that are noise to a dense head.
 
 Source: Darcet et al., Vision transformers need registers (2309.16588): a few per cent of the patches of large models
-without registers carry global information in tokens of a very high norm, on uniform background. The norm is measured
-at the output of a block, before the final norm, which hides it; outliers are here tokens beyond three times the median
-of their image (a choice of this project).
+without registers carry global information in tokens of a very high norm, on uniform background. The norm is measured at
+the output of a block, before the final norm, which hides it; outliers are here tokens beyond three times the median of
+their image (a choice of this project).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from tasks.metrics.outcome import Json
 from tasks.reporter import Reporter
 
 BEYOND = 3.0
-"""Medians of an image's norms beyond which a token is an outlier."""
+"""Multiple of the image's median norm above which a token is an outlier."""
 NOTABLE = 0.5
-"""Percentage of outliers in some block from which the result has a warning."""
+"""Percentage of outliers in any block above which the result has a warning."""
 SHOWN = 16
-"""Images that are looked at."""
+"""Number of images examined."""
 
 
 @torch.no_grad()
 def outlier_shares(model: nn.Module, images: Iterable[Tensor]) -> list[float]:
-    """Percentage of outliers among the patch tokens of each block, of normalised images [b, 3, h, w].
+    """Percentage of outliers among the patch tokens of each block, from normalised images [b, 3, h, w].
 
     Empty for a network without blocks of tokens.
     """
@@ -51,7 +51,9 @@ def outlier_shares(model: nn.Module, images: Iterable[Tensor]) -> list[float]:
 
 
 def check_outliers(model: nn.Module, images: Iterable[Tensor], reporter: Reporter) -> dict[str, Json]:
-    """Percentages by block as a diagnostic, and a warning where one is notable; nothing for other networks."""
+    """Store percentages by block as a diagnostic, with a warning if one is notable; no effect for networks without
+    tokens.
+    """
     training = model.training
     shares = outlier_shares(model.eval(), images)
     model.train(training)

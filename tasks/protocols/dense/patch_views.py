@@ -17,14 +17,14 @@ from tasks.protocols.dense.linear_network import FrozenMaps
 
 @dataclass(frozen=True)
 class PatchViews:
-    """Views of `side` pixels, whatever the shape of an image."""
+    """Square views of `side` pixels, regardless of the image's shape."""
 
     maps: FrozenMaps
     pixels: Pixels
     side: int
 
     def squashed(self, image: Image.Image) -> Image.Image:
-        """The image at the size of a view, bicubic."""
+        """The image resized to a view, bicubic, ignoring its aspect ratio."""
         return image.resize((self.side, self.side), Image.Resampling.BICUBIC)
 
     def features(self, image: Image.Image) -> tuple[Tensor, tuple[int, int]]:

@@ -1,6 +1,7 @@
-"""Faster R-CNN on a pyramid (Ren et al., NeurIPS 2015), from torchvision, with detectron2's defaults as the paper used.
+"""Faster R-CNN on a pyramid (Ren et al., NeurIPS 2015), from torchvision, with detectron2's defaults as the paper
+used.
 
-What differs from detectron2: regions are cut without the half-pixel shift of its second RoIAlign and from two samples
+Differences from detectron2: regions are pooled without the half-pixel shift of its second RoIAlign and from two samples
 per bin, and the box losses are smooth up to 1/9 of a pixel's share; resizing is bilinear without antialiasing.
 """
 
@@ -30,8 +31,8 @@ PLAIN_SCALES = (4.0, 2.0, 1.0, 0.5)
 class Pyramid(nn.Module):
     """Images [b, 3, h, w] to levels `0`, `1`, ... and `pool`, each [b, out_channels, h / stride, w / stride].
 
-    `strides` are those of all levels; image sides have to be multiples of `divisor`. The strides are powers of two: of
-    a patch that is none (14), the image is first scaled so that one patch takes the next one (16).
+    `strides` are those of all levels; image sides have to be multiples of `divisor`. Strides are powers of two: for a
+    patch size that is not (14), the image is first scaled so that one patch covers the next power of two (16).
     """
 
     def __init__(self, maps: FeatureMaps, width: int) -> None:
@@ -52,7 +53,7 @@ class Pyramid(nn.Module):
 
     @property
     def levels(self) -> list[str]:
-        """Names of the levels that regions are cut from: all but the added one."""
+        """Names of the levels for region pooling: all but the added one."""
         return [str(number) for number in range(len(self.strides) - 1)]
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
@@ -106,15 +107,16 @@ def _merging(channels: int, width: int) -> list[nn.Module]:
 
 
 def freeze_statistics(maps: FeatureMaps) -> FeatureMaps:
-    """Batch norms become fixed scales and shifts, as detectron2's FrozenBN: the statistics are the pretraining's."""
+    """Replace batch norms by fixed scales and shifts with the statistics of the pretraining, as detectron2's
+    FrozenBN.
+    """
     freeze_batch_norm_2d(maps.model)  # type: ignore[no-untyped-call]
     return maps
 
 
 def freeze_all_but_the_last_stage(maps: FeatureMaps, size: int) -> None:
-    """No gradient for whatever the second to last map is made with.
-
-    Of a ResNet, layer4 remains; of a plain transformer, its last quarter. `size` is a side that the backbone takes.
+    """Disable gradients for all layers up to the second to last map. For a ResNet, layer4 remains trainable; for a
+    plain transformer, its last quarter. `size` is an input side that the backbone accepts.
     """
     parameters = [one for one in maps.parameters() if one.requires_grad]
     device = parameters[0].device
@@ -128,13 +130,12 @@ REGION = 7
 """Positions per side of a region's features."""
 RATIOS = (0.5, 1.0, 2.0)
 PROPOSED_FROM = 2
-"""Times as many candidates go into a level's suppression in training as regions leave the proposal network."""
+"""Candidates per level before suppression in training, as a multiple of the regions kept after it."""
 
 
 def build_detector(inputs: ImageInputs, parameters: DetectionParameters, classes: int) -> FasterRCNN:
-    """The detector on the inputs' device, in training mode; what is frozen asks for no gradient.
-
-    New layers are drawn from torch's generator. Raises WeightsError, NoMaps.
+    """Build the detector on the inputs' device, in training mode; frozen parameters require no gradient. New layers
+    are initialised by torch's generator. Raises WeightsError, NoMaps.
     """
     size = inputs.backbone.card.input.size
     maps = freeze_statistics(FeatureMaps(inputs.backbone.fresh(), size))

@@ -1,7 +1,7 @@
-"""Detection: train Faster R-CNN on the backbone, find the objects of the test images, score by the VOC rules.
+"""Detection: train Faster R-CNN on the backbone, detect the objects in test images, score by the VOC rules.
 
 Source: paper section 4.5 and appendix A.4; `detectron2` configurations of linusericsson/ssl-transfer. As there, the
-last state is measured and nothing is chosen on validation data. Batches are not grouped by the images' orientation.
+final weights are evaluated and nothing is selected on validation data. Batches are not grouped by image orientation.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Target = dict[str, Tensor]
 
 
 def evaluate(inputs: ImageInputs, parameters: DetectionParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Train and test. Raises DataError when the data have no boxes."""
+    """Train and test. Raises DataError if the data have no boxes."""
     training_split, test_split = inputs.split("train"), inputs.split("test", "val")
     truths: Targets[Boxes] = inputs.targets(test_split, "boxes")
     with torch_seeded(inputs.device, seed, 1):
@@ -63,7 +63,7 @@ def evaluate(inputs: ImageInputs, parameters: DetectionParameters, seed: int, re
 
 
 class TrainingBatches:
-    """The loss of each step: its batch is drawn, mirrored at random, scaled at random, and looked at."""
+    """Loss of each step, from a batch that is drawn, randomly mirrored and randomly scaled."""
 
     def __init__(
         self, inputs: ImageInputs, split: SourceSplit, detector: FasterRCNN, parameters: DetectionParameters, seed: int
@@ -101,7 +101,9 @@ def pixels(split: SourceSplit, index: int) -> Tensor:
 
 
 def optimiser_of(detector: FasterRCNN, parameters: DetectionParameters) -> Optimizer:
-    """Over what asks for gradients; scales and shifts of norms do not decay (detectron2's WEIGHT_DECAY_NORM)."""
+    """Optimiser of the parameters that require gradients, without weight decay of scales and shifts of norms
+    (detectron2's WEIGHT_DECAY_NORM).
+    """
     norms = {
         parameter
         for module in detector.modules()
@@ -135,7 +137,7 @@ def rate_of(parameters: DetectionParameters) -> Callable[[int], float]:
 def detect(
     detector: FasterRCNN, split: SourceSplit, parameters: DetectionParameters, inputs: ImageInputs, reporter: Reporter
 ) -> list[Detections]:
-    """What the detector finds in every image of the split, with corners on the image's own scale."""
+    """Detections in every image of the split, with corners in pixels of the original image."""
     detector.eval()
     detector.transform.min_size = (parameters.test_side,)
     reporter.phase("detecting", len(split.images), "images")
@@ -149,7 +151,7 @@ def detect(
 
 
 def _batches(split: SourceSplit, batch_size: int) -> Iterator[list[Tensor]]:
-    """Images of one shape together, so that none is padded because of another and the batch changes no number."""
+    """Batches of images of equal shape, so that none is padded and batching does not affect the results."""
     read = (pixels(split, index) for index in range(len(split.images)))
     for _, alike in groupby(read, key=lambda image: image.shape):
         batch: list[Tensor] = []
@@ -210,6 +212,6 @@ def _outcome(
 
 
 def _curve(losses: Sequence[float]) -> list[Json]:
-    """The training loss, as means over at most a hundred equal stretches."""
+    """The training loss, as means over at most a hundred equal intervals."""
     parts = np.array_split(np.asarray(losses), min(CURVE_POINTS, len(losses)))
     return [float(part.mean()) for part in parts]

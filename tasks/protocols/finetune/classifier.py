@@ -1,4 +1,4 @@
-"""A backbone with a linear classifier on its pooled features, and how it is trained and asked."""
+"""Backbone with a linear classifier on its pooled features: training and prediction."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Classifier(nn.Module):
 def new_training(
     inputs: ImageInputs, parameters: FinetuneParameters, point: GridPoint, batches: Prefetched[Batch], seed: int
 ) -> Training:
-    """A fresh model and everything that its steps need: SGD with Nesterov momentum, half a cosine down to 0."""
+    """New model and training state: SGD with Nesterov momentum, half a cosine to 0."""
     model = Classifier(inputs, seed).to(inputs.device)
     optimiser = torch.optim.SGD(
         model.parameters(),
@@ -77,7 +77,7 @@ def new_training(
 
 @dataclass(frozen=True)
 class SgdRecipe:
-    """How classifiers of the paper's protocol are made and trained."""
+    """Construction and training of classifiers by the paper's protocol."""
 
     inputs: ImageInputs
     parameters: FinetuneParameters
@@ -85,11 +85,10 @@ class SgdRecipe:
 
     @property
     def images_per_step(self) -> int:
-        """Size of a batch."""
         return self.parameters.batch_size
 
     def steps(self, _role: RoleImages) -> int:
-        """Of one training."""
+        """Number of steps of a training."""
         return self.parameters.steps
 
     def batch(self, role: RoleImages, point: GridPoint, step: int) -> Batch:
@@ -97,7 +96,7 @@ class SgdRecipe:
         return batch(role, self.parameters, step, self.seed, augmented=point.augmented)
 
     def start(self, _role: RoleImages, point: GridPoint, batches: Prefetched[Batch], _name: str) -> Training:
-        """A fresh training with one setting."""
+        """New training with one setting."""
         return new_training(self.inputs, self.parameters, point, batches, self.seed)
 
 
@@ -109,7 +108,7 @@ def batch(role: RoleImages, parameters: FinetuneParameters, step: int, seed: int
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy, or for several labels per image the binary one of every class, averaged."""
+    """Cross-entropy, or for several labels per image the mean binary cross-entropy over classes."""
     if labels.ndim == 2:
         return functional.binary_cross_entropy_with_logits(logits, labels.float())
     return functional.cross_entropy(logits, labels)

@@ -1,4 +1,4 @@
-"""Trying every point of the grid on validation images; what has been tried is kept, so nothing is tried twice."""
+"""Search over the points of a grid on validation images; the results of finished points are stored and not repeated."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from tasks.training.loop import Prefetched, Training, prefetched, train
 
 @dataclass(frozen=True)
 class TrialScore:
-    """What came of one point."""
+    """Result of one point."""
 
     score: float
-    """On validation images; -1 where the training came apart."""
+    """Validation score; -1 if the training diverged."""
     steps: int
     early: float | None = None
-    """The score at the step where hopeless points are given up."""
+    """Validation score at the step of early stopping."""
 
     @property
     def diverged(self) -> bool:
-        """Whether the loss stopped being a number."""
+        """Whether the loss became non-finite."""
         return self.score < 0
 
 
@@ -46,41 +46,43 @@ UsedT_contra = TypeVar("UsedT_contra", contravariant=True)
 
 
 class Grid(Protocol[OfferedT_co]):
-    """Parameters of a search: its points, and when one is given up."""
+    """Parameters of a search: its points, and the rule for stopping a point early."""
 
     @property
     def grid(self) -> tuple[OfferedT_co, ...]:
-        """Every point, in the order of trying."""
+        """All points, in the order of evaluation."""
 
     @property
     def hopeless_after(self) -> float:
-        """Share of the steps after which a point that is far behind is given up; 0: all are carried through."""
+        """Fraction of the steps after which a point that is far behind is stopped; 0: every point is trained to the
+        end.
+        """
 
     @property
     def hopeless_margin(self) -> float:
-        """How far behind the best point at the same step, in points of the validation score."""
+        """Distance in validation score from the best point at the same step beyond which a point is stopped."""
 
 
 class SettingTrainer(Protocol[UsedT_contra]):
-    """How classifiers are made and trained at a point of the grid."""
+    """Construction and training of classifiers at a point of the grid."""
 
     @property
     def images_per_step(self) -> int:
         """Size of a batch."""
 
     def steps(self, role: RoleImages, /) -> int:
-        """Of one training on a role."""
+        """Number of steps of a training on a role."""
 
     def batch(self, role: RoleImages, point: UsedT_contra, step: int, /) -> Batch:
         """The images and labels of a step."""
 
     def start(self, role: RoleImages, point: UsedT_contra, batches: Prefetched[Batch], name: str, /) -> Training:
-        """A fresh training on the role of this name."""
+        """New training on the role of this name."""
 
 
 @dataclass
 class Search(Generic[PointT]):
-    """The points tried so far, and the validation logits of the best."""
+    """Points evaluated so far, and the validation logits of the best."""
 
     inputs: ImageInputs
     parameters: Grid[PointT]
@@ -89,16 +91,16 @@ class Search(Generic[PointT]):
     val_role: RoleImages
     reporter: Reporter
     tried: dict[int, TrialScore] = field(default_factory=dict)
-    """By the point's place in the grid."""
+    """Results by index in the grid."""
     logits: Logits | None = None
 
     @property
     def best(self) -> int:
-        """Place of the best point; of equal ones the first."""
+        """Index of the best point; the first of several."""
         return max(self.tried, key=lambda place: (self.tried[place].score, -place))
 
     def run(self) -> PointT:
-        """Try what has not been tried, and choose. Raises NotFiniteError when every point came apart."""
+        """Evaluate the remaining points and select the best. Raises NotFiniteError if every point diverged."""
         grid = self.parameters.grid
         self._resume()
         for place, point in enumerate(grid):
@@ -107,7 +109,7 @@ class Search(Generic[PointT]):
                 self._keep(place)
             self.reporter.metric("val", self.tried[place].score, step=place + 1)
         if self.tried[self.best].diverged:
-            raise NotFiniteError(f"all {len(grid)} settings came apart: smaller rates may help (rates)")
+            raise NotFiniteError(f"all {len(grid)} settings diverged: smaller rates may help (rates)")
         return grid[self.best]
 
     def _try(self, place: int, point: PointT) -> None:
@@ -130,7 +132,7 @@ class Search(Generic[PointT]):
             self.logits = logits
 
     def _train(self, training: Training, checkpoint: Checkpoint | None) -> float | None:
-        """All steps, or those after which the point proves hopeless; the score at that moment."""
+        """Train all steps, or up to early stopping; the score at the end."""
         every, look = self.inputs.checkpoint_s, math.ceil(self.parameters.hopeless_after * training.steps)
         if not look:
             train(training, checkpoint, self.reporter, every_s=every)
@@ -151,7 +153,7 @@ class Search(Generic[PointT]):
         return checkpoint_at(self.inputs, f"setting-{place + 1}")
 
     def _keep(self, place: int) -> None:
-        """The point is done: keep what came of it, then forget its training."""
+        """Store the result of a finished point, then delete its training checkpoint."""
         kept, training = checkpoint_at(self.inputs, GRID), self._checkpoint(place)
         if kept is None or training is None:
             return
@@ -168,6 +170,6 @@ class Search(Generic[PointT]):
 
 
 def checkpoint_at(inputs: ImageInputs, name: str) -> Checkpoint | None:
-    """The checkpoint of this name of this run; None where nothing is to be kept."""
+    """Checkpoint of this name in this run; None if nothing is to be stored."""
     folder: Path | None = inputs.checkpoint
     return None if folder is None else Checkpoint(folder / f"{name}.pt", f"{inputs.key} {name}")

@@ -31,12 +31,12 @@ ASPECT = (3 / 4, 4 / 3)
 TRIES = 10
 NOTHING_SHARED: Mapping[str, DecodedRows] = MappingProxyType({})
 KEPT_BYTES = 1 << 29
-"""Centre crops of a role are kept in memory when all of them fit into this."""
+"""Memory limit for the centre crops of a role, which are cached if all of them fit."""
 
 
 @dataclass(frozen=True, eq=False)
 class RoleImages:
-    """The images of a selection, part after part, with their labels and places in their source splits."""
+    """Images of a selection, part by part, with their labels and their indices in the source splits."""
 
     dataset: Dataset
     selection: Selection
@@ -55,7 +55,7 @@ class RoleImages:
         spec: PreprocessingSpec,
         shared: Mapping[str, DecodedRows] = NOTHING_SHARED,
     ) -> RoleImages:
-        """The role that a selection plays."""
+        """Images of the role of a selection."""
         places = tuple((name, int(index)) for name, indices in selection for index in indices)
         return cls(dataset, selection, spec, select_labels(dataset, selection), places, shared)
 
@@ -64,7 +64,7 @@ class RoleImages:
 
     @property
     def index(self) -> npt.NDArray[np.int64]:
-        """[n] the image's place in its source split."""
+        """[n] index of the image in its source split."""
         return np.array([index for _, index in self._places], np.int64)
 
     def centres(self, rows: npt.NDArray[np.int64]) -> Tensor:
@@ -72,12 +72,12 @@ class RoleImages:
         return torch.stack([self._centre(int(row)) for row in rows])
 
     def views(self, rows: npt.NDArray[np.int64], *address: int) -> Tensor:
-        """Random views, uint8 [b, 3, crop, crop]; the same for the same address."""
+        """Random views, uint8 [b, 3, crop, crop]; deterministic for an address."""
         random = generator_of(*address)
         return torch.stack([random_view(self.image(int(row)), self.spec.crop, random) for row in rows])
 
     def image(self, row: int) -> Image.Image:
-        """The image of a row, as the dataset has it. Raises DataError."""
+        """The original image of a row. Raises DataError."""
         name, index = self._places[row]
         return self.dataset.splits[name].images[index]
 
@@ -103,7 +103,7 @@ class RoleImages:
 
 
 def random_view(image: Image.Image, size: int, random: np.random.Generator, area: tuple[float, float] = AREA) -> Tensor:
-    """A random window of the image, resized to [3, size, size] uint8, mirrored or not."""
+    """A random window of the image, resized to [3, size, size] uint8, possibly mirrored."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     top, left, height, width = _window(pixels.shape[1], pixels.shape[2], area, random)
     view: Tensor = transform.resized_crop(
@@ -113,7 +113,7 @@ def random_view(image: Image.Image, size: int, random: np.random.Generator, area
 
 
 def mean_colour(spec: PreprocessingSpec) -> tuple[int, int, int]:
-    """The colour that is 0 after normalisation, for pixels from outside an image."""
+    """Mean colour, which is 0 after normalisation, for padding."""
     red, green, blue = (min(255, round(255 * value)) for value in spec.mean)
     return red, green, blue
 
@@ -121,7 +121,9 @@ def mean_colour(spec: PreprocessingSpec) -> tuple[int, int, int]:
 def _window(
     height: int, width: int, shares: tuple[float, float], random: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Top, left, height and width, by torchvision's rule: ten tries, then the largest centre of a fitting shape."""
+    """Top, left, height and width, by torchvision's rule: ten attempts, then the largest centred window of a valid
+    aspect ratio.
+    """
     for _ in range(TRIES):
         area = height * width * random.uniform(*shares)
         aspect = math.exp(random.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))

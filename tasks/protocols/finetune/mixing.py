@@ -1,7 +1,7 @@
-"""Mixed images and labels: mixup, cutmix, label smoothing, erased boxes; all drawn from a generator of the step.
+"""Mixed images and labels: mixup, cutmix, label smoothing, erased boxes; all by the generator of the step.
 
 Sources: timm's `Mixup` in its mode "batch" (one draw a batch, mixed with the batch in reverse order, mixup and cutmix
-equally often) and `RandomErasing` (one box, noise in every pixel), as MAE and DeiT III call them.
+equally often) and `RandomErasing` (one box, noise in every pixel), with the settings of MAE and DeiT III.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tasks.catalog.finetune_vit_parameters import FinetuneVitParameters
 
 BOX_AREA = (0.02, 1 / 3)
 BOX_ASPECT = 0.3
-"""And its inverse: range of the ratio of an erased box's sides."""
+"""Range of an erased box's aspect ratio, together with its inverse."""
 BOX_TRIES = 10
 
 
@@ -38,7 +38,7 @@ def smoothed(labels: Tensor, classes: int, smoothing: float) -> Tensor:
 def _mixed_images(
     images: Tensor, parameters: FinetuneVitParameters, random: np.random.Generator
 ) -> tuple[Tensor, float]:
-    """Mixed images, and the share of the first of each pair."""
+    """Mixed images, and the fraction of the first image in each pair."""
     mixup, cutmix = parameters.mixup, parameters.cutmix
     if not mixup and not cutmix:
         return images, 1.0
@@ -55,7 +55,7 @@ def _mixed_images(
 
 
 def _cut(side: int, share: float, random: np.random.Generator) -> slice:
-    """A stretch of the root of the replaced share of a side, around a random place, within the image."""
+    """Interval of the replaced fraction's square root along a side, around a random position, clipped to the image."""
     length, centre = int(side * math.sqrt(1 - share)), int(random.integers(0, side))
     return slice(max(0, centre - length // 2), min(side, centre + length // 2))
 

@@ -4,12 +4,12 @@ Source: paper section 4.1 and appendix A.2; finetune.py of linusericsson/ssl-tra
 batches of 64, 5000 steps, half a cosine; 4 learning rates x 5 weight decays (base / rate), each with and without random
 views; the best on validation images; one more training on training and validation images; the test images once.
 
-The published script selects learning rate and weight decay and is started twice for the views; the paper selects these
-too, which is followed. Batch norms train, as there. One model is in memory at a time.
+The published script selects learning rate and weight decay, and is run separately with and without views; here the
+views are selected as well, as in the paper. Batch norms are trained, as there. One model is in memory at a time.
 
 Some publications report the best epoch on the test images. The final training is scored on them at evenly spaced steps
-as well, as long as this shows the network at most a twentieth more images; the best of these scores is stored as the
-diagnostic `chosen_on_test`, and the score is that of the last step.
+as well, as long as this adds at most a twentieth to the number of images encoded; the best of these scores is stored as
+the diagnostic `chosen_on_test`, and the score is that of the last step.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ STEP_PASSES = 3
 
 
 def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Choose on validation images, train on training and validation images, score the test images.
+    """Select on validation images, train on training and validation images, score the test images.
 
-    The seed decides the classifier's first weights, the batches and the views, and for data without published
-    validation split that split (seed 0: the published rule). Raises `DataError`, `NotFiniteError`.
+    The seed determines the classifier's first weights, the batches and the views, and the validation split of data
+    without a published one (seed 0: the published rule). Raises `DataError`, `NotFiniteError`.
     """
     split = many_shot_indices(inputs.dataset, parameters.validation_share, seed)
     train_role, val_role, both, test = (
@@ -93,17 +93,17 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, rep
 
 @dataclass(frozen=True)
 class FinalTraining:
-    """The trained network's logits of the test images, and what the training left."""
+    """Test logits of the trained network, and diagnostics of the training."""
 
     logits: Logits
     """[n_test, classes] at the last step."""
     losses: list[float]
     readings: Mapping[int, float]
-    """Scores on test images by step, the last one included; a single one where more would have cost too much."""
+    """Test scores by step, including the last; only the last where more would have cost too much."""
 
     @property
     def diagnostics(self) -> dict[str, Json]:
-        """The loss, and the best step on test images where several were scored."""
+        """The loss, and the best step on test images if several were scored."""
         curve: dict[str, Json] = {
             "loss_curve": stretches(self.losses),
             "loss_falling": loss_still_decreasing(self.losses),
@@ -131,7 +131,7 @@ def final_training(
     test: RoleImages,
     reporter: Reporter,
 ) -> FinalTraining:
-    """Train the chosen setting on training and validation images, and score the test images."""
+    """Train the selected setting on training and validation images, and score the test images."""
 
     def make(step: int) -> Batch:
         return recipe.batch(role, point, step)
@@ -146,7 +146,7 @@ def final_training(
     logits = logits_of(training.model, test, inputs)
     reporter.advance(len(test))
     if not np.isfinite(logits).all():
-        raise NotFiniteError(f"the final training came apart with {point}: another seed or smaller rates may help")
+        raise NotFiniteError(f"the final training diverged with {point}: another seed or smaller rates may help")
     readings = {int(name.removeprefix(READING)): one for name, one in training.notes.items() if READING in name}
     return FinalTraining(logits, training.losses, {**readings, training.step: _test_score(inputs, logits, test)})
 
@@ -173,7 +173,9 @@ def _test_score(inputs: ImageInputs, logits: Logits, test: RoleImages) -> float:
 def _calibration(
     search: Search[GridPoint], parameters: FinetuneParameters, logits: Logits, test: RoleImages
 ) -> Calibration:
-    """T is fitted on validation logits of the classifier that did not see them, or as published on the test set."""
+    """Calibration with T fitted on validation logits of the classifier that did not train on them, or on the test set
+    as published.
+    """
     if parameters.temperature == "published":
         return published_scaled(logits, test.labels)
     assert search.logits is not None
@@ -181,7 +183,7 @@ def _calibration(
 
 
 def warn(search: Search[PointT], rate: float, rates: tuple[float, ...], family: str, reporter: Reporter) -> None:
-    """Report a learning rate at the edge of those tried, and settings that came apart."""
+    """Warn of a learning rate at the edge of the grid, and of diverged settings."""
     if on_edge(rate, rates):
         reporter.warn(
             f"the chosen learning rate {rate:g} is at the edge of those tried: a better one may lie beyond; "
@@ -189,7 +191,7 @@ def warn(search: Search[PointT], rate: float, rates: tuple[float, ...], family: 
         )
     apart = sum(tried.diverged for tried in search.tried.values())
     if apart:
-        reporter.warn(f"{apart} of {len(search.tried)} settings came apart (the loss was no number) and count as worst")
+        reporter.warn(f"{apart} of {len(search.tried)} settings diverged (loss not finite) and count as worst")
 
 
 def on_edge(rate: float, rates: tuple[float, ...]) -> bool:
@@ -213,7 +215,7 @@ def _settings(search: Search[GridPoint]) -> dict[str, Json]:
 
 
 def stretches(losses: list[float]) -> list[Json]:
-    """Step and mean loss of at most `CURVE_POINTS` equal stretches."""
+    """Step and mean loss of at most `CURVE_POINTS` equal intervals."""
     parts = np.array_split(np.asarray(losses), min(CURVE_POINTS, max(1, len(losses))))
     ends = np.cumsum([len(part) for part in parts])
     return [[int(end), float(part.mean())] for end, part in zip(ends, parts, strict=True) if len(part)]

@@ -1,7 +1,7 @@
-"""RandAugment and AutoAugment on single images, drawn from a generator of the step.
+"""RandAugment and AutoAugment on single images, drawn by the generator of the step.
 
-RandAugment as MAE and DeiT III use it (timm's `rand-m9-mstd0.5-inc1`): two of fifteen operations an image, each applied
-with probability 0.5 at a magnitude that is drawn around the given one. AutoAugment as V-JEPA's probe uses it (timm's
+RandAugment as MAE and DeiT III use it (timm's `rand-m9-mstd0.5-inc1`): two of fifteen operations per image, each
+applied with probability 0.5 at a magnitude drawn around the given one. AutoAugment as V-JEPA's probe uses it (timm's
 `original`, Cubuk et al., CVPR 2019): one of 25 pairs of operations with fixed probabilities and magnitudes.
 """
 
@@ -27,7 +27,7 @@ NAMES = (
 )
 BLEND = ("ColorIncreasing", "ContrastIncreasing", "BrightnessIncreasing", "SharpnessIncreasing")
 SIGNED = {"Rotate": 30.0, "ShearX": 0.3, "ShearY": 0.3, "TranslateXRel": 0.45, "TranslateYRel": 0.45}
-"""Largest angle in degrees, shear, and shift as a share of the side."""
+"""Maximum angle in degrees, shear, and shift as a fraction of the side."""
 POLICY = tuple(
     tuple((str(one.name), float(one.prob), float(one.magnitude)) for one in pair)
     for pair in auto_augment_policy_original({})  # type: ignore[no-untyped-call]
@@ -38,7 +38,7 @@ POLICY = tuple(
 def rand_augmented(
     image: Image.Image, magnitude: float, fill: tuple[int, int, int], random: np.random.Generator
 ) -> Image.Image:
-    """The image after the operations; `fill` is the colour of pixels from outside."""
+    """The image after the operations; `fill` is the padding colour."""
     for name in random.choice(NAMES, OPERATIONS):
         if random.random() < PROBABILITY:
             level = float(np.clip(random.normal(magnitude, DEVIATION), 0, HIGHEST))
@@ -47,7 +47,7 @@ def rand_augmented(
 
 
 def auto_augmented(image: Image.Image, fill: tuple[int, int, int], random: np.random.Generator) -> Image.Image:
-    """The image after one pair of `POLICY`; `fill` is the colour of pixels from outside."""
+    """The image after one pair of `POLICY`; `fill` is the padding colour."""
     for name, probability, level in POLICY[int(random.integers(len(POLICY)))]:
         if random.random() < probability:
             image = operation(name, level, 1 if random.random() < 0.5 else -1, fill)(image)
@@ -55,14 +55,14 @@ def auto_augmented(image: Image.Image, fill: tuple[int, int, int], random: np.ra
 
 
 def on_pixels(view: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
-    """Pixels uint8 [3, h, w] after a change of the image."""
+    """Apply a function of images to pixels uint8 [3, h, w]."""
     image = Image.fromarray(view.permute(1, 2, 0).contiguous().numpy())
     changed: Tensor = transform.pil_to_tensor(change(image))
     return changed
 
 
 def operation(name: str, level: float, sign: int, fill: tuple[int, int, int]) -> Callable[[Image.Image], Image.Image]:
-    """One of `NAMES` or of `POLICY` at a level of 0 to 10; `sign` is its direction, where it has one."""
+    """One of `NAMES` or of `POLICY` at a level from 0 to 10; `sign` is its direction, if it has one."""
     how = {"fillcolor": fill, "resample": Image.Resampling.BICUBIC} if name in SIGNED else {}
     apply: Any = NAME_TO_OP[name]
 

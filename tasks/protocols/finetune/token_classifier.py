@@ -23,7 +23,7 @@ from tasks.training.seeding import torch_seeded
 
 NORM_EPSILON = 1e-6
 WARM_AVERAGE = 10
-"""Averaged weights forget faster at first: the decay is at most (1 + step) / (10 + step)."""
+"""Averaged weights decay faster at first: the decay is at most (1 + step) / (10 + step)."""
 FUSED = {"q": 0, "k": 1, "v": 2}
 """Thirds of a fused layer of queries, keys and values."""
 SINGLE = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "proj": "proj", "fc1": "fc1", "fc2": "fc2"}
@@ -68,7 +68,7 @@ class TokenClassifier(nn.Module):
         return width
 
     def _choose(self, parameters: FinetuneVitParameters) -> None:
-        """Leave a gradient to the parts that are trained."""
+        """Enable gradients for the trained parts only."""
         if parameters.trained == "lora":
             add_low_rank(self.backbone, parameters.targets, parameters.rank, parameters.scale)
         elif parameters.trained in ("bias", "head"):
@@ -77,7 +77,7 @@ class TokenClassifier(nn.Module):
 
 
 def _backbone(inputs: ImageInputs, parameters: FinetuneVitParameters) -> nn.Module:
-    """Fresh, with its branches dropped at random. Raises WeightsError where the architecture cannot do that."""
+    """New backbone with stochastic depth. Raises WeightsError if the architecture does not support it."""
     dropped: dict[str, ArchitectureValue] = {"drop_path_rate": parameters.drop_path} if parameters.drop_path else {}
     try:
         return inputs.backbone.fresh(**dropped)
@@ -86,7 +86,7 @@ def _backbone(inputs: ImageInputs, parameters: FinetuneVitParameters) -> nn.Modu
 
 
 class AveragedClassifier(nn.Module):
-    """A classifier and the exponential average of its weights, which answers in evaluation mode."""
+    """A classifier and the exponential moving average of its weights, which is used in evaluation mode."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         super().__init__()
@@ -94,19 +94,19 @@ class AveragedClassifier(nn.Module):
         self.average = copy.deepcopy(model).requires_grad_(requires_grad=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of the trained weights in training mode, of the averaged ones otherwise."""
+        """Logits of the trained weights in training mode, of the averaged ones in evaluation mode."""
         chosen = self.model if self.training else self.average
         return cast("Tensor", chosen(images))
 
     def train(self, mode: bool = True) -> AveragedClassifier:
-        """The average never trains."""
+        """Set the mode; the average stays in evaluation mode."""
         super().train(mode)
         self.average.eval()
         return self
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move the average towards the weights after a step; statistics of batch norms are taken over."""
+        """Update the average after a step; statistics of batch norms are copied."""
         kept = min(self.decay, (1 + step) / (WARM_AVERAGE + step))
         for mean, weight in zip(self.average.parameters(), self.model.parameters(), strict=True):
             mean.lerp_(weight, 1 - kept)
@@ -142,9 +142,8 @@ class LowRankLinear(nn.Module):
 
 
 def add_low_rank(model: nn.Module, targets: Sequence[str], rank: int, scale: float) -> list[str]:
-    """Replace the targeted linear layers of attention and MLP blocks in place; names of the replaced layers.
-
-    Everything else is frozen. Raises `DataError` when no layer has such a name.
+    """Replace the targeted linear layers of attention and MLP blocks in place; returns the names of the replaced
+    layers. Everything else is frozen. Raises `DataError` if no layer has such a name.
     """
     model.requires_grad_(requires_grad=False)
     replaced = []

@@ -1,4 +1,4 @@
-"""Finetuning of transformers by AdamW: everything, low-rank additions (LoRA), biases (BitFit), or the head first.
+"""Finetuning of transformers by AdamW: all weights, low-rank additions (LoRA), biases (BitFit), or the head first.
 
 Sources: `mae` is main_finetune.py and FINETUNE.md of facebookresearch/mae (efb2a80) for ViT-B (`L`: 50 epochs, rate
 1e-3, layer decay 0.75, drop path 0.2). `deit3` is the finetuning of README_revenge.md of facebookresearch/deit
@@ -7,9 +7,9 @@ decay 1e-4, 100 epochs, 10 of warm-up, down to 1e-5; queries and values, rank 8,
 `head-then-all` are settings of this project: 5,000 steps, rates and layer decays chosen on validation images, the head
 trained alone first (LP-FT, Kumar et al. 2022).
 
-With several settings the best on validation images is trained once more on training and validation images; a single one
-is trained on both at once, and nothing is chosen. The test images are scored once, from centre crops; during
-the final training only for the diagnostic of `finetune`, the best step on test images.
+Of several settings, the best on validation images is trained again on training and validation images; a single one is
+trained on both, without selection. The test images are scored once, from centre crops, and during the final training
+only for the diagnostic of `finetune`, the best step on test images.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from tasks.reporter import Reporter
 
 
 def evaluate(inputs: ImageInputs, parameters: FinetuneVitParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Choose on validation images, train on training and validation images, score the test images.
+    """Select on validation images, train on training and validation images, score the test images.
 
-    The seed decides the head's and the additions' first weights, batches, views and mixtures, and for data without
-    published validation split that split. Raises `DataError`, `NotFiniteError`, `WeightsError`.
+    The seed determines the initial weights of head and additions, batches, views and mixtures, and the validation split
+    of data without a published one. Raises `DataError`, `NotFiniteError`, `WeightsError`.
     """
     split = many_shot_indices(inputs.dataset, parameters.validation_share, seed)
     train_role, val_role, both, test = (
@@ -73,13 +73,13 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneVitParameters, seed: int, 
 
 
 def _trained_parameters(inputs: ImageInputs, parameters: FinetuneVitParameters, seed: int) -> int:
-    """Numbers that the training changes, the head's included."""
+    """Number of trained parameters, including the head's."""
     trained = (one.numel() for one in TokenClassifier(inputs, parameters, seed).parameters() if one.requires_grad)
     return int(np.sum(list(trained)))
 
 
 def _tried(search: Search[RatePoint]) -> dict[str, Json]:
-    """Validation scores by setting; nothing where one setting was all."""
+    """Validation scores by setting; empty if there was only one."""
     if not search.tried:
         return {}
     grid = search.parameters.grid

@@ -33,14 +33,14 @@ from tasks.training.schedules import warmed_cosine
 from tasks.training.seeding import batch_of, generator_of
 
 HEAD_PURPOSE = 8
-"""Third number of the addresses of batches of the head alone."""
+"""Third number of the addresses of batches for training the head alone."""
 CLOSING = ("norm.", "fc_norm.", "head.", "attn_pool.", "head_norm.")
-"""Parts of a backbone behind its last block."""
+"""Parts of a backbone after its last block."""
 
 
 @dataclass(frozen=True)
 class VitRecipe:
-    """How classifiers are made and trained in one run."""
+    """Construction and training of classifiers in one run."""
 
     inputs: ImageInputs
     parameters: FinetuneVitParameters
@@ -49,11 +49,10 @@ class VitRecipe:
 
     @property
     def images_per_step(self) -> int:
-        """Size of a batch."""
         return self.parameters.batch_size
 
     def steps(self, role: RoleImages) -> int:
-        """Of a training on a role's images."""
+        """Number of steps of a training on a role's images."""
         return self.parameters.steps_for(len(role))
 
     def batch(self, role: RoleImages, _point: RatePoint | None, step: int, *, purpose: int = 3) -> Batch:
@@ -63,9 +62,8 @@ class VitRecipe:
         return views, torch.from_numpy(role.labels[rows])
 
     def start(self, role: RoleImages, point: RatePoint, batches: Prefetched[Batch], name: str) -> Training:
-        """A fresh training with one setting; its head is trained alone first, where the parameters have steps for it.
-
-        `name` is that of the role, whose head is kept under it.
+        """New training with one setting, whose head is trained alone first if the parameters specify steps for it.
+        `name` is that of the role, and of its stored head.
         """
         inputs, parameters = self.inputs, self.parameters
         model = TokenClassifier(inputs, parameters, self.seed).to(inputs.device)
@@ -102,7 +100,7 @@ class VitRecipe:
         return functional.cross_entropy(logits.float(), targets)
 
     def _train_head(self, model: TokenClassifier, role: RoleImages, name: str) -> None:
-        """The head alone, on a backbone in evaluation mode; kept, so that it is trained once for all settings."""
+        """Train the head alone on a backbone in evaluation mode, and store it for all settings."""
         parameters, steps = self.parameters, self.parameters.head_steps
         checkpoint = checkpoint_at(self.inputs, f"head-{name}")
         ends = nn.ModuleList([model.norm, model.head])
@@ -136,7 +134,7 @@ def random_views(
     parameters: FinetuneVitParameters,
     random: np.random.Generator,
 ) -> Tensor:
-    """Random windows of images, mirrored or not, after random operations: uint8 [b, 3, crop, crop]."""
+    """Random windows of images, possibly mirrored, after random operations: uint8 [b, 3, crop, crop]."""
     made = [random_view(role.image(int(row)), role.spec.crop, random, (parameters.area, 1.0)) for row in rows]
     if parameters.rand_augment:
         fill, magnitude = mean_colour(role.spec), parameters.rand_augment
@@ -145,9 +143,8 @@ def random_views(
 
 
 def layer_of(backbone: nn.Module) -> tuple[dict[str, int], int]:
-    """Layer by the name of every parameter, and the number of the last layer, that of the head.
-
-    An architecture without `group_matcher` is one layer.
+    """Layer index by parameter name, and the index of the last layer, the head. An architecture without
+    `group_matcher` counts as one layer.
     """
     names = [name for name, _ in backbone.named_parameters()]
     matcher = getattr(backbone, "group_matcher", None)
@@ -161,7 +158,7 @@ def layer_of(backbone: nn.Module) -> tuple[dict[str, int], int]:
 def parameter_groups(
     model: nn.Module, backbone: nn.Module, rate: float, decay: float, weight_decay: float, head_factor: float
 ) -> list[dict[str, Any]]:
-    """Groups for an optimiser, one for every learning rate and weight decay; of what is trained."""
+    """Optimiser groups of the trained parameters, one for each learning rate and weight decay."""
     layers, last = layer_of(backbone)
     within = {id(parameter): name for name, parameter in backbone.named_parameters()}
     without = cast("Any", backbone).no_weight_decay() if hasattr(backbone, "no_weight_decay") else set()

@@ -1,7 +1,7 @@
-"""The deep image prior: a network that draws one image from fixed noise, and whose weights are what is optimised.
+"""The deep image prior: a network whose weights are optimised to produce one image from fixed noise.
 
-An hourglass with shortcuts. Source: Ulyanov, Vedaldi and Lempitsky, Deep Image Prior (CVPR 2018), in the form of
-nanxuanzhao/Good_transfer, from which the paper takes it (appendix A.8): zero padding, average pooling after the
+An hourglass with skip connections. Source: Ulyanov, Vedaldi and Lempitsky, Deep Image Prior (CVPR 2018), as implemented
+in nanxuanzhao/Good_transfer, from which the paper takes it (appendix A.8): zero padding, average pooling after the
 convolution, nearest upsampling, LeakyReLU, no sigmoid.
 """
 
@@ -33,7 +33,7 @@ class Prior(nn.Module):
 
 
 class _Scale(nn.Module):
-    """One scale and, inside, all coarser ones."""
+    """One scale, containing all coarser ones."""
 
     def __init__(self, given: int, scales: Sequence[tuple[int, int]]) -> None:
         super().__init__()
@@ -59,18 +59,18 @@ def _block(given: int, width: int, kernel: int, *, halve: bool = False) -> nn.Se
 
 
 def unit(channels: Sequence[int]) -> int:
-    """What the sides of a canvas are multiples of."""
+    """Divisor of the sides of a canvas."""
     return int(2 ** len(channels))
 
 
 def canvas(side: int, channels: Sequence[int]) -> int:
-    """Side of the square that the network draws and from which `side` is cut: 256 for 224 and six scales.
+    """Side of the generated square, from which `side` is cropped: 256 for 224 and six scales.
 
-    The coarsest map has at least two positions a side, because one alone has no variance to normalise by.
+    The coarsest map is at least 2 x 2, because a single position has no variance for normalisation.
     """
     return unit(channels) * max(2, -(-side // unit(channels)))
 
 
 def noise(side: int) -> Tensor:
-    """Uniform, [1, 32, side, side]."""
+    """Uniform noise [1, 32, side, side]."""
     return NOISE_STRENGTH * torch.rand(1, NOISE_CHANNELS, side, side)

@@ -1,8 +1,8 @@
-"""LPIPS: a learned perceptual distance between two images, where its weights are present.
+"""LPIPS: a learned perceptual distance between two images, if its weights are present.
 
 Source: Zhang, Isola, Efros, Shechtman and Wang, CVPR 2018, version 0.1; richzhang/PerceptualSimilarity. Maps of a
 network trained on ImageNet, each position scaled to length 1; squared differences, weighted by channel; means over
-positions, summed over the maps. Two files each: torchvision's network, and the weights of the channels.
+positions, summed over the maps. Two files per network: torchvision's network, and the weights of the channels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from backbones.checkpoints.read import read_checkpoint
 from backbones.io.errors import WeightsError
 
 FOLDER = "lpips"
-"""Below the folder of weights."""
+"""Folder relative to that of the weights."""
 CHANNEL_WEIGHTS_AT = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1"
 NETWORKS_AT = "https://download.pytorch.org/models"
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
@@ -38,11 +38,11 @@ class Variant:
     """One of the three published networks."""
 
     network: Callable[[], nn.Module]
-    """torchvision's, without weights; its `features` are what is looked at."""
+    """Constructor in torchvision, without weights; maps are taken from its `features`."""
     file: str
     """torchvision's name of the weights."""
     ends: tuple[int, ...]
-    """The layers of `features` before which a map is taken."""
+    """Layers of `features` before which maps are taken."""
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -53,7 +53,7 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 class PerceptualDistance(nn.Module):
-    """Two batches uint8 [b, 3, h, w] to their distances [b]; 0 for equal images."""
+    """Distances [b] of two batches uint8 [b, 3, h, w]; 0 for equal images."""
 
     shift: Tensor
     scale: Tensor
@@ -96,7 +96,7 @@ class PerceptualDistance(nn.Module):
 
 
 def present(folder: Path) -> tuple[dict[str, PerceptualDistance], dict[str, str]]:
-    """The distances that can be measured, and why the others cannot."""
+    """Available distances, and the reasons why others are not."""
     found, absent = {}, {}
     for name in VARIANTS:
         try:
@@ -107,12 +107,12 @@ def present(folder: Path) -> tuple[dict[str, PerceptualDistance], dict[str, str]
 
 
 def files(folder: Path, name: str) -> tuple[Path, Path]:
-    """The variant's network, and the weights of its channels."""
+    """Paths of the variant's network and of the channel weights."""
     return folder / VARIANTS[name].file, folder / f"{name}.pth"
 
 
 def digests(folder: Path, name: str) -> list[str]:
-    """What the variant's files are, by the beginnings of their SHA-256."""
+    """Shortened SHA-256 digests of the variant's files."""
     return [hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files(folder, name)]
 
 
@@ -126,6 +126,6 @@ def _read(path: Path, source: str) -> dict[str, Tensor]:
 
 
 def _channel_weights(state: dict[str, Tensor], count: int) -> list[Tensor] | None:
-    """[1, channels, 1, 1] for every map; None where one is missing."""
+    """[1, channels, 1, 1] for every map; None if one is missing."""
     names = [f"lin{number}.model.1.weight" for number in range(count)]
     return [state[name] for name in names] if all(name in state for name in names) else None

@@ -1,13 +1,12 @@
 """Inversion: information about an image in its features, by reconstructing an image with the same features.
 
-A network (`tasks.protocols.inversion.deep_image_prior`) draws from fixed noise; Adam changes its weights until the
-backbone's last feature map of what it draws is that of the image, by mean squared error. Source: paper section 4.8 and
-appendix A.8, after Zhao et al.; reconstruction.py of the authors' later code (jonahanton/SSL_medicalimaging). Their own
-repository has none.
-
-Where the two disagree the paper is followed: 3000 steps (the code: 1000). The paper does not say how images reach the
-backbone; the code feeds pixels from 0 to 1 as they are, here they are normalised as everywhere else. The preset
-`published` is that code. A transformer's last feature map is all its tokens.
+A network (`tasks.protocols.inversion.deep_image_prior`) generates an image from fixed noise; Adam optimises its weights
+until the backbone's last feature map of that image equals that of the original, by mean squared error. Source: paper
+section 4.8 and appendix A.8, after Zhao et al.; reconstruction.py of the authors' later code
+(jonahanton/SSL_medicalimaging). The paper's own repository has none. Where they disagree, the paper is followed: 3000
+steps (code: 1000). The paper does not specify the backbone's input; the code passes pixels from 0 to 1, whereas here
+they are normalised as in all protocols. The preset `published` is that code. The last feature map of a transformer
+consists of all its tokens.
 """
 
 from __future__ import annotations
@@ -41,9 +40,8 @@ PICTURED = 4
 
 
 def evaluate(inputs: ImageInputs, parameters: InversionParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Reconstruct test images; the seed decides the noise and the first weights.
-
-    Raises `DataError`, `NotFiniteError`.
+    """Reconstruct test images; the seed determines the noise and the initial weights. Raises `DataError`,
+    `NotFiniteError`.
     """
     split = inputs.split("test", "val", "all", "train")
     indices = spread_over(len(split.images), parameters.images)
@@ -78,7 +76,7 @@ def evaluate(inputs: ImageInputs, parameters: InversionParameters, seed: int, re
 
 @dataclass
 class Inverter:
-    """A frozen backbone whose last feature map is to be met."""
+    """A frozen backbone whose last feature map is to be matched."""
 
     inputs: ImageInputs
     parameters: InversionParameters
@@ -96,11 +94,11 @@ class Inverter:
         self._mean, self._std = (torch.tensor(one, device=self.device).view(3, 1, 1) for one in (mean, std))
 
     def prepared(self, image: Image.Image) -> Tensor:
-        """The pixels that are to be reconstructed, uint8 [3, size, size]."""
+        """The image to reconstruct, uint8 [3, size, size]."""
         return prepare(image, self.inputs.spec)
 
     def invert(self, image: Tensor, index: int, label: str) -> Tensor:
-        """The reconstructed image, uint8 [3, size, size]. Resumes from its checkpoint, if there is one."""
+        """The reconstructed image, uint8 [3, size, size], resuming from its checkpoint if it exists."""
         with torch.no_grad():
             target = self.features(self._bright(image))
         with torch_seeded("cpu", self.seed, 1, index):
@@ -120,7 +118,7 @@ class Inverter:
     def features(self, pixels: Tensor) -> Tensor:
         """The last feature map, or all tokens, of images [b, 3, size, size] from 0 to 1: float32 [b, values].
 
-        Networks of several branches (CrossViT, CoaT) have as many last maps, which come one after the other.
+        Networks with several branches (CrossViT, CoaT) have one last map per branch, which are concatenated.
         """
         with training_arithmetic(self.device, self.inputs.precision):
             found = self.model.forward_features((pixels - self._mean) / self._std)  # type: ignore[operator]
@@ -129,7 +127,7 @@ class Inverter:
 
     @torch.inference_mode()
     def feature_errors(self, images: Tensor, drawn: Tensor) -> list[Json]:
-        """Length of what is missing to each image's features, as a share of their length."""
+        """Norm of the difference to each image's features, relative to their norm."""
         pairs = ((self.features(self._bright(one)) for one in pair) for pair in zip(images, drawn, strict=True))
         return [float((found - target).norm() / target.norm()) for target, found in pairs]
 
@@ -141,7 +139,7 @@ class Inverter:
         return image[None].to(self.device).float() / 255
 
     def _checkpoint(self, index: int) -> Checkpoint | None:
-        """The image's own; that of an earlier one goes, because what came of it has been kept."""
+        """Checkpoint of the image; that of the previous image is deleted, as its result has been stored."""
         folder: Path | None = self.inputs.checkpoint
         if folder is None:
             return None
@@ -160,7 +158,9 @@ def _pixels(images: Tensor) -> Pixels:
 def _distances(
     inputs: ImageInputs, images: Tensor, drawn: Tensor, reporter: Reporter
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, Json]]:
-    """LPIPS of every image by each network whose weights are there, and what it was measured with or why it was not."""
+    """LPIPS of every image by each network whose weights are present, and the digests of the files or the reason of
+    absence.
+    """
     folder = inputs.backbone.weights.root / lpips.FOLDER
     found, absent = lpips.present(folder)
     for name, reason in absent.items():

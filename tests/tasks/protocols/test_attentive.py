@@ -240,7 +240,7 @@ def test_the_head_is_chosen_on_validation_and_the_choice_on_test_images_is_a_fla
     assert outcome.diagnostics["validation_score"] == max(one for one in scores if one is not None)  # type: ignore[type-var]
     assert outcome.diagnostics["chosen_on_test"]["score"] >= outcome.value  # type: ignore[index,call-overload,operator]
     assert outcome.hyperparameters["rate"] in (0.01, 0.1)
-    assert any("1 of 3 heads came apart" in warning for warning in whole[1].warnings)
+    assert any("1 of 3 heads diverged" in warning for warning in whole[1].warnings)
 
 
 def test_stored_predictions_give_the_scores_again(whole: tuple[Evaluation, Listener]) -> None:

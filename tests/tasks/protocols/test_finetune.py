@@ -135,7 +135,7 @@ def test_a_setting_that_comes_apart_counts_as_the_worst(tmp_path: Path, scenes: 
     settings: Any = outcome.diagnostics["settings"]
     assert settings[0]["validation_score"] is None
     assert outcome.hyperparameters["rate"] == 0.05
-    assert any("1 of 2 settings came apart" in warning for warning in listener.warnings)
+    assert any("1 of 2 settings diverged" in warning for warning in listener.warnings)
 
 
 def test_hopeless_settings_are_given_up_and_the_choice_says_so(tmp_path: Path, scenes: Dataset) -> None:
