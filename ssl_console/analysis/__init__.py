@@ -1,1 +1,1 @@
-"""What results say: ranking, comparison, statistics, published numbers."""
+"""Analysis of results: rankings, comparisons, statistics, published numbers."""

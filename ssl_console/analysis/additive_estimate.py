@@ -1,11 +1,11 @@
-"""Backbones ordered by an estimate over the cells that exist. Pure; needs no numpy.
+"""Order of backbones by an estimate over the measured cells. Pure; needs no numpy.
 
-Every score is the sum of an effect of the backbone and one of the task. Percentages enter as log-odds, other scores
-standardised within their task and on the scale on which the log-odds of a task typically vary. So a backbone that was
-not measured on a hard task gains nothing by it, and what is missing makes its interval wider.
+A score is modelled as the sum of a backbone effect and a task effect. Percentages enter as log-odds, other scores
+standardised within their task and scaled to the typical variation of log-odds within a task. A backbone therefore gains
+nothing from a missing hard task; missing cells widen its interval.
 
-A backbone that is ahead of another on every task that both share stands above it, whatever the model estimates from
-the other tasks; where such lines form a circle, no order can keep them all, and its rows say so.
+A backbone that is ahead of another on every common task is ordered above it, regardless of the estimates; where these
+relations form a cycle, no order satisfies all of them, and the rows are marked.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from ssl_console.analysis.quantiles import student_95
 Scores = Mapping[str, Mapping[str, float]]
 """By task and backbone, on one scale, higher is better."""
 Edges = Mapping[str, frozenset[str]]
-"""By backbone, those that it is ahead of on every shared task."""
+"""Backbones over which a backbone leads on every common task."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Effect of a backbone, in log-odds above the mean of those that it is connected with."""
+    """Effect of a backbone in log-odds, relative to the mean of the backbones connected with it."""
 
     value: float
     half_width: float | None
-    """Half of the 95 % interval; None where no cell is left to judge the fit by."""
+    """Half of the 95 % interval; None without residual degrees of freedom."""
 
 
 def on_one_scale(percentages: Scores, others: Scores) -> Scores:
-    """Log-odds as they are, and the `others` with the standard deviation that log-odds of a task typically have."""
+    """Log-odds unchanged, and `others` scaled to the standard deviation of log-odds within a typical task."""
     if not others:
         return percentages
     typical = [spread for task in percentages.values() if (spread := pstdev(task.values())) > 0]
@@ -49,7 +49,7 @@ def _standardised(task: Mapping[str, float], unit: float) -> dict[str, float]:
 
 
 def estimates(scores: Scores) -> dict[str, Estimate]:
-    """Least squares by backbone. Backbones without a chain of shared tasks are estimated apart from each other."""
+    """Least-squares estimates by backbone. Backbones without a chain of common tasks are estimated separately."""
     found: dict[str, Estimate] = {}
     groups = _connected(scores)
     if len(groups) == 1:
@@ -69,7 +69,7 @@ def _connected(scores: Scores) -> list[set[str]]:
 
 
 def _fitted(names: Sequence[str], scores: Scores) -> dict[str, Estimate]:
-    """The effects of the larger side are eliminated, so one equation is left for each backbone, or for each task."""
+    """Eliminate the effects of the larger side, which leaves one equation per backbone or per task."""
     count = len(names)
     right = dict.fromkeys(names, 0.0)
     for cells in scores.values():
@@ -106,11 +106,11 @@ def _by_backbone(names: Sequence[str], scores: Scores, right: Mapping[str, float
 
 
 def _by_task(names: Sequence[str], scores: Scores, right: Mapping[str, float]) -> Solved:
-    """The same from the equations of the tasks, which are fewer.
+    """Solution from the equations of the tasks, if these are fewer.
 
-    With D the number of tasks of each backbone, N the cells and S the equations of the tasks,
-    G = 1/D + 1/D N S^- N' 1/D is a generalised inverse of the backbones' equations, and P G P their inverse for effects
-    of mean 0 (P subtracts the mean). Backbones with the same tasks share their row of N S^- N'.
+    With D the number of tasks of each backbone, N the cells and S the equations of the tasks, G = 1/D + 1/D N S^- N'
+    1/D is a generalised inverse of the backbones' equations, and P G P their inverse for effects of mean 0 (P subtracts
+    the mean). Backbones with the same tasks have equal rows of N S^- N'.
     """
     tasks = list(scores)
     of = {name: tuple(number for number, task in enumerate(tasks) if name in scores[task]) for name in names}
@@ -140,7 +140,7 @@ def _by_task(names: Sequence[str], scores: Scores, right: Mapping[str, float]) -
 
 
 def _residual(effects: Mapping[str, float], scores: Scores) -> tuple[float | None, int]:
-    """Standard deviation of what the model leaves, and its degrees of freedom; None where it leaves nothing."""
+    """Standard deviation of the residuals and its degrees of freedom; None without degrees of freedom."""
     total, cells = 0.0, 0
     for task in scores.values():
         rest = [value - effects[name] for name, value in task.items()]
@@ -152,7 +152,7 @@ def _residual(effects: Mapping[str, float], scores: Scores) -> tuple[float | Non
 
 
 def _inverse(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Gauss and Jordan's elimination of a positive definite matrix, which needs no pivoting."""
+    """Inverse of a positive definite matrix by Gauss-Jordan elimination, which requires no pivoting."""
     count = len(matrix)
     rows = [[*row, *(float(number == column) for column in range(count))] for number, row in enumerate(matrix)]
     for number in range(count):
@@ -166,7 +166,7 @@ def _inverse(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def sweeps(scores: Scores) -> Edges:
-    """Who is ahead of whom on every shared task, ties aside.
+    """Backbones that each backbone leads on every common task, ignoring ties.
 
     A set of backbones is an integer with one bit for each of them, so a task costs one operation per backbone.
     """
@@ -184,7 +184,7 @@ def _falling(cells: Mapping[str, float]) -> list[str]:
 
 
 def _collect(cells: Mapping[str, float], order: Sequence[str], bit: Mapping[str, int], sets: dict[str, int]) -> None:
-    """Add to each backbone's set those that come before it in the order with another value."""
+    """Add to each backbone's set those that precede it in the order with a different value."""
     passed = equal = 0
     value: float | None = None
     for name in order:
@@ -203,13 +203,13 @@ def _members(bits: int, names: Sequence[str]) -> frozenset[str]:
 
 
 def circles(edges: Edges) -> frozenset[str]:
-    """Backbones that are, over others, ahead of themselves."""
+    """Backbones that are ahead of themselves through others."""
     reached = _reached(edges)
     return frozenset(name for name in edges if name in reached[name])
 
 
 def _reached(edges: Edges) -> dict[str, set[str]]:
-    """Everything that a backbone is ahead of, over others too."""
+    """All backbones that a backbone is ahead of, directly or through others."""
     found: dict[str, set[str]] = {}
     for start in edges:
         seen: set[str] = set()
@@ -224,9 +224,8 @@ def _reached(edges: Edges) -> dict[str, set[str]]:
 
 
 def ordered(values: Mapping[str, float], weights: Mapping[str, int], edges: Edges) -> list[str]:
-    """Best first by estimate, nobody above one that is ahead of it on every shared task, circles aside.
-
-    Of two that would stand the wrong way round the one with fewer cells, by `weights`, moves to the other.
+    """Order by estimate, best first, such that no backbone is above one that leads it on every common task, except in
+    cycles. Of a pair in the wrong order, the backbone with fewer cells, by `weights`, is moved to the other.
     """
     reached = _reached(edges)
     strict = {name: {low for low in edges[name] if name not in reached[low]} for name in edges}
@@ -242,7 +241,7 @@ def ordered(values: Mapping[str, float], weights: Mapping[str, int], edges: Edge
 
 
 def _moved(values: dict[str, float], weights: Mapping[str, int], strict: Mapping[str, set[str]]) -> dict[str, float]:
-    """Estimates after as many rounds of moving as there are backbones, or once none has to move."""
+    """Estimates after one round of moves per backbone, or when no more are needed."""
     for _ in values:
         wrong = [(high, low) for high in strict for low in strict[high] if values[high] < values[low]]
         if not wrong:

@@ -1,6 +1,7 @@
-"""Results with every reason to doubt them: of the run, of its random twin, of the backbone's card. Pure; no numpy.
+"""Results with all warnings: from the run, its random twin and the backbone's card. Pure; no numpy.
 
-Among them: the backbone's pre-training saw the data, or was curated around it, according to the cards.
+One of them is that the backbone was pre-trained on the data, or on data curated by similarity to it, according to its
+card.
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ Seen = Mapping[str, frozenset[str]]
 
 @dataclass(frozen=True)
 class BadgeSources:
-    """Facts about backbones, of which badges follow that no single run has."""
+    """Facts about backbones from which warnings follow that are not stored in a run."""
 
     twins: Twins = field(default_factory=dict)
     seen: Seen = field(default_factory=dict)
 
     @classmethod
     def of(cls, cards: Iterable[BackboneCard]) -> BadgeSources:
-        """Read them from the backbones' cards."""
+        """Facts from the backbones' cards."""
         known = list(cards)
         return cls(twins(known), seen_by(known))
 
     def badged(self, results: Sequence[Result]) -> list[Result]:
-        """The same results, each with the names of all its badges."""
+        """The same results with the names of all their badges."""
         return with_seen_badges(with_twin_badges(results, self.twins), self.seen)
 
     def explained(self, result: Result, record: ResultRecord | None, results: Sequence[Result]) -> tuple[Badge, ...]:
-        """All badges of one result with their advice; `results` are those among which its twin is looked up."""
+        """All badges of one result with their advice; its twin is looked up among `results`."""
         distance = distances([*results, result], self.twins).get(result.run_id)
         found = [*(record.badges if record else ()), distance and distance.badge, seen_badge(result, self.seen)]
         badges = {badge.name: badge for badge in found if badge}
@@ -45,24 +46,24 @@ class BadgeSources:
 
 
 def seen_by(cards: Iterable[BackboneCard]) -> Seen:
-    """What the cards say."""
+    """Names of seen datasets by backbone, from the cards."""
     return {card.name: frozenset(card.facts.seen_datasets) for card in cards if card.facts.seen_datasets}
 
 
 def seen_badge(result: Result, seen: Seen) -> Badge | None:
-    """The badge of a score on such data."""
+    """Badge of a score on data that the pre-training used."""
     dataset = result.dataset_name
     if result.source != "mine" or dataset not in seen.get(result.backbone, frozenset()):
         return None
     advice = (
-        f"the card of {result.backbone} says that its pre-training saw images of {dataset} or was curated around them: "
-        "a comparison with backbones that did not is not fair"
+        f"according to its card, {result.backbone} was pre-trained on images of {dataset} or on data curated around "
+        "them: comparisons with backbones that were not are unfair"
     )
     return Badge(name=SEEN, advice=advice)
 
 
 def with_seen_badges(results: Sequence[Result], seen: Seen) -> list[Result]:
-    """The same results, those on such data with its badge as well."""
+    """The same results, with the badge added to those on seen data."""
     return [
         result.model_copy(update={"badges": (*result.badges, SEEN)}) if seen_badge(result, seen) else result
         for result in results

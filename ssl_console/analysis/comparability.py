@@ -1,4 +1,4 @@
-"""Why results of one task stand in different columns, or not in the table at all. Pure; needs no numpy.
+"""Reasons why results of one task are in different columns or outside of the table. Pure; needs no numpy.
 
 A column is a comparability key: protocol with version and parameters (the preprocessing is one of them), the data's
 digest, what is measured, and precision. Results of other keys are never compared.
@@ -26,10 +26,10 @@ NAMES = {
 
 @dataclass(frozen=True)
 class ConfigDifference:
-    """One part of the comparability key that differs; None on the side that does not have it."""
+    """One difference of two comparability keys; None on the side without this part."""
 
     name: str
-    """Dotted, as in the record's identity."""
+    """Dotted name, as in the record's identity."""
     here: Part
     there: Part
 
@@ -41,30 +41,30 @@ class ConfigDifference:
 
 @dataclass(frozen=True)
 class IncomparableResult:
-    """A column that a task has besides the one that is looked at."""
+    """A further column of the same task."""
 
     task: str
     here: Result
-    """The newest result of this further column."""
+    """The newest result of the further column."""
     there: Result
-    """The newest result of the column that it is held against."""
+    """The newest result of the column to which it is compared."""
     shown: bool
-    """Whether it is a column of the table, too."""
+    """Whether the further column is in the table as well."""
     parts: tuple[ConfigDifference, ...] | None
-    """What differs; None when a record is missing, so that nobody knows."""
+    """Differences; None if unknown because a record is missing."""
 
     @property
     def sentence(self) -> str:
-        """All of it in plain words."""
-        where = "stands in a column of its own" if self.shown else "is not in this table"
-        start = f"{self.task}: {_named(self.here)} {where}, apart from {_named(self.there)}"
+        """Description of all differences."""
+        where = "has a column of its own" if self.shown else "is not in this table"
+        start = f"{self.task}: {_named(self.here)} {where}, separate from {_named(self.there)}"
         if self.parts is None:
-            return f"{start}; why is not known, as a run's record is missing"
-        return f"{start}: {', '.join(map(str, self.parts)) or 'something unnamed differs'}"
+            return f"{start}; the reason is unknown, as a run's record is missing"
+        return f"{start}: {', '.join(map(str, self.parts)) or 'an unnamed part differs'}"
 
 
 def kept_apart(results: Iterable[Result], ranking: Ranking, identities: Identities) -> list[IncomparableResult]:
-    """One for every further column that a task of the table has, in it or not."""
+    """Further columns of all tasks in the table, whether shown or not."""
     columns: dict[tuple[str, str], dict[str, Result]] = defaultdict(dict)
     for result in sorted(results, key=lambda one: one.finished):
         if result.source == "mine":
@@ -79,12 +79,12 @@ def kept_apart(results: Iterable[Result], ranking: Ranking, identities: Identiti
 
 
 def count_apart(results: Iterable[Result], ranking: Ranking) -> int:
-    """How many that would be, without a look at any record."""
+    """Number of further columns, without reading records."""
     return len(kept_apart(results, ranking, lambda _run_id: None))
 
 
 def apart_document(found: Iterable[IncomparableResult]) -> list[dict[str, object]]:
-    """As JSON."""
+    """Further columns for `--json`."""
     return [
         {
             "task": one.task,
@@ -120,7 +120,7 @@ def _named(result: Result) -> str:
 
 
 def _shown(value: Part) -> str:
-    """Digests by their first digits."""
+    """The value, with digests shortened to their first digits."""
     if isinstance(value, str) and len(value) == 64:
         return value[:DIGEST_DIGITS]
     return "absent" if value is None else str(value)

@@ -1,14 +1,14 @@
-"""Is backbone A really better than B? Task by task on the same samples, and over all tasks. Pure; needs numpy.
+"""Paired comparison of two backbones: task by task on the same samples, and over all tasks. Pure; needs numpy.
 
-Only results of one comparability key are compared. A difference counts when it stays below 5 % after Holm's correction
-for asking about all tasks at once.
+Only results of one comparability key are compared. A difference is significant if its p-value is below 5 % after Holm's
+correction over all tasks.
 
-Two scores are practically equal by two one-sided tests at 5 %: the 90 % interval of the difference lies within the
+Two scores are practically equal by two one-sided tests at 5 %: the 90 % interval of the difference is within the
 margin. Source: Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15 (1987). Margins are declared by
 protocols (`ProtocolSpec.margins`).
 
-Finetuning, detection, segmentation and normals train a network whose score depends on the seed. One seed each compares
-two runs. With several, how scores vary over seeds counts as well as how they vary over test images.
+Finetuning, detection, segmentation and normals train a network whose score depends on the seed. With one seed each, the
+comparison is of two runs. With several seeds, the variance over seeds is included besides that over test images.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from tasks.catalog.protocols import is_descriptive, is_trained, margin_of
 LEVEL = 0.05
 
 Verdict = Literal["better", "worse", "alike", "described"]
-"""What A is; `described` where nobody is better for having more."""
+"""Verdict on A; `described` for analyses, where higher is not better."""
 BySeed = dict[int, Result]
 INNER = 1.644853626951472 / 1.959963984540054
-"""Width of a 90 % interval in that of a 95 % one; of Student's with few degrees of freedom it is less."""
+"""Width of a 90 % interval relative to a 95 % one; smaller for Student's t with few degrees of freedom."""
 
 
 @dataclass(frozen=True)
@@ -51,27 +51,29 @@ class TaskComparison:
     higher_is_better: bool
     first: RankingCell
     second: RankingCell
-    """Over the seeds that both were measured with, where there are such."""
+    """Mean of the second score over the common seeds, if there are any."""
     test: PairedTest
-    """Of the first score minus the second."""
+    """Test of the first score minus the second."""
     adjusted_p: float
-    """As it counts when all tasks are asked about together (Holm)."""
+    """p-value adjusted for all tasks of the comparison (Holm)."""
     note: str = ""
-    """Why the test is not on the same samples, if it is not."""
+    """Reason why the test is not paired, if it is not."""
     tolerance: Margin = POINT
-    """Differences up to it do not matter."""
+    """Margin: the largest difference that is irrelevant."""
     protocol: str = ""
     one_training: bool = False
-    """Whether a network was trained with one seed each, so that the verdict is on these runs and not on backbones."""
+    """Whether a network was trained with one seed each, so that the verdict is on these runs rather than on the
+    backbones.
+    """
 
     @property
     def within(self) -> bool:
-        """Whether the difference is certainly so small that it does not matter."""
+        """Whether the difference is within the margin with 95 % confidence."""
         return not self.describes and is_within(self.test, self.tolerance)
 
     @property
     def words(self) -> str:
-        """The verdict in words: also whether a difference matters, and whether nothing can be told."""
+        """The verdict in words, including whether a difference is relevant, and whether the data are insufficient."""
         if self.verdict == "described":
             return "descriptive, not ranked"
         if self.verdict == "alike":
@@ -82,12 +84,12 @@ class TaskComparison:
 
     @property
     def describes(self) -> bool:
-        """Whether the task describes backbones, so that it has no part in what is said of them."""
+        """Whether the task is descriptive and excluded from verdicts."""
         return is_descriptive(self.protocol)
 
     @property
     def verdict(self) -> Verdict:
-        """What A is."""
+        """Verdict on A."""
         if self.describes:
             return "described"
         if self.adjusted_p >= LEVEL or self.test.difference == 0:
@@ -96,13 +98,13 @@ class TaskComparison:
 
     @property
     def margin(self) -> float:
-        """By how much A is ahead; negative when it is behind."""
+        """Lead of A; negative if it is behind."""
         return self.test.difference if self.higher_is_better else -self.test.difference
 
 
 @dataclass(frozen=True)
 class NotComparable:
-    """A task on which both were measured, and may not be compared."""
+    """A task on which both were measured, but in ways that are not comparable."""
 
     task: str
     reason: str
@@ -110,45 +112,45 @@ class NotComparable:
 
 @dataclass(frozen=True)
 class Across:
-    """A against B over all tasks that judge; without those in degrees, whose leads are no percent points."""
+    """Test over all ranked tasks, excluding scores in degrees, whose differences are not percentage points."""
 
     tasks: int
     test: SignedRank
     mean_lead: float
     median_lead: float
     smallest: float | None
-    """The smallest mean lead that leads as scattered as these would show, four times in five; None for one task."""
+    """Smallest mean lead that data of this variance would detect with 80 % power; None for one task."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that is said about two backbones."""
+    """Comparison of two backbones."""
 
     first: str
     second: str
     tasks: tuple[TaskComparison, ...]
     not_comparable: tuple[NotComparable, ...]
     only_first: tuple[str, ...]
-    """Tasks on which the second was not measured."""
+    """Tasks on which only the first was measured."""
     only_second: tuple[str, ...]
     across: Across | None
-    """None when there is none that judges."""
+    """None without ranked tasks."""
 
     @property
     def judged(self) -> tuple[TaskComparison, ...]:
-        """The tasks by which one of the two may be better."""
+        """Tasks that are not descriptive."""
         return tuple(task for task in self.tasks if not task.describes)
 
     def count(self, verdict: Verdict) -> int:
-        """Tasks with this verdict."""
+        """Number of tasks with this verdict."""
         return sum(task.verdict == verdict for task in self.tasks)
 
     @property
     def sentence(self) -> str:
-        """All of it in plain words."""
+        """Summary in words."""
         if self.across is None:
-            what = "comparable result" if not self.tasks else "task that judges, only such as describe"
-            return f"{self.first} and {self.second} cannot be compared: they share no {what}."
+            what = "no comparable result" if not self.tasks else "only descriptive tasks"
+            return f"{self.first} and {self.second} cannot be compared: they share {what}."
         return f"{_per_task(self)} {_over_all(self, self.across)}"
 
 
@@ -161,9 +163,8 @@ def compare(
     wanted: Sequence[tuple[str, str]] | None = None,
     margins: Mapping[str, float] | None = None,
 ) -> Comparison:
-    """Compare two backbones on every task that both were measured on, or on those of `wanted` (task, variant).
-
-    `margins` are the largest differences that do not matter, by metric, where they are not the usual ones.
+    """Compare two backbones on all common tasks, or on those of `wanted` (task, variant). `margins` are the largest
+    irrelevant differences by metric, where they differ from the defaults.
     """
     table = _by_task(results, (first, second), wanted)
     compared: list[TaskComparison] = []
@@ -183,7 +184,7 @@ def compare(
 
 
 Columns = dict[str, dict[str, BySeed]]
-"""By comparability key and backbone, the newest result of each seed."""
+"""The newest result of each seed, by comparability key and backbone."""
 
 
 def _by_task(
@@ -235,13 +236,13 @@ def _arrays(results: Sequence[Result], predictions: Predictions) -> list[Arrays]
     for result in results:
         arrays = predictions(result.run_id)
         if arrays is None:
-            raise Unpaired(f"the predictions of run {result.run_id} are not there")
+            raise Unpaired(f"the predictions of run {result.run_id} are missing")
         found.append(arrays)
     return found
 
 
 def _as_shown(test: PairedTest, first: RankingCell, second: RankingCell) -> PairedTest:
-    """Moved onto the difference of the scores themselves: predictions are kept in half precision."""
+    """The test shifted to the difference of the shown scores: predictions are stored in half precision."""
     difference = first.value - second.value
     moved = difference - test.difference
     return replace(test, difference=difference, low=test.low + moved, high=test.high + moved)
@@ -256,9 +257,9 @@ def _why_not(columns: Iterable[dict[str, BySeed]], first: str, second: str, iden
     before, after = identities(one.run_id), identities(other.run_id)
     if before is None or after is None:
         keys = f"{one.variant} #{one.column[:6]} and {other.variant} #{other.column[:6]}"
-        return f"they were measured in different ways ({keys}), and how is not known: a run's record is missing"
+        return f"they were measured differently ({keys}); the differences are unknown because a run's record is missing"
     words = what_changed(*({name: parts[name] for name in COMPARED if name in parts} for parts in (before, after)))
-    return f"from {one.run_id} ({first}) to {other.run_id} ({second}), {words or 'something unnamed changed'}"
+    return f"from {one.run_id} ({first}) to {other.run_id} ({second}), {words or 'an unnamed part changed'}"
 
 
 def _across(tasks: Sequence[TaskComparison]) -> Across | None:
@@ -281,8 +282,8 @@ def _per_task(comparison: Comparison) -> str:
         least = min(task.test.smallest for task in comparison.judged)
         what = "the one task" if tasks == 1 else f"any of the {tasks} tasks"
         return (
-            f"No difference between {comparison.first} and {comparison.second} can be shown on {what}; "
-            f"differences below {least:.1f} points could not have been."
+            f"No significant difference between {comparison.first} and {comparison.second} on {what}; "
+            f"differences below {least:.1f} points were not detectable."
         )
     first, count = ("better", better) if better else ("worse", worse)
     parts = [f"{first} than {comparison.second} on {count} of {tasks} task{'s' * (tasks > 1)}"]
@@ -296,12 +297,12 @@ def _per_task(comparison: Comparison) -> str:
 def _over_all(comparison: Comparison, across: Across) -> str:
     test, lead = across.test, across.median_lead
     if across.tasks == 1:
-        return "One task says nothing about others."
+        return "A single task allows no conclusion about others."
     every = across.tasks == len(comparison.judged)
     where = "Over all tasks" if every else f"Over the {across.tasks} tasks whose scores are percentages"
     possible = 2 ** (1 - test.n)
     if test.n and possible >= LEVEL:
-        return f"{test.n} tasks are too few to say anything about others: six is the least."
+        return f"{test.n} tasks are too few for a conclusion about others: at least six are needed."
     if test.p_value >= LEVEL:
         return f"{where} neither is ahead (median lead {lead:+.1f} points, p = {test.p_value:.2g})."
     ahead = comparison.first if test.effect > 0 else comparison.second
@@ -310,16 +311,15 @@ def _over_all(comparison: Comparison, across: Across) -> str:
 
 
 def is_within(test: PairedTest, margin: Margin) -> bool:
-    """Whether the 90 % interval of the difference lies within the margin."""
+    """Whether the 90 % interval of the difference is within the margin."""
     low = test.difference - INNER * (test.difference - test.low)
     high = test.difference + INNER * (test.high - test.difference)
     return -margin.size < low and high < margin.size
 
 
 def over_trainings(test: PairedTest, first: Sequence[float], second: Sequence[float]) -> PairedTest:
-    """The test of images with the variance of the scores over seeds, of both backbones, added to its own.
-
-    `first` and `second` are one score a seed, at least two each. Degrees of freedom are Satterthwaite's.
+    """Test over images whose variance is increased by the variance over seeds of both backbones. `first` and `second`
+    are scores by seed, at least two each. Degrees of freedom are Satterthwaite's.
     """
     parts = [(variance(values) / len(values), len(values) - 1) for values in (first, second)]
     images = test.standard_error**2

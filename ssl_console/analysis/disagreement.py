@@ -1,4 +1,4 @@
-"""The test images on which one backbone is right and another wrong. Pure; needs numpy."""
+"""Test images that one backbone classifies correctly and another wrongly. Pure; needs numpy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ssl_console.workspace.predictions import Arrays
 
 @dataclass(frozen=True)
 class SampleAnswer:
-    """One test image, and what both backbones predicted."""
+    """One test image, and the predictions of both backbones."""
 
     position: int
-    """Among the test images."""
+    """Index in the test set."""
     label: int
     first: int
     second: int
@@ -25,7 +25,7 @@ class Disagreement:
     """Two backbones on the same test images."""
 
     only_first: tuple[SampleAnswer, ...]
-    """The first is right, the second wrong."""
+    """Number of images that only the first classifies correctly."""
     only_second: tuple[SampleAnswer, ...]
     both: int
     neither: int
@@ -37,9 +37,9 @@ class Disagreement:
 
 
 def disagreement(first: Arrays | None, second: Arrays | None) -> Disagreement | str:
-    """Compare the predicted classes image by image; the reason where that is not possible."""
+    """Compare the predicted classes image by image; if that is impossible, the reason."""
     if first is None or second is None:
-        return "the predictions of a run are not there"
+        return "the predictions of a run are missing"
     if any(
         not {"label", "predicted", "index"} <= set(arrays) or arrays["predicted"].ndim != 1
         for arrays in (first, second)

@@ -1,4 +1,4 @@
-"""A ranking as JSON, CSV, Markdown or LaTeX: the view as it stands, rows in its order."""
+"""A ranking as JSON, CSV, Markdown or LaTeX: the current view, with rows in its order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ssl_console.workspace.badges import marks
 
 MISSING = "—"
 INCOMPLETE = "*"
-ABOUT_INCOMPLETE = "incomplete row: a score is missing, so that it has no mean and no mean rank"
+ABOUT_INCOMPLETE = "incomplete row: a score is missing, so it has no mean and no mean rank"
 Format = Literal["json", "csv", "markdown", "latex"]
 Ties = frozenset[tuple[str, str]]
 """(backbone, column label) of scores not significantly below the best of their column (`analysis.rank_intervals`)."""
@@ -37,29 +37,29 @@ NO_TIES: Ties = frozenset()
 
 @dataclass(frozen=True)
 class Notes:
-    """What an export says besides the table."""
+    """Further content of an export besides the table."""
 
     ties: Ties = NO_TIES
     apart: Sequence[Mapping[str, object]] | None = None
-    """Further columns of the same tasks, and why (`analysis.comparability`), in JSON only; None: not computed."""
+    """Further columns of the same tasks, with reasons (`analysis.comparability`), in JSON only; None: not computed."""
     hidden: frozenset[str] = frozenset()
-    """Names of aggregates that the view does not show."""
+    """Names of aggregates hidden in the view."""
 
     @property
     def aggregates(self) -> tuple[Aggregate, ...]:
-        """Those that are exported."""
+        """Exported aggregates."""
         return tuple(aggregate for aggregate in AGGREGATES if aggregate.name not in self.hidden)
 
 
 NO_NOTES = Notes()
 SHOW_TIES: frozenset[Format] = frozenset({"markdown", "latex"})
-"""Formats for reading, in which ties are marked."""
+"""Formats for human readers, in which ties are marked."""
 
 
 def to_json(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
     """One document: `{"columns": [...], "rows": [{"backbone", "scores", "mean", "mean_rank", "complete", ...}]}`.
 
-    A score whose published number is in the table too holds the `difference` to it.
+    A score whose published number is in the table has a `difference` to it.
     """
     gaps = differences(ranking)
     document = {
@@ -82,9 +82,8 @@ def to_json(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
 
 
 def to_csv(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
-    """Unrounded numbers, four columns a task (value, ci_low, ci_high, doubts); a missing cell is empty.
-
-    Names that a spreadsheet would take for a formula get an apostrophe before them.
+    """Unrounded numbers, four columns per task (value, ci_low, ci_high, doubts); a missing cell is empty. Names that
+    a spreadsheet would interpret as a formula are prefixed with an apostrophe.
     """
     lines = io.StringIO(newline="")
     writer = csv.writer(lines, lineterminator="\n")
@@ -120,12 +119,12 @@ def _estimate_interval(row: RankingRow) -> tuple[float, float] | None:
 
 
 def legend_of(ranking: Ranking) -> dict[str, str]:
-    """The marks that stand behind scores of this table, and what they mean."""
+    """Marks of scores in this table, and their meaning."""
     return legend(cell.badges for row in ranking.rows for cell in row.cells.values())
 
 
 def data_notes_of(ranking: Ranking) -> dict[str, str]:
-    """What was done to the images of a column, by its label; columns without such are left out."""
+    """Preprocessing notes of a column, by its label; columns without notes are omitted."""
     found = {
         column.label: dict.fromkeys(
             note for row in ranking.rows if (cell := row.cells.get(column.label)) for note in cell.data_notes
@@ -136,7 +135,7 @@ def data_notes_of(ranking: Ranking) -> dict[str, str]:
 
 
 def footnotes(ranking: Ranking) -> list[tuple[str, str]]:
-    """All signs of the table, those of rows too, with their meaning."""
+    """All marks of the table, including those of rows, with their meaning."""
     of_rows = {
         INCOMPLETE: (ABOUT_INCOMPLETE, ranking.incomplete > 0),
         CIRCLE: (ABOUT_CIRCLE, any(row.circle for row in ranking.rows)),
@@ -145,7 +144,7 @@ def footnotes(ranking: Ranking) -> list[tuple[str, str]]:
 
 
 def to_markdown(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
-    """A table for an issue or a README, best score of each column in bold; = behind those tied with it."""
+    """A table for an issue or a README, with the best score of each column in bold and = after scores tied with it."""
     style = Style(
         escape=escape_markdown,
         best="**{}**".format,
@@ -166,7 +165,7 @@ def to_markdown(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
 def to_latex(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
     """A `booktabs` table with intervals. Needs `\\usepackage{booktabs}`.
 
-    The best score of each column is bold, the second underlined; a raised = stands at those tied with the best.
+    The best score of each column is bold, the second underlined; a superscript = marks ties with the best.
     """
     style = Style(
         escape=_escape_latex,
@@ -191,9 +190,8 @@ def to_latex(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
 
 
 def to_text(ranking: Ranking, columns: int | None = None) -> str:
-    """Aligned columns for people, intervals as ±, incomplete rows starred.
-
-    With a width in `columns` the titles take two lines, the aggregates come first, and the table is cut into blocks.
+    """Aligned columns for human readers, with intervals as ± and incomplete rows starred. With a width in `columns`,
+    titles have two lines, aggregates come first, and the table is divided into blocks.
     """
     if not ranking.rows:
         return ""
@@ -207,7 +205,7 @@ def to_text(ranking: Ranking, columns: int | None = None) -> str:
 
 
 def _stacked(head: Sequence[str]) -> list[list[str]]:
-    """Titles in two lines where they have two parts: the protocol above the dataset."""
+    """Titles in two lines if they have two parts: the protocol above the dataset."""
     halves = [title.partition("/") for title in head]
     above = [before + slash if after else "" for before, slash, after in halves]
     below = [after or before for before, _, after in halves]
@@ -224,21 +222,21 @@ EXPORTS: Mapping[Format, Callable[[Ranking, Notes], str]] = {
 
 @dataclass(frozen=True)
 class Style:
-    """How one format writes a cell."""
+    """Formatting of cells in one format."""
 
     escape: Callable[[str], str]
     best: Callable[[str], str] = str
     second: Callable[[str], str] = str
     tie: str = ""
-    """Behind a score that is tied with the best."""
+    """Suffix of a score that is tied with the best."""
     interval: Callable[[str], str] = lambda _half: ""
-    """What stands behind the score, given half its interval."""
+    """Suffix of a score, given half its interval."""
     bounds: Callable[[str, str], str] = lambda _low, _high: ""
-    """What stands behind a score whose interval reaches further to one side than to the other."""
+    """Suffix of a score with an asymmetric interval."""
     doubts: bool = False
-    """Whether the marks of badges stand behind a score."""
+    """Whether scores have the marks of badges as a suffix."""
     differences: bool = False
-    """Whether a score shows, in brackets, its distance from the published number in the same table."""
+    """Whether scores show the difference to the published number of the same table in parentheses."""
     missing: str = MISSING
 
 
@@ -292,7 +290,7 @@ def _cell(row: RankingRow, label: str, style: Style, written: Marks, *, tied: bo
 
 
 def _interval(cell: RankingCell, style: Style) -> str:
-    """± only where both sides print alike."""
+    """± only if both sides are equal after rounding."""
     if cell.half_width is None:
         return ""
     below, above = f"{cell.value - cell.ci_low:.1f}", f"{cell.ci_high - cell.value:.1f}"
@@ -304,7 +302,7 @@ def _gap(difference: float | None) -> str:
 
 
 def _best_two(ranking: Ranking, column: RankingColumn, style: Style) -> Marks:
-    """How the two best scores of a column are written; scores that print alike are marked alike."""
+    """Formatting of the two best scores of a column; scores that are equal after rounding are formatted equally."""
     found = {_shown(row.cells[column.label]) for row in ranking.rows if column.label in row.cells}
     best_first = sorted(found, key=float, reverse=column.higher_is_better)
     return dict(zip(best_first, (style.best, style.second), strict=False))
@@ -343,17 +341,19 @@ def _number(value: float | None) -> str:
 
 
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What a spreadsheet takes for the beginning of a formula; the last four are the wide forms of the others."""
+"""Characters that a spreadsheet interprets as the beginning of a formula; the last four are full-width forms of the
+others.
+"""
 
 
 def no_formula(text: str) -> str:
-    """Text that no spreadsheet computes: an apostrophe stands before what looks like a formula."""
+    """Text that no spreadsheet evaluates: what looks like a formula is prefixed with an apostrophe."""
     plain = printable(text)
     return f"'{plain}" if plain.lstrip().startswith(_FORMULA) else plain
 
 
 def escape_markdown(text: str) -> str:
-    """Text without a meaning in Markdown tables, and without HTML."""
+    """Text with special characters of Markdown tables and HTML escaped."""
     plain = printable(text).replace("&", "&amp;").replace("<", "&lt;")
     return "".join(f"\\{character}" if character in "\\`*_[]|~" else character for character in plain)
 
@@ -372,7 +372,7 @@ _LATEX = {
 
 
 def _no_argument(row: str) -> str:
-    """`\\\\` takes a star or brackets that follow it, at the beginning of the next row, for its own."""
+    """Protect a star or bracket at the beginning of the next row from being an argument of `\\`."""
     return f"{{}}{row}" if row.lstrip().startswith(("*", "[")) else row
 
 

@@ -1,6 +1,6 @@
-"""Pictures for papers: the critical-difference diagram and the transfer scatter, as SVG, PNG or PDF.
+"""Figures for papers: the critical-difference diagram and the transfer scatter, as SVG, PNG or PDF.
 
-Needs matplotlib, which is an extra: `pip install 'ssl-console[figures]'`. The same numbers give the same file.
+Needs matplotlib, which is an extra: `pip install 'ssl-console[figures]'`. Equal data give equal files.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 SUFFIXES = ("svg", "png", "pdf")
 DOTS_PER_INCH = 200
 LINE_INCHES = 0.24
-"""Height of one backbone's line."""
+"""Height of one backbone's line in inches."""
 DARK, PALE, ACCENT = "#222222", "#bbbbbb", "#1f6fb2"
 PANELS_ACROSS = 3
 NOTE_COLUMNS = 120
-"""Characters of a line of notes."""
+"""Characters per line of notes."""
 
 
 def check_name(path: Path) -> Path:
-    """The path of a picture to be. Raises ConsoleError for another ending, a missing folder, or a file of that name."""
+    """Path of a new figure. Raises ConsoleError for an unknown suffix, a missing folder, or an existing file."""
     if path.suffix[1:] not in SUFFIXES:
         raise ConsoleError(f"{path}: a picture is named .{', .'.join(SUFFIXES)}")
     if path.exists():
@@ -44,9 +44,8 @@ def check_name(path: Path) -> Path:
 
 
 def save_critical_difference(picture: CriticalDifference, path: Path, notes: Sequence[str] = ()) -> None:
-    """Mean ranks on an axis, 1 on the left, bars over what cannot be told apart, `notes` below.
-
-    Raises ConsoleError, OSError.
+    """Mean ranks on an axis, 1 on the left, bars over groups without significant differences, `notes` below. Raises
+    ConsoleError, OSError.
     """
     lines = math.ceil(len(picture.mean_ranks) / 2)
     height = 1.1 + LINE_INCHES * (lines + len(picture.bars) * 0.6)
@@ -59,7 +58,7 @@ def save_critical_difference(picture: CriticalDifference, path: Path, notes: Seq
 
 
 def save_transfer(settings: Sequence[Setting], path: Path) -> None:
-    """One panel for every setting: log-odds of ImageNet top-1 and of transfer. Raises ConsoleError, OSError."""
+    """One panel per setting: log-odds of ImageNet top-1 and of transfer. Raises ConsoleError, OSError."""
     marked = dict.fromkeys(one for setting in settings for one in setting.marked)
     across = min(PANELS_ACROSS, len(settings))
     down = math.ceil(len(settings) / across)
@@ -74,7 +73,9 @@ def save_transfer(settings: Sequence[Setting], path: Path) -> None:
 
 
 def save_figure(path: Path, inches: tuple[float, float], draw: Callable[[Figure], None]) -> None:
-    """Write what `draw` draws, as the ending of `path` says. Raises ConsoleError without matplotlib, OSError."""
+    """Draw a figure by `draw` and save it in the format of the suffix of `path`. Raises ConsoleError without
+    matplotlib, OSError.
+    """
     try:
         import matplotlib as mpl  # noqa: PLC0415 - an extra
         from matplotlib.figure import Figure  # noqa: PLC0415
@@ -90,18 +91,18 @@ def save_figure(path: Path, inches: tuple[float, float], draw: Callable[[Figure]
 
 
 def _undated(suffix: str) -> Mapping[str, None]:
-    """Metadata without the time, so that equal pictures are equal files."""
+    """Metadata without the time, so that equal figures are equal files."""
     return {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix, {})
 
 
 def draw_notes(figure: Figure, notes: Sequence[str]) -> None:
-    """Below the picture, one a line; the figure is saved with all that is drawn outside of it."""
+    """Write notes below the figure, one per line; the saved file includes everything drawn outside of the axes."""
     lines = [line for note in notes for line in textwrap.wrap(note, NOTE_COLUMNS)]
     figure.text(0.02, -0.02, "\n".join(lines), fontsize=6, color=DARK, va="top")
 
 
 def _draw_critical_difference(axes: Axes, picture: CriticalDifference) -> None:
-    """In units of ranks across, of lines down."""
+    """Horizontal units are ranks, vertical ones are lines."""
     order, last = picture.order, max(len(picture.mean_ranks), 2)
     half = math.ceil(len(order) / 2)
     below = 0.7 * len(picture.bars) + 1
@@ -121,7 +122,7 @@ def _draw_critical_difference(axes: Axes, picture: CriticalDifference) -> None:
 
 
 def _draw_name(axes: Axes, name: str, rank: float, place: tuple[int, int, int], below: float, last: int) -> None:
-    """The better half to the left, the others to the right, lines never crossing."""
+    """The better half is on the left, the other on the right, so that lines do not cross."""
     number, half, count = place
     left = number < half
     line = below + (number if left else count - 1 - number) + 0.2

@@ -36,14 +36,14 @@ _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class Filterable:
-    """Subject of a filter: its words, its fields, and its scores by task where it has any."""
+    """Subject of a filter: its words, its fields, and its scores by task, if it has any."""
 
     words: str
     fields: Mapping[str, Value] = field(default_factory=dict)
     scores: Mapping[str, float] | None = None
 
     def has_field(self, name: str) -> bool:
-        """Whether a field is known of it."""
+        """Whether the subject has this field."""
         return name in self.fields or (name == SCORE and self.scores is not None)
 
 
@@ -57,7 +57,7 @@ class Term:
     negated: bool = False
 
     def holds(self, subject: Filterable) -> bool:
-        """Whether the subject meets the term. An unknown value meets no term, not even a negated one."""
+        """Whether the subject matches the term. An unknown value matches no term, not even a negated one."""
         if not self.field:
             return _contains(subject.words.lower(), self.text.lower()) != self.negated
         if self.field == SCORE:
@@ -67,7 +67,7 @@ class Term:
 
     @property
     def complete(self) -> bool:
-        """Whether something has been typed behind the colon or the sign yet."""
+        """Whether text follows the colon or comparison sign."""
         return bool(self.text) and not (self.field and _UNFINISHED.search(self.text))
 
     @property
@@ -83,23 +83,23 @@ class Term:
 
 @dataclass(frozen=True)
 class Group:
-    """Conditions of which all must hold, or one."""
+    """Conditions joined by `and` or `or`."""
 
     parts: tuple[Node, ...]
     any_of: bool = False
 
     def holds(self, subject: Filterable) -> bool:
-        """Whether they do."""
+        """Whether all conditions hold, or any."""
         return (any if self.any_of else all)(part.holds(subject) for part in self.parts)
 
     @property
     def inverse(self) -> Group:
-        """The opposite, by De Morgan's laws: unknown values meet no term on either side."""
+        """The negation by De Morgan's laws: unknown values match no term on either side."""
         return Group(tuple(part.inverse for part in self.parts), not self.any_of)
 
     @property
     def leaves(self) -> Iterator[Term]:
-        """Every term in it."""
+        """All terms in it."""
         for part in self.parts:
             yield from part.leaves
 
@@ -114,26 +114,28 @@ class Filter:
     parts: tuple[Node, ...] = ()
 
     def matches(self, subject: Filterable) -> bool:
-        """Whether all hold."""
+        """Whether all conditions hold."""
         return all(part.holds(subject) for part in self.parts)
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """Every term in it."""
+        """All terms in it."""
         return tuple(term for part in self.parts for term in part.leaves)
 
     def uses(self, name: str) -> bool:
-        """Whether a term is about a field."""
+        """Whether a term refers to a field."""
         return any(term.field == name for term in self.terms)
 
     def unknown_fields(self, known: Iterable[str]) -> list[str]:
-        """Fields that nothing shown has."""
+        """Fields that no shown subject has."""
         names = set(known)
         return [term.field for term in self.terms if term.field and term.field not in names]
 
 
 def parse(text: str) -> Filter:
-    """Parse a filter. Never fails: unfinished terms and parentheses are ignored, as the text may still be typed."""
+    """Parse a filter. Never fails: unfinished terms and parentheses are ignored, as the text may be incomplete while
+    it is typed.
+    """
     root = _Parser(text).alternatives()
     if root is None:
         return Filter()
@@ -153,7 +155,7 @@ class _Parser:
         return self._tokens[self._next] if self._next < len(self._tokens) else None
 
     def alternatives(self) -> Node | None:
-        """Conjunctions with `or` between them."""
+        """Conjunctions separated by `or`."""
         found = [self._conjunction()]
         while self._current is not None and self._current.lower() == "or":
             self._next += 1
@@ -187,7 +189,7 @@ def _token(found: re.Match[str]) -> str:
 
 
 def _closed(token: str) -> list[str]:
-    """A term without the parentheses that close behind it; those that were opened in it are its own."""
+    """A term without the parentheses that close after it; those opened within it are its own."""
     closing = 0
     while token.endswith(")") and len(token) > 1 and token.count(")") > token.count("("):
         token, closing = token[:-1], closing + 1
@@ -218,7 +220,7 @@ def split(terms: Filter, rows: Iterable[Filterable], columns: Iterable[Filterabl
     """The conditions for the rows and those for the columns of a grid.
 
     A field belongs to the side that has it; a word to the rows if any row has it, otherwise to the columns if one of
-    them does. A word that nothing has narrows the rows, to none. Alternatives are for the columns if all of them are.
+    them does. A word that nothing has narrows the rows, to none. Alternatives apply to the columns if all of them do.
     """
     row_subjects, column_subjects = list(rows), list(columns)
 
@@ -238,12 +240,12 @@ def _belongs(term: Term, subjects: list[Filterable]) -> bool:
 
 
 def _contains(text: str, part: str) -> bool:
-    """Whether a text contains a part, or matches it as a whole where it is a pattern."""
+    """Whether a text contains a part, or matches a pattern entirely."""
     return fnmatchcase(text, part) if "*" in part or "?" in part else part in text
 
 
 def _has_score(scores: Mapping[str, float], term: Term) -> bool:
-    """Whether a score of the tasks meets the comparison; without one, whether there is a score."""
+    """Whether a score of the tasks satisfies the comparison; without a comparison, whether there is a score."""
     compared = _COMPARED.search(term.text)
     wanted = (term.text[: compared.start()] if compared else term.text).lower()
     found = [value for name, value in scores.items() if _contains(name.lower(), wanted)]

@@ -1,4 +1,4 @@
-"""A ranking as a picture: the table as it is shown, with a background for each score. Needs matplotlib, an extra."""
+"""A ranking as a figure: the shown table with a background for each score. Needs matplotlib, an extra."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ ROW_INCHES, COLUMN_INCHES, LETTER_INCHES = 0.24, 0.72, 0.085
 BEST = (0.0, 0.53, 0.37)
 """Colour of the best score of a column; the worst is white."""
 STRONGEST = 0.55
-"""Part of that colour behind the best score, on which dark text keeps a contrast of 4.5 : 1."""
+"""Opacity of that colour behind the best score, at which dark text has a contrast of 4.5 : 1."""
 CAPTION = "Bold: best of its column; the background shows where a score is between the column's worst and best."
 
 
 def save_heat_table(ranking: Ranking, path: Path, notes: Notes = NO_NOTES) -> None:
-    """Rows and columns in their order, protocols above their datasets, warnings behind the scores, legends below.
-
-    Raises ConsoleError, OSError.
+    """Rows and columns in their order, protocols above their datasets, marks after the scores, legends below. Raises
+    ConsoleError, OSError.
     """
     names = max((len(row.backbone) for row in ranking.rows), default=8) * LETTER_INCHES + 0.2
     across = len(ranking.columns) + len(notes.aggregates)
@@ -91,14 +90,14 @@ def _draw_rows(axes: Axes, ranking: Ranking, notes: Notes, left: float) -> None:
 
 
 def _range(ranking: Ranking, column: RankingColumn) -> tuple[float, float]:
-    """The worst and the best score of a column, as they are printed."""
+    """The worst and the best score of a column, as printed."""
     values = [round(row.cells[column.label].value, 1) for row in ranking.rows if column.label in row.cells]
     ends = min(values, default=0.0), max(values, default=0.0)
     return ends if column.higher_is_better else (ends[1], ends[0])
 
 
 def _level(value: float, ends: tuple[float, float] | None) -> float | None:
-    """0 for the worst of a column to 1 for the best; None where there is no better and worse."""
+    """0 for the worst of a column to 1 for the best; None in columns without a direction."""
     if ends is None or ends[0] == ends[1]:
         return None
     return min(1.0, max(0.0, (round(value, 1) - ends[0]) / (ends[1] - ends[0])))

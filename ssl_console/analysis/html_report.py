@@ -1,6 +1,6 @@
-"""A ranking as one HTML file that opens from disk: no script, no request, everything inside. Pure.
+"""A ranking as one self-contained HTML file without scripts and requests. Pure.
 
-The file's policy forbids every request; pictures are part of it.
+The file's content security policy forbids all requests; images are embedded.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ figure { display: inline-block; margin: .5rem; } figure img { max-width: 20rem; 
 details > summary { cursor: pointer; } code, pre { font-size: .85em; white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 NAME_WIDTH, CHART_WIDTH, LINE, VALUE_WIDTH = 230, 420, 22, 130
-"""Pixels of a chart: names, the scale, height of a line, numbers."""
+"""Widths and heights of a chart in pixels: names, scale, line, numbers."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ReportPicture:
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """What a report contains besides the ranking."""
+    """Content of a report besides the ranking."""
 
     title: str
     made: str
@@ -64,11 +64,11 @@ class ReportFacts:
     """Sentences on results in other columns."""
     pictures: Sequence[ReportPicture] = ()
     left_out: int = 0
-    """Pictures that are not shown."""
+    """Number of omitted pictures."""
 
 
 def html_report(ranking: Ranking, facts: ReportFacts) -> str:
-    """The whole file."""
+    """The complete file."""
     sections = [
         _ranking_section(ranking, facts.notes),
         _intervals_section(ranking),
@@ -92,7 +92,7 @@ def _safe(text: object) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
-    """A table of cells that are HTML already."""
+    """A table of cells that are HTML."""
     top = "".join(f"<th>{cell}</th>" for cell in head)
     body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     classes = f" class='{kind}'" if kind else ""
@@ -162,7 +162,7 @@ def _intervals_section(ranking: Ranking) -> str:
 
 
 def _chart(ranking: Ranking, column: RankingColumn) -> str:
-    """Every backbone's score and interval, best first, as a drawing in the page."""
+    """Every backbone's score and interval, best first, as inline SVG."""
     cells = [(row.backbone, row.cells[column.label]) for row in ranking.rows if column.label in row.cells]
     if not cells:
         return ""
@@ -192,7 +192,7 @@ def _chart(ranking: Ranking, column: RankingColumn) -> str:
 
 
 def _chart_line(name: str, cell: RankingCell, across: Callable[[float], float], y: float) -> str:
-    """A name, the interval, the score and its number; `across` is the horizontal place of a score."""
+    """A name, the interval, the score and its number; `across` maps a score to a horizontal position."""
     low, middle, high = (across(value) for value in (cell.ci_low, cell.value, cell.ci_high))
     value = f"{cell.value:.1f}{marks(cell.badges)}"
     return (
@@ -229,7 +229,7 @@ def _pictures_section(pictures: Sequence[ReportPicture], left_out: int) -> str:
 
 
 def _provenance_section(ranking: Ranking, facts: ReportFacts) -> str:
-    """For every score, what produced it."""
+    """The origin of every score."""
     parts = []
     for row in ranking.rows:
         for label, cell in row.cells.items():

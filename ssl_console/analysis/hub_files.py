@@ -1,8 +1,8 @@
 """Results of a backbone for its page on the Hugging Face hub: `.eval_results` files and a table for the model card.
 
 Sources: eval_results.yaml of huggingface/hub-docs (259eaee) and its page `hub/eval-results`: a list of entries with
-`dataset.id` (a benchmark of the hub) and `dataset.task_id`, `value`, and optionally `date`, `source`, `notes`. Which
-dataset of the hub a dataset here is, only the user can state. Pure.
+`dataset.id` (a benchmark of the hub) and `dataset.task_id`, `value`, and optionally `date`, `source`, `notes`. The
+correspondence of datasets to those of the hub is stated by the user. Pure.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ DIGITS = 4
 
 @dataclass(frozen=True)
 class HubBenchmark:
-    """A benchmark dataset of the hub, as the user names it: `ORG/NAME` or `ORG/NAME:TASK`."""
+    """A benchmark dataset of the hub as named by the user: `ORG/NAME` or `ORG/NAME:TASK`."""
 
     dataset: str
     task: str
 
     @classmethod
     def of(cls, text: str) -> HubBenchmark:
-        """Parse `ORG/NAME:TASK`; the task is the dataset's name unless it is given. Raises ValueError."""
+        """Parse `ORG/NAME:TASK`; the task defaults to the dataset's name. Raises ValueError."""
         dataset, _, task = text.partition(":")
         owner, slash, name = dataset.partition("/")
         if not (owner and slash and name) or "/" in name:
@@ -41,7 +41,7 @@ class HubBenchmark:
 
 
 def eval_results(results: Sequence[Result], benchmark: HubBenchmark, source: tuple[str, str] | None = None) -> str:
-    """The YAML of one benchmark: an entry for every result. `source` is an address and its name."""
+    """The YAML of one benchmark, with an entry for every result. `source` is an address and its name."""
     return "".join(_entry(result, benchmark, source) for result in results)
 
 
@@ -60,12 +60,12 @@ def _entry(result: Result, benchmark: HubBenchmark, source: tuple[str, str] | No
 
 
 def _scalar(text: str) -> str:
-    """A quoted string, which JSON and YAML write alike."""
+    """A quoted string, which is the same in JSON and YAML."""
     return json.dumps(text)
 
 
 def _notes(result: Result) -> str:
-    """Protocol, interval, images, seed, and every reason to doubt the score."""
+    """Protocol, interval, images, seed, and all warnings about the score."""
     doubts = f"; doubts: {', '.join(result.badges)}" if result.badges else ""
     noted = f"; data: {'; '.join(result.data_notes)}" if result.data_notes else ""
     size = size_text(result.n, unit_of(result.protocol_name))
@@ -75,7 +75,7 @@ def _notes(result: Result) -> str:
 
 
 def model_card_table(backbone: str, results: Sequence[Result], version: str) -> str:
-    """A Markdown section: one row for every result, with intervals and marks, and what the marks mean."""
+    """A Markdown section with one row per result, intervals and marks, and the meaning of the marks."""
     head = ("Task", "Variant", "Metric", "Score", "95 % interval", "n", "Seed")
     lines = [f"## Evaluation of {escape_markdown(backbone)}", "", _line(head), _line(["---"] * 3 + ["---:"] * 4)]
     for one in results:
@@ -100,9 +100,8 @@ def _line(cells: Sequence[str]) -> str:
 def by_benchmark(
     results: Sequence[Result], benchmarks: Mapping[str, HubBenchmark]
 ) -> tuple[dict[str, list[Result]], list[str]]:
-    """Results by file name, and the datasets that no benchmark was stated for.
-
-    Every task has a file of its own, so that a page never shows two protocols as one.
+    """Results by file name, and the datasets without a stated benchmark. Every task has its own file, so that a page
+    never shows two protocols as one.
     """
     files: dict[str, list[Result]] = {}
     missing: dict[str, None] = {}

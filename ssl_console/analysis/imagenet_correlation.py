@@ -1,7 +1,7 @@
-"""Does ImageNet accuracy tell how well a backbone transfers? The paper's correlation analysis, on any results.
+"""Correlation of transfer with ImageNet accuracy: the paper's analysis, on any results.
 
-Both sides are log-odds: of ImageNet top-1, and of the scores, averaged over the tasks of a setting where a setting has
-several. Angles are raw and negated, squared errors raw. Source: paper, figures 1, 2, 5, 6 and appendix A.7.
+Both sides are log-odds: of ImageNet top-1, and of the scores, averaged over the tasks of a setting if it has several.
+Angles are raw and negated, squared errors raw. Source: paper, figures 1, 2, 5, 6 and appendix A.7.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Setting:
     tasks: tuple[str, ...]
     source: Source
     association: Association | None
-    """None for fewer than four backbones, or when all score alike."""
+    """None for fewer than four backbones, or without variation."""
     points: Mapping[str, tuple[float, float]]
-    """By backbone: what is correlated, as (ImageNet, transfer)."""
+    """(ImageNet, transfer) on their scales, by backbone."""
     incomplete: tuple[str, ...]
-    """Backbones that miss a task of the setting, and so take no part."""
+    """Backbones excluded because they lack a task of the setting."""
     marked: tuple[MarkedScore, ...] = ()
-    """Scores behind it that carry marks."""
+    """Contributing scores that have marks."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,13 @@ class Transfer:
 def transfer(results: Iterable[Result], imagenet: Mapping[str, float], source: Source = "mine") -> Transfer:
     """Correlate the results of one source. `imagenet` has the top-1 accuracy of backbones in percent.
 
-    Backbones without it, and tasks named `imagenet/`, take no part. In whatever order the table has its rows, the same
-    resamples are drawn.
+    Backbones without it, and tasks named `imagenet/`, are excluded. Resamples do not depend on the order of the rows.
     """
     return analysed(rank(one for one in results if one.source == source and one.task != IMAGENET), imagenet, source)
 
 
 def settings_of_view(ranking: Ranking, imagenet: Mapping[str, float]) -> list[Setting]:
-    """The settings of a table as it is looked at, own rows and published ones apart; those that have a point."""
+    """The settings of a shown table that have points, with own and published rows separate."""
     own = [row for row in ranking.rows if not row.backbone.endswith(PUBLISHED)]
     marked = [row for row in ranking.rows if row.backbone.endswith(PUBLISHED)]
     paper = [replace(row, backbone=unmarked(row.backbone)) for row in marked]
@@ -100,7 +99,7 @@ def published_imagenet() -> Mapping[str, float]:
 
 
 def correlated_value(metric: str, cell: RankingCell) -> float:
-    """A score on the scale on which it is correlated."""
+    """A score on the scale of the correlation."""
     if metric in ANGLES:
         return -cell.value
     if metric.startswith("mse"):
@@ -123,7 +122,7 @@ def _is_averaged(column: RankingColumn) -> bool:
 
 
 def _order(column: RankingColumn) -> int:
-    """Place of the column's setting: those that average over tasks first."""
+    """Position of the column's setting: those that average over tasks first."""
     return FAMILIES.index(PROTOCOLS[column.protocol].family) if _is_averaged(column) else len(FAMILIES)
 
 

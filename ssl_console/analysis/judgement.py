@@ -28,17 +28,19 @@ from ssl_console.analysis.statistics.sequential import (
 Answer = Literal["better", "not better", "practically equal", "needs more"]
 DEFAULT_MARGIN = 0.5  # points
 PATIENCE = 3
-"""Number of checkpoints in a row that are no better than the best one before a training has stopped improving."""
+"""Number of consecutive checkpoints that are no better than the best one before, after which a training is reported
+to have stopped improving.
+"""
 
 
 @dataclass(frozen=True)
 class JudgedTask:
-    """One task: its comparison, and what the images of both backbones show."""
+    """One task: its comparison, and the scores of both backbones by image."""
 
     comparison: TaskComparison
     dataset: str
     images: str = ""
-    """Digest of the test images; empty where scores of images are not known."""
+    """Digest of the test images; empty if scores by image are unknown."""
     leads: Floats | None = None
     """Lead [n] of the first backbone on every image, in points."""
     reach: float = 100.0
@@ -46,7 +48,7 @@ class JudgedTask:
 
     @property
     def counts(self) -> bool:
-        """Whether it is part of the mean: its score is a percentage that judges."""
+        """Whether it is part of the mean: its score is a percentage and not descriptive."""
         return self.comparison.higher_is_better and not self.comparison.describes
 
 
@@ -60,7 +62,7 @@ class Judgement:
     margin: float
     tasks: tuple[str, ...]
     left_out: tuple[str, ...]
-    """Tasks whose scores are no percentages, or only describe."""
+    """Tasks whose scores are not percentages, or are descriptive."""
     one_training: bool
     error: float
     """Probability that its bounds are wrong."""
@@ -71,7 +73,7 @@ class Judgement:
 
 
 def judge(tasks: Sequence[JudgedTask], margin: float = DEFAULT_MARGIN, error: float = ERROR) -> Judgement | None:
-    """One look at the tasks so far, with its part of the error; None where no task is a percentage that judges."""
+    """One look at the tasks so far, with its part of the error; None if no task counts."""
     counted = [task for task in tasks if task.counts]
     if not counted:
         return None
@@ -110,7 +112,7 @@ def judgement_sentence(first: str, second: str, judgement: Judgement) -> str:
         "better": f"{first} is better than {second}",
         "not better": f"{first} is not better than {second} by {judgement.margin:g} points or more",
         "practically equal": f"{first} and {second} are equal within {judgement.margin:g} points",
-        "needs more": f"{first} cannot be told from {second} yet",
+        "needs more": f"the difference between {first} and {second} is not yet certain",
     }
     runs = "; networks were trained with one seed each" * judgement.one_training
     return f"{words[judgement.answer]}: {bounds}{runs}."
@@ -132,7 +134,7 @@ def _test(datasets: Sequence[Sequence[JudgedTask]], error: float) -> AnytimeTest
 
 
 def _leads(tasks: Sequence[JudgedTask]) -> Floats | None:
-    """Lead [n] on every image, averaged over the tasks of a dataset; None where their images are not the same."""
+    """Lead [n] on every image, averaged over the tasks of a dataset; None if their images differ."""
     known = [task.leads for task in tasks if task.leads is not None]
     if len(known) < len(tasks) or len({task.images for task in tasks}) > 1:
         return None
@@ -141,7 +143,7 @@ def _leads(tasks: Sequence[JudgedTask]) -> Floats | None:
 
 
 def _combined(datasets: Sequence[Sequence[JudgedTask]], difference: float) -> PairedTest:
-    """Test of the mean lead: independent between datasets, wholly correlated between the tasks of one."""
+    """Test of the mean lead: independent between datasets, fully correlated between tasks of one dataset."""
     total = sum(map(len, datasets))
     halves = [sum((one.comparison.test.high - one.comparison.test.low) / 2 for one in tasks) for tasks in datasets]
     errors = [sum(one.comparison.test.standard_error for one in tasks) for tasks in datasets]

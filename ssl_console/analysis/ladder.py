@@ -28,15 +28,15 @@ Floats = npt.NDArray[np.float64]
 Pair = tuple[str, str]
 Verdict = Literal["leader", "equal", "open"]
 MARGIN = 1.0
-"""Points: a smaller difference does not matter, unless the settings have another margin for the metric."""
+"""Margin in points, unless the settings define another one for the metric."""
 FEWEST_RUNGS = 2
-"""One protocol alone cannot show that the order depends on the protocol."""
+"""Minimum number of protocols for a statement on whether the order depends on the protocol."""
 
 
 def sample_scores(metric: str, runs: Sequence[Arrays]) -> Floats | None:
     """Scores [n] of the test images, averaged over seeds, whose mean is the score in percent; in order of the images.
 
-    None for a score that is no mean over images, and for predictions of several draws.
+    None for a score that is not a mean over images, and for predictions of several draws.
     """
     if metric not in {"accuracy", "mean-per-class"} or not all({"label", "predicted"} <= set(one) for one in runs):
         return None
@@ -50,7 +50,7 @@ def sample_scores(metric: str, runs: Sequence[Arrays]) -> Floats | None:
 
 
 def largest_score(metric: str, labels: npt.NDArray[np.generic]) -> float:
-    """Largest score of one image: 100, and more for images of rare classes in a mean over classes."""
+    """Largest score of one image: 100, or more for images of rare classes in a mean over classes."""
     return 100.0 * float(_class_weights(labels).max()) if metric == "mean-per-class" else 100.0
 
 
@@ -70,9 +70,9 @@ class LadderRung:
     protocol: str
     cells: Mapping[str, RankingCell]
     samples: Mapping[str, Floats]
-    """Scores of the test images, of the backbones for which they are known."""
+    """Scores of the test images, of backbones for which they are known."""
     pairs: Mapping[Pair, TaskComparison]
-    """The comparison of every pair of backbones, as `compare` has it."""
+    """The comparison of every pair of backbones, as by `compare`."""
     images: str = ""
     """Digest of the test images: rungs with the same one can be averaged image by image."""
     reach: float = 100.0
@@ -98,7 +98,7 @@ class LadderRung:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Two backbones whose order is certainly not the same under two protocols."""
+    """Two backbones whose order certainly differs between two protocols."""
 
     first: str
     second: str
@@ -109,14 +109,14 @@ class Crossing:
 
 @dataclass(frozen=True)
 class LadderStep:
-    """Everything that is known after a rung."""
+    """Results after a rung."""
 
     rung: LadderRung
     rungs: int
     """Number of rungs so far."""
     leader: str
     probability: Mapping[str, float]
-    """Of being the best over the protocols so far."""
+    """Probability of being the best over the protocols so far."""
     regret: Mapping[str, float]
     """Expected loss, in points, if this backbone is chosen."""
     leads: Mapping[str, AnytimeTest]
@@ -135,7 +135,7 @@ class LadderStep:
 
     @property
     def equals(self) -> tuple[str, ...]:
-        """Rivals whose difference to the leader certainly does not matter."""
+        """Rivals whose difference from the leader is certainly within the margin."""
         return tuple(name for name, test in self.leads.items() if test.within(self.margin))
 
     @property
@@ -144,7 +144,7 @@ class LadderStep:
 
     @property
     def verdict(self) -> Verdict:
-        """Of the protocols so far: one leads, several are equal within the margin, or it is open."""
+        """Verdict over the protocols so far: one leads, several are equal within the margin, or undecided."""
         if self.undecided:
             return "open"
         return "equal" if self.equals else "leader"
@@ -206,7 +206,7 @@ def _step(rungs: Sequence[LadderRung], planned: int, margin: float, error: float
 
 
 def _stacked(rungs: Sequence[LadderRung], names: Sequence[str]) -> Floats | None:
-    """Scores [backbones, protocols, n] of the same images; None where they are not known for all."""
+    """Scores [backbones, protocols, n] of the same images; None if unknown for any."""
     if len({rung.images for rung in rungs}) > 1 or any(set(names) - set(rung.samples) for rung in rungs):
         return None
     return np.stack([np.stack([rung.samples[name] for rung in rungs]) for name in names])
@@ -218,13 +218,13 @@ def _of_samples(differences: Floats, rungs: Sequence[LadderRung], error: float) 
 
 
 def _moved(test: AnytimeTest, difference: float) -> AnytimeTest:
-    """Moved onto the difference of the scores as they are shown."""
+    """The test shifted to the difference of the shown scores."""
     by = difference - test.difference
     return replace(test, difference=difference, low=test.low + by, high=test.high + by)
 
 
 def _averaged(tests: Sequence[PairedTest], difference: float) -> PairedTest:
-    """Mean of differences on shared images, whose errors are taken as wholly correlated: never too narrow."""
+    """Mean of differences on shared images, whose errors are assumed fully correlated: never too narrow."""
     half = fmean((test.high - test.low) / 2 for test in tests)
     error = fmean(test.standard_error for test in tests)
     return replace(tests[0], difference=difference, low=difference - half, high=difference + half, standard_error=error)
@@ -233,7 +233,7 @@ def _averaged(tests: Sequence[PairedTest], difference: float) -> PairedTest:
 def _best(
     rungs: Sequence[LadderRung], names: Sequence[str], means: Mapping[str, float], stacked: Floats | None
 ) -> BestOf:
-    """Belief about the best; one image more or less right is possible even where all answers are alike."""
+    """Belief about the best; the error is at least that of one image, even if all answers are equal."""
     if stacked is not None:
         samples = stacked.mean(axis=1)
         size, one_image = samples.shape[1], 100.0 / samples.shape[1]

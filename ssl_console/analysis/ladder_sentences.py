@@ -20,7 +20,7 @@ def step_row(step: LadderStep) -> tuple[str, ...]:
 
 
 def closest(step: LadderStep) -> tuple[str, AnytimeTest]:
-    """The rival that the leader is least certainly ahead of, and the test against it."""
+    """The rival over which the lead is least certain, and the test against it."""
     return min(step.leads.items(), key=lambda item: item[1].low)
 
 
@@ -38,11 +38,11 @@ def interaction_sentence(step: LadderStep) -> str:
         return f"The order depends on the protocol (interaction {p}): {order}."
     if step.interaction.p_value < 0.05:
         return f"Differences depend on the protocol (interaction {p}), but no change of order is certain."
-    return f"No dependence on the protocol can be shown (interaction {p})."
+    return f"No significant dependence on the protocol (interaction {p})."
 
 
 def verdict_sentence(step: LadderStep) -> str:
-    """What the ladder has shown so far, in one or two sentences."""
+    """The results of the ladder so far, in one or two sentences."""
     runs = " Networks were trained with one seed each: another seed may give another order." * step.one_training
     return f"{_verdict(step)}{runs}"
 
@@ -59,7 +59,7 @@ def _verdict(step: LadderStep) -> str:
         behind = f", and better than {_names(step.behind)}" if step.behind else ""
         return f"{step.leader} is equal to {_names(step.equals)} within {points(step.margin)} over {protocols}{behind}."
     probability = step.probability[step.leader]
-    rest = f"cannot be told from {_names(step.undecided)}"
+    rest = f"its lead over {_names(step.undecided)} is not yet certain"
     return f"{step.leader} leads over {protocols} (probability {probability:.2f}), but {rest}."
 
 

@@ -21,6 +21,6 @@ def grouped_head(titles: Sequence[str], escape: Callable[[str], str]) -> list[st
 
 
 def _halves(title: str) -> tuple[str, str]:
-    """Protocol and dataset of a title; all of it behind an empty protocol where it has another form."""
+    """Protocol and dataset of a title; an empty protocol for titles of another form."""
     protocol, _, dataset = title.partition("/")
     return (protocol, dataset) if protocol and dataset else ("", title)

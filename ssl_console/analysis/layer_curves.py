@@ -1,4 +1,4 @@
-"""Score by depth: the layer curves of backbones on one task, from what results of `layers` leave. Pure; no numpy."""
+"""Score by depth: layer curves of backbones on one task, from results of `layers`. Pure; no numpy."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class LayerPoint:
     """One block and pooling."""
 
     block: int
-    """From 1."""
+    """Number of the block, from 1."""
     depth: float
-    """In percent of the backbone's blocks."""
+    """Depth in percent of the backbone's blocks."""
     pooling: str
     score: float
     low: float
@@ -28,23 +28,23 @@ class LayerPoint:
 
 @dataclass(frozen=True)
 class LayerCurve:
-    """Every stored place of one backbone, by rising block."""
+    """All stored blocks and poolings of one backbone, by ascending block."""
 
     backbone: str
     task: str
     pooling: str
-    """Of the place that was chosen on validation images."""
+    """Pooling selected on validation images."""
     block: int
     points: tuple[LayerPoint, ...]
 
     @property
     def chosen(self) -> tuple[LayerPoint, ...]:
-        """The points of the chosen pooling."""
+        """The points of the selected pooling."""
         return tuple(point for point in self.points if point.pooling == self.pooling)
 
 
 def layer_curve(record: ResultRecord) -> LayerCurve | None:
-    """The curve that a result holds; None for results of other protocols, and for damaged ones."""
+    """The curve of a result; None for results of other protocols, and for damaged ones."""
     curve, blocks = record.diagnostics.get("curve"), record.diagnostics.get("blocks")
     block, pooling = record.hyperparameters.get("block"), record.hyperparameters.get("pooling")
     if record.result.protocol_name != PROTOCOL or not isinstance(curve, list) or not isinstance(blocks, int):
@@ -66,7 +66,7 @@ def _point(given: Mapping[str, object], blocks: int) -> LayerPoint | None:
 
 
 def curves_of(records: Sequence[ResultRecord]) -> list[LayerCurve]:
-    """The curves of results, by task and backbone; of several on one task, the newest result's."""
+    """Curves by task and backbone; of several results on one task, the newest."""
     newest: dict[tuple[str, str], tuple[float, LayerCurve]] = {}
     for record in records:
         curve = layer_curve(record)

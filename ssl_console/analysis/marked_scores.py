@@ -1,4 +1,4 @@
-"""The scores of a table that carry marks, for views that show something else than the scores. Pure; needs no numpy."""
+"""Marked scores of a table, for views that do not show the scores themselves. Pure; needs no numpy."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ssl_console.workspace.badges import LEGEND, MARK, NO_DOUBT, marks
 
 NAMED = 4
 MOST_NAMED = 20
-"""Scores that a sentence names, with their reasons or without; of the others it gives the number."""
+"""Maximum number of scores named in a sentence; the others are counted."""
 
 
 @dataclass(frozen=True)
 class MarkedScore:
-    """A score with reasons to doubt it."""
+    """A score with warnings."""
 
     backbone: str
     column: str
@@ -24,7 +24,7 @@ class MarkedScore:
 
     @property
     def marks(self) -> str:
-        """What stands behind the score."""
+        """Suffix of the score."""
         return marks(self.badges)
 
     def __str__(self) -> str:
@@ -33,7 +33,7 @@ class MarkedScore:
 
 
 def marked_scores(ranking: Ranking) -> tuple[MarkedScore, ...]:
-    """Those of a table, row by row."""
+    """Marked scores of a table, row by row."""
     return tuple(
         MarkedScore(row.backbone, label, cell.run_id, cell.badges)
         for row in ranking.rows
@@ -43,7 +43,7 @@ def marked_scores(ranking: Ranking) -> tuple[MarkedScore, ...]:
 
 
 def mark_sentences(marked: Sequence[MarkedScore]) -> list[str]:
-    """One for every mark: its meaning, and the scores that carry it."""
+    """One sentence per mark: its meaning, and the scores that have it."""
     found = []
     for mark, meaning in LEGEND.items():
         scores = [str(one) for one in marked if mark in one.marks]
@@ -55,11 +55,11 @@ def mark_sentences(marked: Sequence[MarkedScore]) -> list[str]:
 
 
 def marked_document(marked: Iterable[MarkedScore]) -> list[dict[str, object]]:
-    """As JSON."""
+    """Marked scores for `--json`."""
     return [asdict(one) for one in marked]
 
 
 def legend(badges: Iterable[Sequence[str]]) -> dict[str, str]:
-    """The marks that scores with these badges carry, and what they mean."""
+    """The marks of scores with these badges, and their meaning."""
     found = {mark for names in badges for mark in marks(names)}
     return {mark: meaning for mark, meaning in LEGEND.items() if mark in found}

@@ -1,4 +1,6 @@
-"""Verdicts over a multiverse of protocols: how often one backbone is ahead, and where it is not. Pure; no numpy."""
+"""Verdicts over a multiverse of protocols: the fraction in which one backbone is ahead, and the choices that reverse
+it. Pure; no numpy.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,11 @@ from tasks.features.multiverse_request import CHOICES, EvaluationChoice, Multive
 
 HALF = 0.5
 EVEN = 1e-9
-"""Largest difference of two scores that counts as equal."""
+"""Largest difference of two scores that counts as a tie."""
 DENSITY = " .:*#"
-"""From no protocol with a value to all of them."""
+"""Characters from no protocol with a value to all of them."""
 ROWS = 9
-"""Lines of the curve in a terminal."""
+"""Number of lines of the curve in a terminal."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from ssl_console.analysis.marked_scores import legend
 from ssl_console.workspace.result import Result, ResultRecord
 
-NOTHING_CHOSEN = "its protocol chooses nothing"
+NOTHING_CHOSEN = "its protocol selects nothing"
 NOT_RECORDED = "not recorded: measured by an earlier version, or scoring the candidates on test images costs too much"
 NO_RECORD = "its run folder is gone"
 ABOUT = (
@@ -38,7 +38,6 @@ class Optimism:
     protocol: str
     column: str
     value: float
-    """The score."""
     selected: float
     """Test score of the candidate chosen without test images; the score itself unless the chosen one was refitted."""
     on_test: float
@@ -76,17 +75,17 @@ class ProtocolOptimism:
     protocol: str
     results: int
     without: int
-    """Results for which it is unknown."""
+    """Results without known optimism."""
     median: float
     largest: float
-    """Of the inflation, in points."""
+    """Largest inflation, in points."""
     columns: int
-    """Columns of two or more backbones."""
+    """Number of columns with two or more backbones."""
     other_leader: int
-    """Those in which the choice on test images puts another backbone first."""
+    """Number of columns in which the choice on test images puts another backbone first."""
     pairs: int
     swapped: int
-    """Pairs of backbones in a column, and those in the other order."""
+    """Number of pairs of backbones in a column, and of those in the other order."""
 
 
 def optimism_of(record: ResultRecord) -> Optimism | None:
@@ -114,7 +113,7 @@ def _stated(record: ResultRecord) -> Found | None:
 
 
 def _of_neighbours(record: ResultRecord) -> Found | None:
-    """The best k of earlier results, at the one temperature that was measured."""
+    """The best k of results of earlier versions, at the one measured temperature."""
     row = record.result
     start = f"{row.metric}@"
     scores = {name.removeprefix(start): one for name, one in record.metrics.items() if name.startswith(start)}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PANEL_INCHES = (3.6, 3.4)
 MARGIN = 0.06
-"""Free part of an axis beyond the points, at each end."""
+"""Margin of an axis beyond the points, at each end."""
 OUTLIER = "#c0392b"
 
 

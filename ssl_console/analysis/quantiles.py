@@ -1,4 +1,4 @@
-"""Quantiles of intervals in closed form, for rankings that load no package of statistics. Pure; needs no numpy."""
+"""Quantiles of intervals in closed form, so that rankings import no statistics package. Pure; needs no numpy."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ NORMAL_95 = 1.959963984540054
 
 
 def student_95(degrees: float) -> float:
-    """The distance from 0 within which Student's t lies with probability 0.95, to 0.3 %.
-
-    Fewer than four degrees of freedom are rounded down; from there on it is Cornish and Fisher's expansion (Abramowitz
-    and Stegun 26.7.5).
+    """The 0.975 quantile of Student's t, to 0.3 %. Fewer than four degrees of freedom are rounded down; more use
+    Cornish and Fisher's expansion (Abramowitz and Stegun 26.7.5).
     """
     if degrees < 4:
         return {1: 12.7062, 2: 4.3027, 3: 3.1824}[max(1, int(degrees))]

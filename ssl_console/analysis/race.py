@@ -1,4 +1,4 @@
-"""A race of backbones for one dataset: cheap protocols decide which of them the target protocol is run on. Pure.
+"""A race of backbones for one dataset: cheap protocols select the backbones for the target protocol. Pure.
 
 A contender is pruned when it is certain that the target protocol would not put it above the leader: the anytime-valid
 bound of its difference under the cheap protocol, and the error with which cheap differences have predicted differences
@@ -39,12 +39,12 @@ class PredictionError:
     datasets: int
 
     def slack(self, error: float) -> float:
-        """Points by which a predicted difference is exceeded with probability `error` at most, on one side."""
+        """Points by which a predicted difference is exceeded with at most probability `error`, on one side."""
         return t_quantile(self.degrees, 1 - 2 * error) * self.deviation
 
 
 EXACT = PredictionError(0.0, 10**6, 0)
-"""Of the target protocol itself."""
+"""Prediction error of the target protocol itself."""
 
 
 def prediction_error(results: Iterable[Result], cheap: str, target: str, dataset: str) -> PredictionError | None:
@@ -75,12 +75,12 @@ def prediction_error(results: Iterable[Result], cheap: str, target: str, dataset
 
 @dataclass(frozen=True)
 class RaceRound:
-    """One protocol, the contenders measured by it, and those that go on."""
+    """One protocol, the contenders measured by it, and those that remain."""
 
     rung: LadderRung
     step: LadderStep
     prediction: PredictionError | None
-    """None while it is unknown how well the protocol predicts the target; nothing is pruned then."""
+    """None while the error of predictions is unknown; then nothing is pruned."""
     pruned: tuple[str, ...]
 
     @property
@@ -150,9 +150,9 @@ class Contender:
 
     name: str
     scores: Mapping[str, float]
-    """By task, of the rounds that measured it."""
+    """Scores by task, for the rounds that measured it."""
     probability: float
-    """Of being the best under the last protocol of the race."""
+    """Probability of being the best under the last protocol of the race."""
     regret: float
     """Expected loss against the best one, in points."""
     fate: str
@@ -165,8 +165,8 @@ class Contender:
 
 
 def chosen(contenders: Sequence[Contender], goal: Goal, margin: float) -> Contender:
-    """The one to take: the least expected regret, or the fastest or smallest of those whose regret is within the
-    margin; a cost that was not measured is never the lowest.
+    """Recommended contender: that with the least expected regret, or the fastest or smallest of those whose regret is
+    within the margin; an unmeasured cost is never the lowest.
     """
     best = min(contenders, key=lambda one: (one.regret, -one.probability))
     if goal == "accuracy":

@@ -1,4 +1,4 @@
-"""Is a backbone better than its random twin, the same architecture untrained? Pure; needs no numpy."""
+"""Comparison of backbones with random twins, untrained networks of their architecture. Pure; needs no numpy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssl_console.workspace.result import Result
 from tasks.catalog.protocols import is_descriptive
 
 UNTRAINED = frozenset({"none", "random"})
-"""Methods, as cards name them, of backbones that were never trained."""
+"""Methods of untrained backbones, as named by cards."""
 
 Twins = Mapping[str, str]
 """By backbone, the untrained one of its architecture and input size."""
@@ -19,26 +19,26 @@ Twins = Mapping[str, str]
 
 @dataclass(frozen=True)
 class BaselineComparison:
-    """How far a result is from its random twin's."""
+    """Difference of a result from that of its random twin."""
 
     twin: str
     margin: float
     """Positive when the result is better."""
     low: float
-    """The lead's 95 % interval, from both intervals (which shows less than a paired test would)."""
+    """Bounds of the 95 % interval of the lead, from both intervals (less powerful than a paired test)."""
     high: float
     protocol: str = ""
 
     @property
     def badge(self) -> Badge | None:
-        """A reason to doubt, when the result is not better where it should be."""
+        """A warning if the result is not better than that of the twin."""
         if self.low > 0 or is_descriptive(self.protocol):
             return None
-        words = f"{self.margin:+.1f} points from {self.twin}, which was never trained"
+        words = f"{self.margin:+.1f} points from {self.twin}, its untrained twin"
         if self.high < 0:
             advice = (
                 f"{words}: worse than random features, so check the preprocessing and the key mapping, unless the task "
-                "asks for what the training makes a backbone ignore"
+                "measures what training makes a backbone invariant to"
             )
             return Badge(name="below random", advice=advice)
         advice = f"{words}, no significant difference: check that the weights were loaded, or choose a harder task"
@@ -46,7 +46,7 @@ class BaselineComparison:
 
 
 def twins(cards: Iterable[BackboneCard]) -> Twins:
-    """Who is whose twin."""
+    """Random twin by backbone."""
     known = sorted(cards, key=lambda card: card.name)
     untrained = {_kind(card): card.name for card in reversed(known) if _is_untrained(card)}
     return {card.name: untrained[_kind(card)] for card in known if not _is_untrained(card) and _kind(card) in untrained}
@@ -64,7 +64,7 @@ def distances(results: Sequence[Result], known: Twins) -> dict[str, BaselineComp
 
 
 def with_twin_badges(results: Sequence[Result], known: Twins) -> list[Result]:
-    """The same results; those that are no better than their twin's have its badge as well."""
+    """The same results, with a badge added to those that are no better than their twin's."""
     badges = {run_id: one.badge for run_id, one in distances(results, known).items()}
     return [_marked(result, badges.get(result.run_id)) for result in results]
 

@@ -1,4 +1,4 @@
-"""Which scores of a column cannot be told from its best. Pure; needs numpy."""
+"""Scores of a column without a significant difference from its best, and rank intervals. Pure; needs numpy."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ MARK, RULE, BAR = "●", "·", "┃"
 
 @dataclass(frozen=True)
 class CriticalDifference:
-    """What the picture shows."""
+    """Data of the critical-difference diagram."""
 
     mean_ranks: Mapping[str, float]
     """By backbone; 1 is best."""
     difference: float
-    """Mean ranks further apart than this differ, says Nemenyi at 5 %."""
+    """Minimum significant difference of mean ranks (Nemenyi, 5 %)."""
     p_value: float
-    """Friedman's, with Iman and Davenport's correction: whether there is any difference at all."""
+    """p-value of Friedman's test with Iman and Davenport's correction: whether there is any difference at all."""
 
     @property
     def order(self) -> list[str]:
@@ -49,12 +49,14 @@ class CriticalDifference:
 
     @property
     def bars(self) -> list[tuple[str, ...]]:
-        """Groups that cannot be told apart, best first."""
+        """Groups without significant differences, best first."""
         return cliques(self.mean_ranks, self.difference)
 
 
 def as_text(picture: CriticalDifference, columns: int = 40) -> list[list[str]]:
-    """One line per backbone, best first: its name, a scale of `columns` from rank 1 to the last, the rank, the bars."""
+    """One line per backbone, best first: its name, a scale of `columns` characters from rank 1 to the last, the rank,
+    the bars.
+    """
     last = max(len(picture.mean_ranks), 2)
     return [
         [name, _scale(picture.mean_ranks[name], last, columns), f"{picture.mean_ranks[name]:.2f}", _bars(picture, name)]
@@ -80,13 +82,13 @@ class RankTable:
 
     ranks: Ranks
     classical: Friedman | None
-    """Of the backbones in `ranks`; None with fewer than two of them or of the tasks on which all were measured."""
+    """Test of the backbones in `ranks`; None for fewer than two backbones or tasks on which all were measured."""
     by_intervals: tuple[str, ...]
-    """Columns of which some rows have no per-sample outputs that fit the others."""
+    """Columns in which some rows have no matching per-sample outputs."""
     picture: CriticalDifference | None = None
-    """The classical test as a picture."""
+    """The classical test as a diagram."""
     marked: tuple[MarkedScore, ...] = ()
-    """Scores behind it that carry marks."""
+    """Contributing scores that have marks."""
 
 
 def rank_table(
@@ -97,14 +99,14 @@ def rank_table(
     replicates: int = 1000,
     seed: int = 0,
 ) -> RankTable:
-    """Ranks of the rows of a table over its columns. Raises ValueError when nothing is left to rank."""
+    """Ranks of the rows of a table over its columns. Raises ValueError if nothing remains to be ranked."""
     growing = GrowingRanks.of(ranking, predictions, missing, seed)
     return growing.grown(replicates)
 
 
 @dataclass
 class GrowingRanks:
-    """Ranks that become certain while one watches."""
+    """Ranks that are refined by further replicates while they are displayed."""
 
     bootstrap: RankBootstrap
     by_intervals: tuple[str, ...]
@@ -114,7 +116,7 @@ class GrowingRanks:
     def of(
         cls, ranking: Ranking, predictions: Predictions, missing: Missing = "complete rows", seed: int = 0
     ) -> GrowingRanks:
-        """Read what is needed of the predictions. Raises ValueError when nothing is left to rank."""
+        """Load the required predictions. Raises ValueError if nothing remains to be ranked."""
         columns = judged(ranking.columns)
         found = {column.label: column_spread(column, ranking, predictions) for column in columns}
         names = [row.backbone for row in ranking.rows]
@@ -124,7 +126,7 @@ class GrowingRanks:
         return cls(bootstrap, by_intervals, tuple(one for one in marked_scores(ranking) if one.column in found))
 
     def grown(self, replicates: int) -> RankTable:
-        """What is known after so many more replicates."""
+        """Ranks after further replicates."""
         self.bootstrap.add(replicates)
         classical = _classical(self.bootstrap)
         picture = _picture(self.bootstrap.backbones, classical)
@@ -132,7 +134,7 @@ class GrowingRanks:
 
 
 def ranks_document(table: RankTable) -> dict[str, object]:
-    """As JSON."""
+    """Ranks for `--json`."""
     ranks, classical = table.ranks, table.classical
     return {
         "rows": [asdict(row) for row in ranks.rows],
@@ -157,12 +159,12 @@ def ranks_document(table: RankTable) -> dict[str, object]:
 
 
 def family(protocol: str) -> str:
-    """Tasks of one family stand for one another: `few-shot` for the protocol `few-shot-5`."""
+    """Family of a task, within which tasks are exchangeable: `few-shot` for the protocol `few-shot-5`."""
     return PROTOCOLS[protocol].family if protocol in PROTOCOLS else protocol
 
 
 def column_spread(column: RankingColumn, ranking: Ranking, predictions: Predictions) -> tuple[Spread, bool]:
-    """How a column's scores vary, higher being better; and whether all of its rows vary together."""
+    """Variation of a column's scores, where higher is better, and whether all of its rows vary jointly."""
     cells = [row.cells.get(column.label) for row in ranking.rows]
     sign = 1.0 if column.higher_is_better else -1.0
     values = np.array([np.nan if cell is None else sign * cell.value for cell in cells])
@@ -181,7 +183,7 @@ def column_spread(column: RankingColumn, ranking: Ranking, predictions: Predicti
 def _of_the_same_samples(
     metric: str, cells: list[RankingCell | None], predictions: Predictions
 ) -> Mapping[int, Arrays]:
-    """By place in the column, arrays that can vary together: of the samples that the first row with any has."""
+    """Jointly varying arrays by row of the column: those of the same samples as the first row that has any."""
     found: dict[int, Arrays] = {}
     for place, cell in enumerate(cells):
         arrays = None if cell is None or cell.source == "paper" else predictions(cell.run_id)
@@ -194,7 +196,7 @@ def _of_the_same_samples(
 
 
 def _alike(first: Arrays, arrays: Arrays, metric: str) -> bool:
-    """Whether both are of the same samples, draws and groups."""
+    """Whether both have the same samples, draws and groups."""
     if any(not np.array_equal(first[name], arrays[name]) for name in _shared(arrays) if name in first):
         return False
     if has_groups(metric, first) or has_draws(first):
@@ -204,7 +206,7 @@ def _alike(first: Arrays, arrays: Arrays, metric: str) -> bool:
 
 
 def _usable(metric: str, arrays: Arrays) -> bool:
-    """Whether something per sample is there from which the metric follows."""
+    """Whether the arrays contain per-sample values from which the metric follows."""
     if "classes" in arrays:
         return {"accuracy", SPLITS} <= set(arrays)
     if has_groups(metric, arrays):
@@ -255,7 +257,7 @@ def _of_images(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
 
 
 def _classical(bootstrap: RankBootstrap) -> Friedman | None:
-    """Of the tasks on which all that take part were measured."""
+    """Classical test on the tasks on which all participating backbones were measured."""
     whole = bootstrap.values[~np.isnan(bootstrap.values).any(axis=1)]
     return friedman(whole) if len(whole) > 1 and whole.shape[1] > 1 else None
 
@@ -270,8 +272,8 @@ def _picture(backbones: Sequence[str], found: Friedman | None) -> CriticalDiffer
 def ties_with_best(ranking: Ranking, predictions: Predictions) -> Ties:
     """(backbone, column label) of every score that is tied with the best of its column, and of that best.
 
-    Two scores are tied when the 95 % interval of their difference holds 0: on the same samples where both runs left
-    predictions, else by their own intervals. Each pair is asked by itself, without correction for asking often.
+    Two scores are tied if the 95 % interval of their difference contains 0: paired over the same samples if both runs
+    have predictions, else by their own intervals. Pairs are tested without correction for multiple comparisons.
     """
     found: set[tuple[str, str]] = set()
     for column in judged(ranking.columns):

@@ -1,14 +1,14 @@
-"""Backbones by columns, and what may be said about a backbone over several columns. Pure; needs no numpy.
+"""Backbones by columns, and aggregates over several columns. Pure; needs no numpy.
 
-A column holds only results of one comparability key (`Result.column`): same protocol, parameters and data. The rules:
+A column contains only results of one comparability key (`Result.column`): same protocol, parameters and data. Rules:
 
-* `mean` and `mean_log_odds` exist for complete rows only, never over the cells that happen to be there, and only where
-  every column is a share: angles in degrees and accuracies have no mean.
-* `mean_rank` is taken among the complete rows, over all shown columns, so every rank in it counts the same rivals.
-* Columns of analyses describe backbones: they have no part in any of this while there are others.
-* `estimate` exists for all rows: the backbone's effect by a model over the cells that there are, which orders the table
-  (`ssl_console.analysis.additive_estimate`).
-* `win_rate` compares pair by pair where both have a score, so it exists for incomplete rows too. A tie is half a win.
+* `mean` and `mean_log_odds` exist for complete rows only, never over a subset of the columns, and only if every column
+  is a percentage: angles in degrees and accuracies have no mean.
+* `mean_rank` is computed among the complete rows, over all shown columns, so that all ranks refer to the same rivals.
+* Columns of analyses are descriptive: they are excluded from all aggregates if there are other columns.
+* `estimate` exists for all rows: the backbone's effect in a model of the measured cells, which determines the order of
+  the table (`ssl_console.analysis.additive_estimate`).
+* `win_rate` compares pairs in which both have a score, so it exists for incomplete rows as well. A tie is half a win.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from tasks.catalog.protocols import is_descriptive
 
 @dataclass(frozen=True)
 class RankingColumn:
-    """Comparable results: one task in one variant on one state of its data."""
+    """Comparable results: one task in one variant on one version of its data."""
 
     label: str
-    """The task's name, then the metric and the variant in brackets where the table holds several of the task."""
+    """The task's name, followed by metric and variant in brackets if the table contains several columns of the task."""
     key: str | None
-    """The comparability key; None for a wanted column that nothing has been measured for yet."""
+    """The comparability key; None for a requested column without results."""
     task: str
     variant: str
     metric: str = ""
@@ -42,29 +42,29 @@ class RankingColumn:
 
     @property
     def describes(self) -> bool:
-        """Whether it describes backbones, so that more of it is neither better nor worse."""
+        """Whether it is descriptive: higher is neither better nor worse."""
         return is_descriptive(self.protocol)
 
 
 @dataclass(frozen=True)
 class RankingRow:
-    """One backbone. Aggregates that cannot honestly be given are None."""
+    """One backbone. Undefined aggregates are None."""
 
     backbone: str
     cells: Mapping[str, RankingCell]
-    """By column label; a missing measurement is a missing key."""
+    """Cells by column label; without an entry if not measured."""
     complete: bool
     mean: float | None = None
     mean_log_odds: float | None = None
     mean_rank: float | None = None
     """1 is best."""
     win_rate: float | None = None
-    """Share of comparisons won, 0 to 1."""
+    """Fraction of comparisons won, 0 to 1."""
     estimate: Estimate | None = None
     order: int = 0
-    """Place in the default order."""
+    """Position in the default order."""
     circle: bool = False
-    """Whether no order puts it below all rows that are ahead of it on every shared task."""
+    """Whether the row is part of a cycle, so that no order satisfies all pairwise leads on common tasks."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ class Ranking:
 
     @property
     def incomplete(self) -> int:
-        """How many rows miss a cell."""
+        """Number of rows with missing cells."""
         return sum(not row.complete for row in self.rows)
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A column that is computed from the others."""
+    """A column computed from the others."""
 
     name: str
     title: str
@@ -93,7 +93,7 @@ class Aggregate:
 
 ESTIMATE = "estimate"
 CIRCLE = "~"
-"""Behind an estimate: this row and others are ahead of one another in a circle, over the tasks that each two share."""
+"""Mark of an estimate in a cycle: this row and others are ahead of one another on their common tasks."""
 ABOUT_CIRCLE = "ahead of one another in a circle, over the tasks that each two share, so no order holds for all"
 
 AGGREGATES: tuple[Aggregate, ...] = (
@@ -108,8 +108,8 @@ AGGREGATES: tuple[Aggregate, ...] = (
 def rank(results: Iterable[Result], wanted: Sequence[tuple[str, str]] | None = None) -> Ranking:
     """The ranking of all results, best estimate first.
 
-    `wanted` lists (task, variant): exactly these columns are shown, in this order, each on the newest state of its
-    data, and one without results stays empty. Without it every comparability key in `results` is a column.
+    `wanted` lists (task, variant): exactly these columns are shown, in this order, each on the newest version of its
+    data; a column without results is empty. By default, every comparability key in `results` is a column.
     """
     by_column: dict[str, list[Result]] = defaultdict(list)
     for result in results:
@@ -125,7 +125,7 @@ def rank(results: Iterable[Result], wanted: Sequence[tuple[str, str]] | None = N
 def sort_rows(ranking: Ranking, by: str, reverse: bool = False) -> Ranking:
     """The same table, best first by one column, aggregate or `backbone`; stable, missing values always last.
 
-    Raises UnknownName with suggestions for a column that the table does not have.
+    Raises UnknownName with suggestions for an unknown column.
     """
     if by == "backbone":
         return replace(ranking, rows=tuple(sorted(ranking.rows, key=lambda row: row.backbone, reverse=reverse)))
@@ -139,7 +139,7 @@ def sort_rows(ranking: Ranking, by: str, reverse: bool = False) -> Ranking:
 
 
 def pick_rows(ranking: Ranking, backbones: Iterable[str]) -> Ranking:
-    """Only these backbones, compared among themselves: aggregates are computed again."""
+    """Select backbones and recompute aggregates among them."""
     chosen = set(backbones)
     if chosen.issuperset(row.backbone for row in ranking.rows):
         return ranking
@@ -148,9 +148,8 @@ def pick_rows(ranking: Ranking, backbones: Iterable[str]) -> Ranking:
 
 
 def pick_columns(ranking: Ranking, labels: Iterable[str], backbones: Collection[str] | None = None) -> Ranking:
-    """Only these columns. Rows are completed and compared again; a row without a score in any of them is left out.
-
-    With `backbones`, also only these rows.
+    """Select columns and recompute aggregates; rows without a score in any of them are omitted. With `backbones`,
+    select these rows as well.
     """
     chosen = set(labels)
     columns = tuple(column for column in ranking.columns if column.label in chosen)
@@ -165,7 +164,7 @@ def pick_columns(ranking: Ranking, labels: Iterable[str], backbones: Collection[
 
 
 def judged(columns: Sequence[RankingColumn]) -> tuple[RankingColumn, ...]:
-    """Those by which backbones are judged: all but the describing ones, while there are such."""
+    """Columns that rank backbones: all but the descriptive ones, unless there are only these."""
     return tuple(column for column in columns if not column.describes) or tuple(columns)
 
 
@@ -175,7 +174,7 @@ def common_columns(ranking: Ranking) -> list[str]:
 
 
 def average_ranks(values: Sequence[float], higher_is_better: bool = True) -> list[float]:
-    """Rank of each value, 1 for the best; equal values share the average of their places."""
+    """Rank of each value, 1 for the best; ties have their average rank."""
     order = sorted(range(len(values)), key=lambda index: values[index], reverse=higher_is_better)
     ranks = [0.0] * len(values)
     start = 0
@@ -221,7 +220,7 @@ def _column(key: str, results: Sequence[Result]) -> RankingColumn:
 
 
 def _labelled(columns: Sequence[RankingColumn]) -> list[RankingColumn]:
-    """Labels as short as they can be while no two are alike."""
+    """Shortest labels that are unique."""
     metrics: dict[str, set[str]] = defaultdict(set)
     for column in columns:
         metrics[column.task].add(column.metric)
@@ -238,9 +237,8 @@ def _labelled(columns: Sequence[RankingColumn]) -> list[RankingColumn]:
 
 
 def _cells(results: Sequence[Result]) -> dict[str, RankingCell]:
-    """Per backbone the newest result of each seed, averaged over the seeds measured on its newest state.
-
-    A seed measured before the weights or the preprocessing changed has no part in the average.
+    """Mean by backbone over the newest result of each seed, for seeds measured on its newest version. Seeds measured
+    before the weights or the preprocessing changed are excluded.
     """
     newest: dict[str, dict[int, Result]] = defaultdict(dict)
     for result in sorted(results, key=lambda result: (result.finished, result.run_id)):
@@ -264,7 +262,7 @@ def _complete(cells: Mapping[str, RankingCell], columns: Sequence[RankingColumn]
 
 @dataclass
 class _Tally:
-    """Sums for one row while the columns go by."""
+    """Sums of one row, accumulated over columns."""
 
     ranks: list[float] = field(default_factory=list)
     won: float = 0.0
@@ -280,7 +278,7 @@ def _with_aggregates(columns: Sequence[RankingColumn], rows: Sequence[RankingRow
 
 
 def _estimated(columns: Sequence[RankingColumn], rows: Sequence[RankingRow]) -> list[RankingRow]:
-    """With the estimate of every row, and its place by that."""
+    """Rows with their estimates and positions."""
     percentages, others = _scores(columns, rows, shares=True), _scores(columns, rows, shares=False)
     scores = on_one_scale(percentages, others)
     found, edges = estimates(scores), sweeps({**percentages, **others})
@@ -302,7 +300,7 @@ def _estimated(columns: Sequence[RankingColumn], rows: Sequence[RankingRow]) -> 
 def _scores(
     columns: Sequence[RankingColumn], rows: Sequence[RankingRow], *, shares: bool
 ) -> dict[str, dict[str, float]]:
-    """By column label and backbone, higher is better: log-odds of percentages, or the other scores as they are."""
+    """Scores by column label and backbone, higher is better: log-odds of percentages, other scores unchanged."""
     found: dict[str, dict[str, float]] = {}
     for column in columns:
         if column.higher_is_better != shares:

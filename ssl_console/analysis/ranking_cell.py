@@ -26,17 +26,19 @@ class RankingCell:
     n: int
     """Number of test images or episodes."""
     run_id: str
-    """The newest run behind it."""
+    """The newest contributing run."""
     source: Source
     seeds: tuple[int, ...]
     badges: tuple[str, ...] = ()
-    """Names of the reasons to doubt any of the results behind it (`ssl_console.workspace.badges`)."""
+    """Names of the warnings of all contributing results (`ssl_console.workspace.badges`)."""
     seed_deviation: float | None = None
-    """Standard deviation between seeds; None for one seed. The interval holds it together with the samples' part."""
+    """Standard deviation between seeds; None for one seed. The interval includes it in addition to the variance over
+    samples.
+    """
     unit: Unit = "images"
-    """Of `n`."""
+    """Unit of `n`."""
     data_notes: tuple[str, ...] = ()
-    """What was done to the images, and what was left out."""
+    """Notes on image preprocessing and omitted images."""
 
     @cached_property
     def log_odds(self) -> float:
@@ -45,17 +47,16 @@ class RankingCell:
 
     @property
     def half_width(self) -> float | None:
-        """Half of the interval's width; None for a published number that came without an interval."""
+        """Half of the interval's width; None for a published number without an interval."""
         if self.source == "paper" and self.ci_low == self.ci_high:
             return None
         return (self.ci_high - self.ci_low) / 2
 
 
 def average_seeds(results: Sequence[Result]) -> RankingCell:
-    """One cell from results that differ in their seed only.
-
-    The interval: the seeds share their test samples, so averaging does not narrow the average of their intervals; the
-    standard error of the mean over seeds is added to it in quadrature, with Satterthwaite's degrees of freedom.
+    """One cell from results that differ only in the seed. As seeds share their test samples, averaging does not
+    narrow the mean of their intervals; the standard error of the mean over seeds is added in quadrature, with
+    Satterthwaite's degrees of freedom.
     """
     value = fmean(result.value for result in results)
     deviation = stdev(result.value for result in results) if len(results) > 1 else None
@@ -87,12 +88,12 @@ def _with_seeds(half: float, deviation: float | None, seeds: int) -> float:
 
 
 def unit_of(protocol: str) -> Unit:
-    """What the `n` of results of a protocol counts."""
+    """Unit of the sample size `n` of a protocol."""
     return "episodes" if protocol in PROTOCOLS and PROTOCOLS[protocol].inputs == "pool" else "images"
 
 
 def log_odds(percent: float, n: int) -> float:
-    """ln(p / (1 - p)); a share of 0 or 1 counts as half a sample away from it, so that it stays finite."""
+    """ln(p / (1 - p)); 0 and 1 are moved by half a sample, so that the result is finite."""
     margin = 0.5 / max(n, 1)
     share = min(max(percent / 100, margin), 1 - margin)
     return math.log(share / (1 - share))

@@ -57,7 +57,7 @@ def column_subject(column: RankingColumn, task: Filterable | None) -> Filterable
 
 
 def row_subject(row: RankingRow, backbone: Filterable | None) -> Filterable:
-    """A row of a ranking: its backbone, if its card is known, its scores and what is computed from them."""
+    """A row of a ranking: its backbone, if its card is known, its scores and its aggregates."""
     found = backbone or Filterable(row.backbone, {"name": row.backbone})
     own: dict[str, Value] = {aggregate.name: aggregate.value(row) for aggregate in AGGREGATES}
     own |= {
@@ -73,9 +73,10 @@ def row_subject(row: RankingRow, backbone: Filterable | None) -> Filterable:
 def filter_ranking(
     base: Ranking, text: str, rows: Mapping[str, Filterable], columns: Mapping[str, Filterable]
 ) -> tuple[Ranking, tuple[str, ...]]:
-    """The rows and columns that match, compared among themselves, and the fields of the filter that nothing has.
+    """The matching rows and columns, with aggregates recomputed, and the fields of the filter that no row or column
+    has.
 
-    `rows` are the subjects by backbone, `columns` those by label; columns that are not among them are left out.
+    `rows` are the subjects by backbone, `columns` those by label; other columns are omitted.
     """
     terms = parse(text)
     for_rows, for_columns = split(terms, rows.values(), columns.values())

@@ -24,7 +24,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Similarity:
-    """Two backbones, and how alike their features are, both 0 to 1; CKA may fall below 0 by chance."""
+    """Two backbones and the similarity of their features, from 0 to 1; CKA may be slightly negative by chance."""
 
     first: str
     second: str
@@ -71,7 +71,7 @@ def _kernel(rows: npt.NDArray[np.floating]) -> Floats:
 
 
 def _neighbours(rows: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.bool_]:
-    """[n, n] whether an image is among the nearest of another."""
+    """[n, n] whether an image is among the nearest neighbours of another."""
     whole = rows.astype(np.float64)
     unit = whole / np.maximum(np.linalg.norm(whole, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     cosine = unit @ unit.T

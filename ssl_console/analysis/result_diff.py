@@ -1,4 +1,6 @@
-"""Why two results differ: part by part, what changes a number apart from what should not. Pure; needs no numpy."""
+"""Differences between two results, divided into those that affect the score and those that should not. Pure; needs no
+numpy.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,16 @@ from ssl_console.workspace.result_identity import what_changed
 from tasks.features.key import Part, flattened
 
 Group = Literal["made of", "run by", "came out"]
-"""`made of`: parts of the key, which change the number. `run by`: code, packages, machine, which should not.
-`came out`: what was chosen on the way, and the scores."""
+"""`made of`: parts of the key, which affect the score. `run by`: code, packages, machine, which should not. `came
+out`: selected hyperparameters, and the scores.
+"""
 UNNAMED = frozenset({"run_id", "key", "column", "made_of", "finished", "duration_s", "warnings", "badges", "source"})
-"""Of the row in the database: names, times, and digests of what is compared in full."""
+"""Excluded parts of the database row: names, times, and digests of parts that are compared in full."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One part in which two results differ; None on the side that does not have it."""
+    """One difference of two results; None on the side without this part."""
 
     group: Group
     part: str
@@ -33,7 +36,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Flips:
-    """How often two results say something else about the same test sample."""
+    """Number of test samples on which two results have different predictions."""
 
     differing: int
     samples: int
@@ -47,16 +50,15 @@ class FieldDifference:
     second: ResultRecord
     changes: tuple[Change, ...]
     flips: Flips | None = None
-    """None when their predictions are not of the same samples, or are not there."""
+    """None without predictions of the same samples."""
 
     @property
     def moved(self) -> float:
-        """The second score minus the first."""
         return self.second.result.value - self.first.result.value
 
     @property
     def comparable(self) -> bool:
-        """Whether the scores measure the same thing."""
+        """Whether the scores are comparable."""
         return (self.first.result.task, self.first.result.metric) == (
             self.second.result.task,
             self.second.result.metric,
@@ -64,27 +66,27 @@ class FieldDifference:
 
     @property
     def same_key(self) -> bool:
-        """Whether both are the same measurement, so that the same number is to be expected."""
+        """Whether both are the same measurement, so that equal scores are expected."""
         return not self.of("made of")
 
     def of(self, group: Group) -> tuple[Change, ...]:
-        """The changes of one group."""
+        """Changes of one group."""
         return tuple(change for change in self.changes if change.group == group)
 
     @property
     def sentence(self) -> str:
-        """All of it in plain words."""
+        """Summary in words."""
         names = f"{self.first.result.run_id} to {self.second.result.run_id}"
         if not self.comparable:
-            return f"From {names} it is another measurement: {_other(self.first, self.second)}."
+            return f"From {names} the measurement differs: {_other(self.first, self.second)}."
         if self.same_key:
             return _same_measurement(self, names)
         words = what_changed(_identity(self.first), _identity(self.second)) or "the seed changed"
-        return f"From {names} the score moves by {self.moved:+.2f} points: {words}.{_flipped(self.flips)}"
+        return f"From {names} the score changes by {self.moved:+.2f} points: {words}.{_flipped(self.flips)}"
 
 
 def difference(first: ResultRecord, second: ResultRecord, flips: Flips | None = None) -> FieldDifference:
-    """Everything in which the records of two results differ."""
+    """All differences between the records of two results."""
     return FieldDifference(first, second, tuple(_changes(first, second)), flips)
 
 
@@ -137,22 +139,22 @@ def _other(first: ResultRecord, second: ResultRecord) -> str:
 
 def _same_measurement(found: FieldDifference, names: str) -> str:
     if found.first.metrics == found.second.metrics:
-        return f"From {names} nothing changed that matters: the same measurement gave the same scores.{_aside(found)}"
+        return f"From {names} nothing relevant changed: the same measurement gave the same scores.{_aside(found)}"
     return (
-        f"From {names} the score moves by {found.moved:+.3g} points, though it is the same measurement: nothing "
-        f"differs that should change the number.{_flipped(found.flips)}{_aside(found)}"
+        f"From {names} the score changes by {found.moved:+.3g} points, although it is the same measurement: no "
+        f"part that affects the score differs.{_flipped(found.flips)}{_aside(found)}"
     )
 
 
 def _aside(found: FieldDifference) -> str:
     parts = [change.part for change in found.of("run by")]
-    return f" What else differs: {', '.join(parts)}." if parts else ""
+    return f" Other differences: {', '.join(parts)}." if parts else ""
 
 
 def _flipped(flips: Flips | None) -> str:
     if flips is None:
         return ""
-    return f" They say something else about {flips.differing:,} of {flips.samples:,} test samples."
+    return f" Their predictions differ on {flips.differing:,} of {flips.samples:,} test samples."
 
 
 ANSWERS = (
@@ -165,12 +167,12 @@ ANSWERS = (
     "colour_predicted",
     "diffusion",
 )
-"""Arrays that hold what was said about each sample; the first that both have is compared."""
+"""Arrays of predictions per sample; the first that both have is compared."""
 SAMPLES = ("index", "label", "classes")
 
 
 def flips(first: Arrays | None, second: Arrays | None) -> Flips | None:
-    """None when the arrays are not there, or not of the same samples in the same order."""
+    """None without arrays of the same samples in the same order."""
     if first is None or second is None:
         return None
     named = [name for name in SAMPLES if name in first and name in second]

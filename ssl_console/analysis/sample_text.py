@@ -1,4 +1,4 @@
-"""What a score rests on, in words: images or episodes, and whose seeds. Pure; needs no numpy."""
+"""Sample size and seeds of a score, in words. Pure; needs no numpy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def size_text(n: int, unit: Unit) -> str:
 
 
 def record_text(result: Result, record: ResultRecord | None) -> str:
-    """`n 225 images of the pool, in 600 episodes` where the run's record has the size of the pool."""
+    """`n 225 images of the pool, in 600 episodes` if the run's record contains the size of the pool."""
     unit = unit_of(result.protocol_name)
     pool = record.samples.get("pool") if record is not None and unit == "episodes" else None
     if pool is not None:
@@ -24,7 +24,7 @@ def record_text(result: Result, record: ResultRecord | None) -> str:
 
 
 def seeds_text(protocol: str, seeds: Sequence[int]) -> str:
-    """`seed 0`; for what a run trains or draws with it, `the run's seed 0 of training` or `of episodes`."""
+    """`seed 0`; for protocols that train or draw with it, `the run's seed 0 of training` or `of episodes`."""
     shown = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
     use = "training" if is_trained(protocol) else "episodes" if unit_of(protocol) == "episodes" else ""
     whose = "the run's" if len(seeds) == 1 else "the runs'"

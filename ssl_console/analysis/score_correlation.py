@@ -1,7 +1,7 @@
-"""Does a score that needs no training predict results? Rank correlations over backbones, dataset by dataset.
+"""Rank correlations over backbones of training-free scores with results, dataset by dataset.
 
-The score is a metric of results that describe features (LogME of `transferability`, RankMe of `label-free`), or the
-results of another task on the same dataset (`knn`). Needs no numpy.
+The score is a metric of descriptive results (LogME of `transferability`, RankMe of `label-free`), or the results of
+another task on the same dataset (`knn`). Needs no numpy.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class ScoreCorrelation:
     """A score and the results of one task."""
 
     score: str
-    """Column and metric that predict."""
+    """Column and metric of the predictor."""
     task: str
-    """Column that is predicted."""
+    """Column of the predicted score."""
     points: Mapping[str, tuple[float, float]]
     """By backbone: score and result, of which more is better."""
     spearman: Coefficient | None
-    """None for fewer than four backbones, or where one side does not vary."""
+    """None for fewer than four backbones, or without variation."""
     weighted_tau: float | None
     """None for fewer than three."""
     marked: tuple[MarkedScore, ...]
@@ -53,7 +53,7 @@ def score_correlations(results: Iterable[Result], name: str, metrics_of: Metrics
 
 
 def known_scores(results: Iterable[Result], metrics_of: MetricsOf) -> list[str]:
-    """Names that `score_correlations` finds something for."""
+    """Names accepted by `score_correlations`."""
     ranking = rank(one for one in results if one.source == "mine")
     names: dict[str, None] = {}
     for column in ranking.columns:
@@ -76,7 +76,7 @@ def weighted_tau(x: Sequence[float], y: Sequence[float]) -> float | None:
     """Weighted Kendall's tau (Vigna, WWW 2015), -1 to 1: pairs of high ranks count more, each rank by 1 / (rank + 1).
 
     The mean of ranking by `x` and by `y`, as publications on transferability report it. None for fewer than three
-    pairs, or where one side does not vary.
+    pairs, or without variation.
     """
     if len(x) < FEWEST or len(set(x)) < 2 or len(set(y)) < 2:
         return None

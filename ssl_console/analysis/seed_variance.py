@@ -1,4 +1,4 @@
-"""How much a score depends on the seed, apart from how much it depends on the test samples. Pure; needs no numpy."""
+"""Variation of a score over seeds, separate from that over test samples. Pure; needs no numpy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SeedSpread:
 
 
 def seed_spread(result: Result, results: Iterable[Result]) -> SeedSpread | None:
-    """All seeds with which the backbone, in the same state, was measured in the column; None when there is just one."""
+    """All seeds with which the same version of the backbone was measured in the column; None if there is only one."""
     alike = (
         one
         for one in sorted(results, key=lambda one: one.finished)

@@ -28,24 +28,24 @@ class ShiftScores:
     drop: float | None
 
     def cells(self, shifts: Sequence[str]) -> tuple[str, ...]:
-        """Cells of a table's row: unshifted, each of `shifts` (a dash where it was not measured), drop."""
+        """Cells of a table's row: unshifted, each of `shifts` (a dash if not measured), drop."""
         scores = (self.unshifted, *(self.by_shift.get(shift) for shift in shifts), self.drop)
         doubts = marks(self.result.badges)
         return tuple("—" if score is None else f"{score:.1f}{doubts}" for score in scores)
 
 
 def shift_scores(results: Iterable[Result], metrics: Mapping[str, Mapping[str, float]]) -> list[ShiftScores]:
-    """Those of the results that have scores by shift, in their order; `metrics` are all metrics by run."""
+    """Scores of the results that have scores by shift, in their order; `metrics` are all metrics by run."""
     return [one for result in results if (one := _of(result, metrics.get(result.run_id, {}))) is not None]
 
 
 def shifts_of(scores: Iterable[ShiftScores]) -> list[str]:
-    """Every shift, in the order of its first appearance."""
+    """All shifts in the order of first appearance."""
     return list(dict.fromkeys(shift for one in scores for shift in one.by_shift))
 
 
 def shift_document(scores: Sequence[ShiftScores]) -> dict[str, object]:
-    """As JSON."""
+    """Scores by shift for `--json`."""
     return {
         "results": [
             {

@@ -34,7 +34,7 @@ class TidyRow:
     ci_high: float | None
     interval_method: str | None
     higher_is_better: bool | None
-    """Of the headline; None for other metrics."""
+    """Direction of the headline; None for other metrics."""
     n: int
     chosen_on_test: float | None
     """The headline if its setting had been chosen on the test images; a diagnostic, never the score."""
@@ -63,7 +63,7 @@ NAMES = tuple(field.name for field in fields(TidyRow))
 
 
 def tidy_rows(results: Sequence[Result], records: Mapping[str, ResultRecord | None]) -> list[TidyRow]:
-    """Every metric of every result, the headline first; only the headline where a record is gone."""
+    """All metrics of every result, the headline first; only the headline if a record is missing."""
     rows: list[TidyRow] = []
     for row in sorted(results, key=lambda one: (one.backbone, one.task, one.variant, one.seed, one.finished)):
         record = records.get(row.run_id)
@@ -116,14 +116,16 @@ def _chosen_on_test(record: ResultRecord | None) -> float | None:
 
 
 def part_of(record: ResultRecord | None, group: str, name: str) -> str | None:
-    """A text in the identity of a record: the digest of its weights, or of its data."""
+    """A text in the identity of a record: the digest of its weights or data."""
     parts = record.identity.get(group) if record else None
     found = parts.get(name) if isinstance(parts, Mapping) else None
     return found if isinstance(found, str) else None
 
 
 def tidy_csv(rows: Sequence[TidyRow]) -> str:
-    """Unrounded numbers; unknown values are empty. Names that a spreadsheet would compute get an apostrophe."""
+    """Unrounded numbers; unknown values are empty. Names that a spreadsheet would interpret as a formula are prefixed
+    with an apostrophe.
+    """
     lines = io.StringIO(newline="")
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(NAMES)

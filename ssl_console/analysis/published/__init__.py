@@ -1,4 +1,4 @@
-"""Published numbers, shipped as data: what an own measurement can be held against."""
+"""Published numbers, shipped as data, for comparison with own measurements."""
 
 from __future__ import annotations
 

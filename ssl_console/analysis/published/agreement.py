@@ -1,7 +1,6 @@
-"""Does a measurement repeat the published number?
-
-Where an interval was printed, the two may differ by what both intervals allow together, as their samples or episodes
-are not the same. Elsewhere they may differ by the tolerance that the table states.
+"""Agreement of measurements with published numbers. If an interval was published, the difference may be as large as
+both intervals together allow, as samples or episodes differ; otherwise as large as the tolerance stated in the
+table.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from ssl_console.analysis.ranking_cell import RankingCell, average_seeds
 from ssl_console.workspace.result import Result
 
 PUBLISHED = " †"
-"""Behind a backbone's name in a row of published numbers that stands among rows measured here."""
+"""Suffix of the name of a backbone whose row of published numbers is among measured rows."""
 
 Place = tuple[str, str]
 """Variant and comparability key of a column."""
@@ -30,11 +29,12 @@ def with_published(
     *,
     all_tasks: bool = False,
 ) -> list[Result]:
-    """`own`, and the published `numbers` moved into the own columns of their task and metric, under a marked name.
+    """`own`, and the published `numbers` moved into the own columns of their task and metric, under a name with a
+    suffix.
 
     A task measured here in several variants has its published numbers in those among `wanted` (task, variant), else in
     the variant `paper`, else in all. A task that was not measured here is left out, unless `wanted` or `all_tasks`.
-    Numbers of another protocol than the paper's stand in own columns of their variant alone.
+    Numbers of other protocols than the paper's are placed only in own columns of their variant.
     """
     columns = _columns(own)
     asked: dict[str, list[str]] = {}
@@ -59,7 +59,7 @@ def unmarked(backbone: str) -> str:
 
 
 def differences(ranking: Ranking) -> Mapping[tuple[str, str], float]:
-    """By row and column label: own score minus the published one, where the ranking holds both."""
+    """Own score minus the published one by row and column label, if the ranking contains both."""
     rows = {row.backbone: row for row in ranking.rows}
     found = {}
     for name, row in rows.items():
@@ -95,31 +95,30 @@ class AgainstPublished:
 
     column: PublishedColumn
     variant: str
-    """Of the own result: anything but `paper` was measured with other parameters."""
+    """Variant of the own result; other than `paper` if measured with other parameters."""
     own: RankingCell
     published: RankingCell
     allowed: float
-    """How far apart they may lie, in the metric's unit."""
+    """Allowed difference, in the metric's unit."""
 
     @property
     def difference(self) -> float:
-        """Own minus published."""
         return self.own.value - self.published.value
 
     @property
     def agrees(self) -> bool:
-        """Whether the published number is repeated."""
+        """Whether the published number is reproduced."""
         return abs(self.difference) <= self.allowed
 
     @property
     def basis(self) -> str:
-        """What the verdict rests on, in words."""
+        """The basis of the verdict, in words."""
         kind = "the stated tolerance" if self.published.half_width is None else "what both intervals allow"
         return f"within {self.allowed:.2g} of it, {kind}" if self.agrees else f"further than {self.allowed:.2g}, {kind}"
 
 
 def against_published(backbone: str, results: Iterable[Result]) -> tuple[AgainstPublished, ...]:
-    """Every own score of a backbone for which there is a published one, in the order of the tables."""
+    """All own scores of a backbone that have a published one, in the order of the tables."""
     own = [result for result in results if result.backbone == backbone]
     numbers = [number for number in all_published() if number.backbone == backbone]
     by_column: dict[str, list[Result]] = defaultdict(list)
@@ -130,18 +129,18 @@ def against_published(backbone: str, results: Iterable[Result]) -> tuple[Against
 
 
 def published_backbones() -> tuple[str, ...]:
-    """Everything that has a published number."""
+    """All backbones with published numbers."""
     return tuple(dict.fromkeys(number.backbone for number in all_published()))
 
 
 def published_numbers(backbone: str) -> tuple[tuple[PublishedColumn, float], ...]:
-    """The published numbers of a backbone, each with its column."""
+    """The published numbers of a backbone, with their columns."""
     own = (number for number in all_published() if number.backbone == backbone)
     return tuple((column_of_number(number), number.value) for number in own)
 
 
 def other_protocols(backbone: str, found: Sequence[AgainstPublished]) -> tuple[tuple[PublishedColumn, float], ...]:
-    """The published numbers of a backbone that no own result is comparable to."""
+    """The published numbers of a backbone without a comparable own result."""
     used = {one.column.key for one in found}
     return tuple((column, value) for column, value in published_numbers(backbone) if column.key not in used)
 

@@ -13,7 +13,7 @@ from ssl_console.analysis.statistics.correlation import spearman
 from ssl_console.workspace.result import Result
 
 FEWEST = 4
-"""Backbones of a column from which on their differences have a typical size."""
+"""Minimum number of backbones in a column for a typical size of differences."""
 DEVIATIONS = 3.5
 """Robust standard deviations from the median difference beyond which a difference is an outlier."""
 MAD_TO_DEVIATION = 1.4826
@@ -51,7 +51,7 @@ class LedgerColumn:
 
     @property
     def outliers(self) -> tuple[LedgerEntry, ...]:
-        """Backbones whose difference is unlike those of the others."""
+        """Backbones whose difference deviates from those of the others."""
         return tuple(one for one in self.entries if one.outlier)
 
     @property
@@ -62,7 +62,7 @@ class LedgerColumn:
 
 @dataclass(frozen=True)
 class OtherProtocol:
-    """A published number that no own result is comparable to."""
+    """A published number without a comparable own result."""
 
     backbone: str
     column: PublishedColumn
@@ -71,7 +71,7 @@ class OtherProtocol:
 
 @dataclass(frozen=True)
 class Ledger:
-    """All comparable columns, and what is published by other protocols."""
+    """All comparable columns, and published numbers of other protocols."""
 
     columns: tuple[LedgerColumn, ...]
     others: tuple[OtherProtocol, ...]
@@ -97,7 +97,9 @@ def _column(pairs: Sequence[tuple[str, AgainstPublished]]) -> LedgerColumn:
 
 
 def _is_outlier(pair: AgainstPublished, differences: Sequence[float]) -> bool:
-    """Whether a difference is larger than allowed, and unlike those of the other backbones where there are enough."""
+    """Whether a difference is larger than allowed, and deviates from those of the other backbones if there are
+    enough.
+    """
     if len(differences) < FEWEST:
         return not pair.agrees
     middle = median(differences)

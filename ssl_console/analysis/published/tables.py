@@ -1,7 +1,7 @@
-"""The published tables as they lie in this package, and as results that a ranking can take.
+"""The published tables of this package, and their conversion to results for rankings.
 
-Every table is a JSON file of columns (task, metric, where it was printed) and of rows by backbone card. A cell is a
-number, or a number and the half-width of its 95 % interval where one was printed.
+Every table is a JSON file of columns (task, metric, place of publication) and of rows by backbone card. A cell is a
+number, or a number and the half-width of its 95 % interval if one was published.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TABLES = (
     "inversion",
     "attention",
 )
-"""The files of the paper's tables, in the order in which they are shown."""
+"""Files of the paper's tables, in display order."""
 REFERENCES = (
     "reference-frozen",
     "reference-attentive",
@@ -39,11 +39,11 @@ REFERENCES = (
     "reference-dense",
     "reference-retrieval",
 )
-"""The files of numbers that others published, each column with the protocol by which it was measured."""
+"""Files of numbers published elsewhere, each column with the protocol of its measurement."""
 ChosenOn = Literal["validation", "test", "fixed", "unknown"]
 """Images on which the setting of a published number was chosen: validation images, the reported ones, or none."""
 VARIANT = "paper"
-"""The preset whose parameters are those of the published numbers."""
+"""The preset with the parameters of the published numbers."""
 
 Number = float | tuple[float, float]
 """A value, or a value and the half-width of its interval."""
@@ -56,28 +56,31 @@ class PublishedColumn(BaseModel):
 
     task: str
     metric: str
-    """Of the metrics of one task, the first in its table is the one that a suite's column shows."""
+    """Name of the metric; a suite's column shows the first metric of a task in its table."""
     table: str
-    """Where it was printed: `Table 1`."""
+    """Place of publication: `Table 1`."""
     n: int
     """Number of test images, or episodes."""
     variant: str = VARIANT
-    """The preset of the task that measures so; for a protocol that no task has here, a name of its own. Numbers of
-    other variants than the paper's stand beside own results of this very variant alone."""
+    """The preset of the task with the same protocol, or a name of its own if no task has that protocol. Numbers of
+    other variants than the paper's are shown only next to own results of the same variant.
+    """
     protocol: str = ""
-    """How the number was measured, where it is not the paper's."""
+    """Description of the protocol, if it is not the paper's."""
     source: str = ""
-    """File or publication of the number, where it is not that of the whole table."""
+    """File or publication of the number, if it differs from that of the whole table."""
     chosen_on: ChosenOn = "unknown"
-    """Images on which its setting was chosen; `test` marks the number, which is too high by that choice's optimism."""
+    """Images on which its setting was chosen; `test` marks the number, which is too high by the optimism of that
+    choice.
+    """
     tolerance: float | None = None
-    """How far an own measurement may lie from the number where no interval was printed, in the metric's unit."""
+    """Tolerance for numbers without an interval, in the metric's unit."""
     higher_is_better: bool = True
     unit: str = "percent"
 
     @property
     def key(self) -> str:
-        """The comparability key: nothing that was measured here ever has it."""
+        """The comparability key, which no own measurement has."""
         variant = "" if self.variant == VARIANT else f"|{self.variant}"
         return f"published|{self.task}|{self.metric}{variant}"
 
@@ -92,10 +95,10 @@ class PublishedTable(BaseModel):
     note: str = ""
     columns: tuple[PublishedColumn, ...]
     rows: dict[str, tuple[Number | None, ...]]
-    """By backbone card, one number a column; null where none was published."""
+    """One number per column by backbone card; null where none was published."""
 
     def results(self) -> Iterator[Result]:
-        """Every cell, column by column."""
+        """All cells, column by column."""
         for place, column in enumerate(self.columns):
             for backbone, numbers in self.rows.items():
                 number = numbers[place]
@@ -105,13 +108,13 @@ class PublishedTable(BaseModel):
 
 @lru_cache(maxsize=1)
 def tables() -> tuple[PublishedTable, ...]:
-    """The paper's tables; read once."""
+    """The paper's tables, cached."""
     return _read(TABLES)
 
 
 @lru_cache(maxsize=1)
 def references() -> tuple[PublishedTable, ...]:
-    """Tables of numbers that others published, by other protocols; read once."""
+    """Tables of numbers published elsewhere, by other protocols, cached."""
     return _read(REFERENCES)
 
 
@@ -124,14 +127,14 @@ def _read(names: Sequence[str]) -> tuple[PublishedTable, ...]:
 def published() -> tuple[Result, ...]:
     """Every number of the paper as a result with `source="paper"` and a comparability key of its own.
 
-    Where no interval was printed, both of its ends are the value itself.
+    Without a published interval, both bounds equal the value.
     """
     return tuple(result for table in tables() for result in table.results())
 
 
 @lru_cache(maxsize=1)
 def reference_numbers() -> tuple[Result, ...]:
-    """Every number of the other tables, as `published` has them; `variant` names the protocol."""
+    """All numbers of the other tables, in the form of `published`; `variant` is the protocol."""
     return tuple(result for table in references() for result in table.results())
 
 
@@ -141,7 +144,7 @@ def all_published() -> tuple[Result, ...]:
 
 
 def column_of(task: str, metric: str, variant: str = VARIANT) -> PublishedColumn | None:
-    """The published column of a task, metric and variant; None when there is none."""
+    """The published column of a task, metric and variant; None if there is none."""
     return _columns().get((task, metric, variant))
 
 
@@ -153,7 +156,7 @@ def source_of(column: PublishedColumn) -> str:
 
 
 def column_of_number(number: Result) -> PublishedColumn:
-    """The column that a published number is of, wherever it was moved."""
+    """The original column of a published number that was moved."""
     key = number.key.rpartition("|")[0]
     return next(column for column in _columns().values() if column.key == key)
 
@@ -189,25 +192,24 @@ def _result(column: PublishedColumn, backbone: str, number: Number) -> Result:
 
 
 Metrics = Callable[[str], Mapping[str, float]]
-"""All metrics of a run, by its id; none where its record is gone."""
+"""All metrics of a run, by its id; empty if its record is missing."""
 ONE_LABEL = ("aircraft", "caltech101", "cars", "cifar10", "cifar100", "dtd", "flowers", "food", "pets", "sun397")
 RECOGNITION = (*ONE_LABEL, "voc2007", "cropdiseases", "eurosat", "isic", "chestx")
 
 
 @dataclass(frozen=True)
 class _Mean:
-    """What a published number is the mean of."""
+    """Components of a published mean."""
 
     protocol: str
     metric: str
-    """As the protocol calls it."""
+    """Name of the metric in the protocol."""
     datasets: tuple[str, ...]
 
 
 def further_numbers(results: Iterable[Result], metrics_of: Metrics) -> list[Result]:
-    """Every number of these results that has a published column of its own and is not their headline.
-
-    Intervals are of the headlines alone: those of further numbers have no width.
+    """Metrics of these results other than the headline that have a published column of their own. Only headlines have
+    intervals; those of further numbers have no width.
     """
     own = sorted(results, key=lambda result: result.finished)
     metrics = {result.run_id: metrics_of(result.run_id) for result in own}
@@ -215,7 +217,7 @@ def further_numbers(results: Iterable[Result], metrics_of: Metrics) -> list[Resu
 
 
 def published_tasks(tasks: Sequence[str]) -> list[str]:
-    """What is published of these tasks: themselves, and means whose every part is among them."""
+    """Published columns of these tasks: of the tasks themselves, and of means whose parts are all among them."""
     columns = dict.fromkeys(column.task for table in tables() for column in table.columns)
     parts: dict[str, set[str]] = defaultdict(set)
     for (task, _), mean in _MEANS.items():

@@ -1,4 +1,5 @@
-"""Statistics of what runs leave behind. Pure functions over arrays; needs numpy, and neither scipy nor torch.
+"""Statistics of the predictions of runs. Pure functions over arrays; needs numpy, and neither scipy nor torch.
 
-`paired` asks of one task, `wilcoxon` and `holm` of several, `friedman` and `ranks` of many backbones on many tasks.
+`paired_tests` compares two backbones on one task, `across_tasks` two or more on several tasks, and `rank_bootstrap`
+many backbones on many tasks.
 """

@@ -1,4 +1,4 @@
-"""Wilcoxon's signed-rank test: over several tasks, is one backbone ahead more, and by more, than it is behind?
+"""Tests over several tasks: Wilcoxon's signed-rank test, Friedman's test, Holm's correction.
 
 Source: Wilcoxon 1945; its use for classifiers over data sets: Demsar, JMLR 7 (2006). The effect size is the
 matched-pairs rank-biserial correlation (Kerby, Comprehensive Psychology 3 (2014)).
@@ -23,7 +23,7 @@ from ssl_console.analysis.statistics.distributions import (
 from ssl_console.analysis.statistics.rank_bootstrap import places
 
 MOST_EXACT = 50
-"""Differences up to which every assignment of signs is counted; the normal approximation from there on."""
+"""Maximum number of differences for the exact distribution over all signs; above, the normal approximation is used."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,19 @@ class SignedRank:
     """The test's outcome."""
 
     n: int
-    """Differences that are not 0; the others say nothing."""
+    """Number of non-zero differences; the others are omitted."""
     positive: float
     """Sum of the ranks of the positive differences."""
     p_value: float
     """Two-sided."""
     effect: float
-    """Rank-biserial correlation: -1 when all differences are negative, 1 when all are positive."""
+    """Rank-biserial correlation: -1 if all differences are negative, 1 if all are positive."""
 
 
 def signed_rank(differences: Sequence[float]) -> SignedRank:
-    """Test whether `differences` lie around 0. Ties share their average rank, also in the exact distribution."""
+    """Test whether `differences` are distributed symmetrically about 0. Ties have their average rank, also in the
+    exact distribution.
+    """
     kept = [difference for difference in differences if difference != 0]
     if not kept:
         return SignedRank(0, 0.0, 1.0, 0.0)
@@ -53,7 +55,7 @@ def signed_rank(differences: Sequence[float]) -> SignedRank:
 
 
 def _exact(ranks: Sequence[float], positive: float) -> float:
-    """Among all assignments of signs, the share whose sum is at least as far out. Average ranks double to integers."""
+    """Fraction of all sign assignments whose sum is at least as extreme. Average ranks are doubled to integers."""
     doubled = [round(2 * rank) for rank in ranks]
     ways = np.zeros(sum(doubled) + 1)
     ways[0] = 1.0
@@ -74,16 +76,16 @@ POOL_NOTE = "whether two backbones differ here depends on which others are compa
 
 @dataclass(frozen=True)
 class Friedman:
-    """Whether the backbones' mean ranks differ at all."""
+    """Outcome of Friedman's test: whether the backbones' mean ranks differ at all."""
 
     statistic: float
     p_value: float
     f_statistic: float
-    """Iman and Davenport's correction of it, which is less timid."""
+    """Iman and Davenport's correction, which is less conservative."""
     f_p_value: float
     mean_ranks: tuple[float, ...]
     critical_difference: float
-    """Mean ranks further apart than this differ, says Nemenyi at 5 %."""
+    """Minimum significant difference of mean ranks (Nemenyi, 5 %)."""
 
 
 def friedman(scores: npt.NDArray[np.float64], level: float = 0.95) -> Friedman:
@@ -110,13 +112,13 @@ def friedman(scores: npt.NDArray[np.float64], level: float = 0.95) -> Friedman:
 
 
 def critical_difference(backbones: int, tasks: int, level: float = 0.95) -> float:
-    """Nemenyi's: mean ranks over `tasks` that lie further apart differ."""
+    """Minimum significant difference of mean ranks over `tasks` (Nemenyi)."""
     width = studentized_range_quantile(level, backbones) / math.sqrt(2)
     return width * math.sqrt(backbones * (backbones + 1) / (6 * tasks))
 
 
 def cliques(mean_ranks: Mapping[str, float], difference: float) -> list[tuple[str, ...]]:
-    """The bars of the critical-difference picture: largest runs of backbones within `difference`, best first."""
+    """The bars of the critical-difference diagram: maximal groups of backbones within `difference`, best first."""
     order: Sequence[str] = sorted(mean_ranks, key=lambda name: mean_ranks[name])
     bars: list[tuple[str, ...]] = []
     covered = 0
@@ -129,7 +131,9 @@ def cliques(mean_ranks: Mapping[str, float], difference: float) -> list[tuple[st
 
 
 def adjusted(p_values: Sequence[float]) -> list[float]:
-    """Each p as it counts when all are asked together; in the given order. Rejecting below 5 % errs once in twenty."""
+    """p-values adjusted for multiple tests (Holm), in the given order. Rejecting below 5 % has a family-wise error of
+    5 %.
+    """
     order = sorted(range(len(p_values)), key=lambda place: p_values[place])
     found = [0.0] * len(p_values)
     largest = 0.0

@@ -1,4 +1,4 @@
-"""Whether two measurements go together: Pearson's and Spearman's coefficients. Pure; needs no numpy."""
+"""Pearson's and Spearman's correlation coefficients. Pure; needs no numpy."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from statistics import fmean, pstdev
 from ssl_console.analysis.ranking import average_ranks
 
 FEWEST = 3
-"""Pairs below which a coefficient says nothing."""
+"""Minimum number of pairs for a coefficient."""
 
 
 def pearson(x: Sequence[float], y: Sequence[float]) -> float | None:
-    """Linear correlation, -1 to 1; None for fewer than three pairs or when one side does not vary."""
+    """Linear correlation, -1 to 1; None for fewer than three pairs or without variation."""
     if len(x) != len(y):
         raise ValueError(f"{len(x)} values cannot be paired with {len(y)}")
     if len(x) < FEWEST:
@@ -31,7 +31,7 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
 
 
 def pareto_front(points: Sequence[tuple[float, float]], *, smaller_x_is_better: bool = True) -> list[int]:
-    """Which points no other beats on both axes (larger y is better), in the order of x."""
+    """Points that no other dominates on both axes (larger y is better), in the order of x."""
     sign = 1.0 if smaller_x_is_better else -1.0
     order = sorted(range(len(points)), key=lambda index: (sign * points[index][0], -points[index][1]))
     front: list[int] = []
@@ -45,7 +45,7 @@ def pareto_front(points: Sequence[tuple[float, float]], *, smaller_x_is_better: 
 
 NORMAL_95 = 1.959963984540054
 FEWEST_ASSOCIATED = 4
-"""Pairs below which an interval would hold every coefficient."""
+"""Minimum number of pairs for an interval; with fewer, it would contain every coefficient."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Coefficient:
 
 @dataclass(frozen=True)
 class Association:
-    """How two measurements of the same backbones go together."""
+    """Correlation of two measurements of the same backbones."""
 
     n: int
     pearson: Coefficient
@@ -67,7 +67,7 @@ class Association:
 
 
 def associate(x: Sequence[float], y: Sequence[float]) -> Association | None:
-    """Both coefficients; None for fewer than four pairs, or when one side does not vary.
+    """Both coefficients; None for fewer than four pairs, or without variation.
 
     Intervals are Fisher's: normal on the scale of artanh. Source for ranks: Bonett and Wright, Psychometrika 65(1)
     (2000).
@@ -84,13 +84,13 @@ def associate(x: Sequence[float], y: Sequence[float]) -> Association | None:
 
 
 def _coefficient(value: float, variance: float, most: float) -> Coefficient:
-    """A perfect coefficient counts as `most`, which for ranks is half a swap of neighbours away from it."""
+    """A perfect coefficient is replaced by `most`, which for ranks is half a swap of neighbours below it."""
     middle, half = math.atanh(max(-most, min(most, value))), NORMAL_95 * math.sqrt(variance)
     return Coefficient(value, min(value, math.tanh(middle - half)), max(value, math.tanh(middle + half)))
 
 
 def _tails(x: Sequence[float], y: Sequence[float], value: float) -> float:
-    """How much more Pearson's coefficient varies than for normal values, from the fourth moments; at least 1."""
+    """Variance of Pearson's coefficient relative to that for normal values, from the fourth moments; at least 1."""
     first, second = _standardised(x), _standardised(y)
     room = 1 - value**2
     if room < 1e-9:

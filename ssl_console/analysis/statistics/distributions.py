@@ -1,4 +1,4 @@
-"""How a p-value is written: two digits, and never as 0."""
+"""Tail probabilities and quantiles without scipy, and the format of p-values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SMALLEST = 1e-4
 
 
 def told(value: float) -> str:
-    """`0.032`, or `<0.0001`."""
+    """p-value with two digits, never shown as 0: `0.032`, or `<0.0001`."""
     return f"<{SMALLEST:.4f}" if value < SMALLEST else f"{value:.2g}"
 
 
@@ -22,11 +22,11 @@ LARGE = 1e6
 """Degrees of freedom above which Student's t is the normal distribution."""
 MOST_TERMS = 10_000
 HALF_GRID = 8.5
-"""Beyond so many standard deviations the normal density adds nothing that a float could hold."""
+"""Standard deviations beyond which the normal density is negligible in floating point."""
 
 
 def normal_two_sided(z: float) -> float:
-    """Probability that a standard normal variable lies at least as far from 0 as `z`."""
+    """Probability that a standard normal variable is at least as far from 0 as `z`."""
     return math.erfc(abs(z) / math.sqrt(2))
 
 
@@ -49,13 +49,13 @@ def f_tail(value: float, numerator: float, denominator: float) -> float:
 
 
 def t_two_sided(value: float, degrees: float) -> float:
-    """Probability that Student's t lies at least as far from 0 as `value`."""
+    """Probability that Student's t is at least as far from 0 as `value`."""
     return normal_two_sided(value) if degrees > LARGE else f_tail(value * value, 1, degrees)
 
 
 @cache
 def t_quantile(degrees: float, level: float = 0.95) -> float:
-    """The distance from 0 within which Student's t lies with probability `level`."""
+    """Two-sided quantile of Student's t: |t| is below it with probability `level`."""
     low, high = 0.0, 2.0
     while t_two_sided(high, degrees) > 1 - level:
         low, high = high, 2 * high
@@ -95,7 +95,7 @@ def studentized_range_quantile(probability: float, groups: int) -> float:
 
 
 def _range_probability(width: float, groups: int) -> float:
-    """All of the variables within `width` below the largest one."""
+    """Probability that all variables are within `width` below the largest one."""
     import numpy as np  # noqa: PLC0415 - rankings do without it
 
     z = np.linspace(-HALF_GRID, HALF_GRID, 2001)

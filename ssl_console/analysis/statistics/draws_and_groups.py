@@ -27,7 +27,7 @@ def has_draws(arrays: Arrays) -> bool:
 
 
 def has_groups(metric: str, arrays: Arrays) -> bool:
-    """Whether the score is there without each group of images."""
+    """Whether the scores without each group of images are stored."""
     return len(arrays.get(f"jackknife:{metric}", ())) > 2
 
 
@@ -70,7 +70,7 @@ def _directions(means: Floats) -> Floats:
 
 
 def _right(arrays: Arrays) -> Floats:
-    """[n, draws] 100 where the predicted class is the label."""
+    """[n, draws] 100 where the predicted class is correct."""
     right: Floats = np.where(arrays["predicted"] == arrays["label"][:, None], 100.0, 0.0)
     return right
 

@@ -1,10 +1,9 @@
-"""Two intervals of a few-shot accuracy: over episodes, and over the finite data that they are drawn from.
+"""Two intervals of a few-shot accuracy: over episodes, and over the images from which these are drawn.
 
-Episodes drawn with replacement share images, so however many are drawn, the interval over episodes says nothing about
-another set of images. Runs keep halves of their pool, from which that follows (`tasks.metrics.pool_splits`). For those
-of earlier versions only as many episodes count as the images can feed without using one twice, which is on the safe
-side of 95 %.
-Source: Lafargue et al.: Oops, I Sampled it Again, arXiv 2409.02850.
+Episodes drawn with replacement share images, so the interval over episodes does not apply to another set of images,
+however many episodes are drawn. Runs store accuracies of halves of their pool, from which the interval over images
+follows (`tasks.metrics.pool_splits`). For runs of earlier versions, the number of episodes is limited to those without
+common images, which is conservative. Source: Lafargue et al.: Oops, I Sampled it Again, arXiv 2409.02850.
 """
 
 from __future__ import annotations
@@ -20,23 +19,25 @@ FACTOR = 1.96
 
 @dataclass(frozen=True)
 class EpisodeIntervals:
-    """Half-widths of both, in percent points."""
+    """Half-widths of both, in percentage points."""
 
     mean: float
     episodes: float
-    """How well the mean over all possible episodes on these images is known."""
+    """Half-width for the mean over all possible episodes on these images."""
     data: float | None
-    """How well the mean on other images of the same kind is known; None when the pool feeds fewer than two episodes."""
+    """Half-width for the mean on other images of the same kind; None if the pool suffices for fewer than two
+    episodes.
+    """
     disjoint: int
-    """Episodes that the pool can feed without using an image twice."""
+    """Number of episodes without common images."""
     kept: bool = False
     """Whether the result's own interval is the one over other images."""
 
     @property
     def beside(self) -> tuple[str, str]:
-        """Title and text of the one that is not the result's own."""
+        """Title and text of the interval that is not the result's own."""
         if self.kept:
-            return "other episodes", f"±{self.episodes:.2f} on the same images, as published numbers have it"
+            return "other episodes", f"±{self.episodes:.2f} on the same images, as for published scores"
         half = "unknown" if self.data is None else f"±{self.data:.2f}"
         return "other images", f"{half}, from the {self.disjoint} episodes that can be drawn without a common image"
 
@@ -58,7 +59,7 @@ def episode_intervals(
 
 
 def of_record(record: ResultRecord) -> EpisodeIntervals | None:
-    """Both intervals of a few-shot result; None for a result of any other protocol."""
+    """Both intervals of a few-shot result; None for other protocols."""
     sizes = {name: record.parameters.get(name) for name in ("ways", "shots", "queries")}
     deviation = record.diagnostics.get("episode_deviation")
     episodes, pool = record.samples.get("episodes"), record.samples.get("pool")

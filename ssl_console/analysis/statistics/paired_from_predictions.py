@@ -1,4 +1,4 @@
-"""From what two backbones' runs of one task left to a test of their difference."""
+"""Paired test of two backbones from the stored predictions of their runs on one task."""
 
 from __future__ import annotations
 
@@ -22,20 +22,19 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 ONE_LABEL = frozenset({"accuracy", "mean-per-class"})
 SEVERAL_LABELS = "map11"
 GIVEN = ("index", "label", "true_boxes", "true_labels", "colour")
-"""Arrays that say which samples were tested, and what is true of them: equal for every backbone."""
+"""Arrays that identify the test samples and their labels: equal for every backbone."""
 
 
 AGAIN = "`ssl-console run --force` measures it again, from the features that are stored"
 
 
 class Unpaired(Exception):  # noqa: N818 - an answer, not a fault
-    """Two runs cannot be compared sample by sample; the message says why."""
+    """Two runs cannot be compared sample by sample; the message contains the reason."""
 
 
 def paired_test(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
-    """Test the difference of the first minus the second, each given by one set of arrays a seed, in order of seeds.
-
-    Raises Unpaired when the arrays are not of the same samples or not of a kind that can be tested.
+    """Test the difference of the first minus the second, each with one set of arrays per seed, in order of seeds.
+    Raises Unpaired if the arrays are not of the same samples or not of a kind that can be tested.
     """
     every = [*first, *second]
     if all({"accuracy", "classes"} <= set(arrays) for arrays in every):
@@ -72,7 +71,7 @@ def _over_groups(metric: str, first: Sequence[Arrays], second: Sequence[Arrays])
 
 
 def _of_images(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
-    """By values whose mean is the score, or by the score as a function of image weights."""
+    """Test by values whose mean is the score, or by the score as a function of image weights."""
     every = [*first, *second]
     _same(every, GIVEN, "test images")
     if all(has_groups(metric, arrays) for arrays in every):
@@ -83,7 +82,7 @@ def _of_images(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -
     whose, others = ([one for one in (statistic(metric, arrays) for arrays in runs) if one] for runs in (first, second))
     if (len(whose), len(others)) == (len(first), len(second)):
         return paired_tests.weighted(whose, others, len(every[0]["index"]))
-    raise Unpaired(f"its runs keep nothing from which {metric} follows sample by sample")
+    raise Unpaired(f"its runs store nothing from which {metric} can be computed by sample")
 
 
 def _all_known(*arrays: npt.NDArray[np.float64] | None) -> bool:
@@ -95,7 +94,9 @@ def _stacked(arrays: Sequence[npt.NDArray[np.float64] | None]) -> npt.NDArray[np
 
 
 def unpaired_test(first: RankingCell, second: RankingCell) -> PairedTest:
-    """What the two intervals alone say. Blind to what both find hard, so it shows less than a paired test would."""
+    """Test from both intervals, for runs without matching predictions. It ignores correlation over samples, so it is
+    less powerful than a paired test.
+    """
     difference = first.value - second.value
     half = math.hypot(first.half_width or 0.0, second.half_width or 0.0)
     error = half / NORMAL_95
@@ -105,13 +106,15 @@ def unpaired_test(first: RankingCell, second: RankingCell) -> PairedTest:
 
 
 def _episodes(first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
-    """Episodes share images, so they are no samples: runs that kept no halves of their pool cannot be compared so."""
+    """Episodes share images and are not independent samples: runs without stored halves of their pool cannot be
+    compared.
+    """
     if len(first) != len(second):
         raise Unpaired("they were measured with different seeds, so on different episodes")
     for one, other in zip(first, second, strict=True):
         _same([one, other], ("classes", COUNTS), "episodes")
     if not all(SPLITS in arrays for arrays in (*first, *second)):
-        raise Unpaired(f"a run kept no halves of its pool, and episodes share images: {AGAIN}")
+        raise Unpaired(f"a run stored no halves of its pool, and episodes share images: {AGAIN}")
     ours, theirs = ([arrays["accuracy"].astype(np.float64) for arrays in runs] for runs in (first, second))
     gaps = [
         one[SPLITS].astype(np.float64) - other[SPLITS].astype(np.float64)

@@ -1,7 +1,7 @@
-"""Is one backbone better than another on one task? Both were measured on the same samples, and that is used.
+"""Tests of the difference of two backbones on one task, paired over its samples.
 
-All differences are the first minus the second, on the scale of the score (percent). Arrays of right and wrong are
-[seeds, n]; with several seeds a sample counts by the share of seeds that had it right.
+All differences are the first minus the second, on the scale of the score (percent). Arrays of correctness are [seeds,
+n]; with several seeds, the value of a sample is the fraction of seeds with a correct answer.
 """
 
 from __future__ import annotations
@@ -27,20 +27,22 @@ LEVEL = 0.95
 POWER = 0.8
 REPLICATES = 1000
 FEWEST_REPLICATES = 250
-"""Of many images, each of which costs time: the standard error is then known to 4 %."""
+"""Minimum number of replicates for many images, which determines the standard error to 4 %."""
 FLIPS = 9999
 MANY, LARGE = 500, 0.01
-"""Images that differ, and the share of their squares that none may exceed, from which on their sum is normal."""
+"""Number of differing images, and the fraction of their sum of squares that none may exceed, for a normal
+approximation of their sum.
+"""
 DECIMALS = 9
-"""To which differences are rounded, in percentage points, so that equal ones are found."""
+"""Decimals to which differences are rounded, in percentage points, so that equal ones are recognised."""
 _SIDE = NORMAL.inv_cdf((1 + LEVEL) / 2)
 DETECTABLE = _SIDE + NORMAL.inv_cdf(POWER)
-"""Standard errors that a difference must measure to be found, at 5 %, in four of five repetitions."""
+"""Standard errors that a true difference must have to be detected at 5 % with 80 % power."""
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """What the samples say about one difference."""
+    """Test of one difference."""
 
     difference: float
     low: float
@@ -49,25 +51,24 @@ class PairedTest:
     p_value: float
     standard_error: float
     n: int
-    """Samples or episodes."""
+    """Number of samples or episodes."""
     method: str
 
     @property
     def smallest(self) -> float:
-        """The smallest true difference that data like these would show, at 5 %, four times in five."""
+        """The smallest true difference that data of this variance would detect at 5 % with 80 % power."""
         return DETECTABLE * self.standard_error
 
     @property
     def effect(self) -> float:
-        """The difference in standard deviations of the single samples' differences (Cohen's d for pairs)."""
+        """The difference in standard deviations of the differences by sample (Cohen's d for pairs)."""
         spread = self.standard_error * math.sqrt(self.n)
         return self.difference / spread if spread > 0 else 0.0
 
 
 def accuracy(first: Right, second: Right) -> PairedTest:
-    """Difference of accuracies from `first` and `second` [seeds, n], right or wrong: McNemar's test for one seed.
-
-    Raises ValueError when the two do not hold the same samples.
+    """Difference of accuracies from `first` and `second` [seeds, n], 1 for correct answers: McNemar's test for one
+    seed. Raises ValueError if the numbers of samples differ.
     """
     _same_samples(first, second)
     if len(first) > 1 or len(second) > 1:
@@ -92,8 +93,8 @@ def mean_per_class(
 ) -> PairedTest:
     """Difference of mean per-class accuracies, by exchanging the two backbones' answers at random, image by image.
 
-    Equal backbones could have changed places on every image, so the test holds for few images and unequal classes. The
-    interval reaches as far to either side as 95 % of the exchanges do.
+    Under the null hypothesis the backbones are exchangeable on every image, so the test is valid for few images and
+    unequal classes. The half-width of the interval is the 95 % quantile of the exchanged differences.
     """
     _same_samples(first, second)
     gaps = 100.0 * (first.mean(axis=0) - second.mean(axis=0))
@@ -106,15 +107,14 @@ def mean_per_class(
 
 
 def _sizes(labels: Labels) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Images of every class that occurs, and the place of every image's class among them."""
+    """Number of images of every class that occurs, and the class index of every image."""
     _, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     return sizes, place
 
 
 def _by_exchange(difference: float, moves: Floats, replicates: int, seed: int) -> tuple[float, float]:
-    """Share of exchanges that differ at least as much (mid-p for many images), and how far 95 % of them reach.
-
-    Sums of many moves of which none is large are normal, and nothing is drawn.
+    """Fraction of exchanges with at least this difference (mid-p for many images), and the 95 % quantile of their
+    absolute values. Sums of many terms of which none is large are approximated by a normal distribution.
     """
     total = float(moves @ moves)
     if len(moves) > MANY and float(np.max(moves**2)) < LARGE * total:
@@ -129,7 +129,7 @@ def _by_exchange(difference: float, moves: Floats, replicates: int, seed: int) -
 
 
 def _exchanged(moves: Floats, replicates: int, seed: int) -> Floats:
-    """Sums of `moves` with random signs [replicates]; equal moves are counted and not drawn one by one."""
+    """Sums of `moves` with random signs [replicates]; equal moves are counted instead of drawn individually."""
     values, times = np.unique(np.abs(moves), return_counts=True)
     heads = np.random.default_rng(seed).binomial(times, 0.5, size=(replicates, len(values)))
     found: Floats = (2 * heads - times) @ values
@@ -137,13 +137,15 @@ def _exchanged(moves: Floats, replicates: int, seed: int) -> Floats:
 
 
 def _none_differ(sizes: npt.NDArray[np.intp]) -> float:
-    """Half the width of the interval where both backbones answer alike, as McNemar's has it."""
+    """Half-width of the interval if both backbones answer equally, as for McNemar's test."""
     images = len(sizes) ** 2 / float((1 / sizes).sum())
     return 100.0 * _SIDE * mcnemar_standard_error(0, 0, images)
 
 
 def _error_within(gaps: Floats, sizes: npt.NDArray[np.intp], place: npt.NDArray[np.intp]) -> float:
-    """Standard error with every class's variance about its own mean; a class of one image varies as all together do."""
+    """Standard error with every class's variance about its own mean; for classes of one image, that of all images
+    together.
+    """
     squares = np.bincount(place, (gaps - (np.bincount(place, gaps) / sizes)[place]) ** 2)
     freedom = sizes - 1
     overall = float(gaps.var())
@@ -154,10 +156,11 @@ def _error_within(gaps: Floats, sizes: npt.NDArray[np.intp], place: npt.NDArray[
 def average_precision(
     first: Floats, second: Floats, positives: Labels, *, replicates: int | None = None, seed: int = 0
 ) -> PairedTest:
-    """Difference of 11-point mAPs from `first` and `second` [seeds, n, classes]; images drawn again, the same for both.
+    """Difference of 11-point mAPs from `first` and `second` [seeds, n, classes]; by a bootstrap over images, common
+    to both.
 
-    `positives` is [n, classes] of 0 and 1. Every class is sorted once; a resample only changes how often each image
-    counts.
+    `positives` is [n, classes] of 0 and 1. Every class is sorted once; a resample only changes the weight of each
+    image.
     """
     samples = len(positives)
     ours, theirs = _rankings(first, positives), _rankings(second, positives)
@@ -169,10 +172,9 @@ def average_precision(
 def pools(
     first: Sequence[Floats], second: Sequence[Floats], splits: Sequence[Floats], images: npt.NDArray[np.integer]
 ) -> PairedTest:
-    """Difference of mean accuracies over the same episodes, one array [episodes] a seed, on other pools of images.
-
-    `splits` are the differences of what the two runs measured on the halves of their pool, a seed each, and `images`
-    [classes] its images: see `tasks.metrics.pool_splits`.
+    """Difference of mean accuracies over the same episodes, one array [episodes] per seed, for other pools of images.
+    `splits` are the differences of both runs' accuracies on the halves of their pool, per seed, and `images`
+    [classes] the numbers of its images: see `tasks.metrics.pool_splits`.
     """
     gaps = [one - other for one, other in zip(first, second, strict=True)]
     found = split_error(splits, gaps, images)
@@ -193,7 +195,9 @@ def weighted(
     replicates: int | None = None,
     seed: int = 0,
 ) -> PairedTest:
-    """Difference of scores that are functions of image weights, one a seed; images drawn again, the same for both."""
+    """Difference of scores that are functions of image weights, one per seed, by a bootstrap over images common to
+    both.
+    """
     blocks = [np.ones((samples, 1), dtype=np.float32), *counts(samples, replicates or affordable(samples), seed)]
     values = np.concatenate([_averaged(first, block) - _averaged(second, block) for block in blocks])
     known = values[1:][~np.isnan(values[1:])]
@@ -210,7 +214,7 @@ def _rankings(scores: Floats, positives: Labels) -> list[list[RankedScores]]:
 
 
 def student(difference: float, error: float, degrees: float, samples: int, method: str) -> PairedTest:
-    """Interval and p both from the standard error, so that they never disagree."""
+    """Interval and p-value from the same standard error, so that they are consistent."""
     if error <= 0:
         return _none_varies(difference, samples, method)
     p = t_two_sided(difference / error, degrees)
@@ -219,7 +223,7 @@ def student(difference: float, error: float, degrees: float, samples: int, metho
 
 
 def _none_varies(difference: float, samples: int, method: str) -> PairedTest:
-    """Samples that all differ alike: as certain as so many equal signs are, and an interval as wide as Wilson's."""
+    """All differences are equal: as certain as equally many equal signs, with an interval as wide as Wilson's."""
     p = 1.0 if difference == 0 else min(1.0, 2.0 ** (1 - samples))
     half = 100.0 * _SIDE**2 / (samples + _SIDE**2)
     return PairedTest(difference, difference - half, difference + half, p, half / _SIDE, samples, method)
@@ -233,12 +237,14 @@ def _of_means(first: Floats, second: Floats, method: str) -> PairedTest:
 
 
 def affordable(samples: int) -> int:
-    """Replicates of a bootstrap over so many images."""
+    """Number of bootstrap replicates for this many images."""
     return max(FEWEST_REPLICATES, min(REPLICATES, 1_000 * REPLICATES // max(samples, 1)))
 
 
 def _bootstrapped(difference: float, values: Floats, samples: int) -> PairedTest:
-    """The bootstrap divides by the number of samples, Student by one less. Few replicates count as few degrees."""
+    """Correct the bootstrap's variance, which divides by the number of samples, to Student's, which divides by one
+    less. Few replicates reduce the degrees of freedom.
+    """
     error = float(values.std(ddof=1)) * math.sqrt(samples / max(samples - 1, 1))
     degrees = 1 / (1 / max(samples - 1, 1) + 1 / max(len(values) - 1, 1))
     return student(difference, error, degrees, samples, "paired bootstrap")
@@ -250,11 +256,13 @@ def _same_samples(first: Right, second: Right) -> None:
 
 
 FEW = 25
-"""Disagreements below which the exact test is used; mid-p from there on."""
+"""Number of disagreements below which the exact test is used; mid-p otherwise."""
 
 
 def mcnemar_p_value(only_first: int, only_second: int) -> float:
-    """Two-sided p of `only_first` samples right in the first classifier alone against `only_second` in the other."""
+    """Two-sided p-value for `only_first` samples correct only in the first classifier and `only_second` only in the
+    second.
+    """
     total, fewer = only_first + only_second, min(only_first, only_second)
     exact = min(1.0, 2 * _at_most(fewer, total))
     if total < FEW or only_first == only_second:
@@ -263,7 +271,7 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
 
 
 def mcnemar_interval(only_first: int, only_second: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """Interval of the difference of two shares of the same `total` samples; it never has width 0."""
+    """Interval of the difference of two proportions of the same `total` samples; it never has width 0."""
     first, second = (only_first + 1) / (total + 2), (only_second + 1) / (total + 2)
     deviation = math.sqrt((first + second - (first - second) ** 2) / (total + 2))
     half = NORMAL.inv_cdf((1 + level) / 2) * deviation
@@ -271,7 +279,7 @@ def mcnemar_interval(only_first: int, only_second: int, total: int, level: float
 
 
 def mcnemar_standard_error(only_first: int, only_second: int, total: float) -> float:
-    """Of the difference of the two shares, as the interval has it."""
+    """Standard error of the difference of two proportions, consistent with the interval."""
     first, second = (only_first + 1) / (total + 2), (only_second + 1) / (total + 2)
     return math.sqrt((first + second - (first - second) ** 2) / (total + 2))
 

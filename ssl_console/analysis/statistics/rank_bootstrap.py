@@ -1,8 +1,8 @@
-"""Ranks with their uncertainty: what would the table say with other test samples and other tasks of the same kinds?
+"""Ranks with intervals, for other test samples and other tasks of the same kinds.
 
-A hierarchical bootstrap: every replicate draws tasks again within each family, then each drawn task's samples (see
-`spread`), and ranks all backbones anew by the mean of their places over the tasks, as the table does. Backbones stay
-together within a replicate, so what they share does not blur their order.
+A hierarchical bootstrap: every replicate resamples tasks within each family, then each task's samples (see
+`weighted_metrics.Spread`), and ranks all backbones by the mean of their ranks over the tasks, as the table does. All
+backbones share the samples of a replicate, so common variation does not affect their order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ssl_console.analysis.statistics.weighted_metrics import Spread
 
 
 def places(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Place of every score among those along the last axis: 1 for the highest, ties share the average of theirs."""
+    """Rank of every score along the last axis: 1 for the highest, ties have their average rank."""
     order = np.argsort(-scores, axis=-1, kind="stable")
     ordered = np.take_along_axis(scores, order, axis=-1)
     width = scores.shape[-1]
@@ -40,14 +40,15 @@ Floats = npt.NDArray[np.float64]
 
 REPLICATES = 1000
 BLOCK = 125
-"""Replicates held in memory at once."""
+"""Number of replicates in memory at once."""
 CERTAIN = 0.975
-"""Share of replicates in which the first of a group has to be ahead of a backbone that no longer belongs to it."""
+"""Fraction of replicates in which the first of a group must be ahead of a backbone for that to start a new group."""
 
 Missing = Literal["complete rows", "common tasks", "drawn"]
-"""What to do about missing cells. `complete rows`: only backbones measured on every task take part. `common tasks`:
-only tasks on which every backbone was measured. `drawn`: a missing score is drawn from those of the other backbones on
-the task, so what is unknown makes ranks uncertain."""
+"""Treatment of missing cells. `complete rows`: only backbones measured on every task are ranked. `common tasks`: only
+tasks on which every backbone was measured. `drawn`: a missing score is drawn from those of the other backbones on
+the task, which widens the interval of ranks.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,16 @@ class RankInterval:
 
     backbone: str
     mean_rank: float
-    """Mean of its places over the tasks, as measured."""
+    """Mean of its ranks over the tasks, as measured."""
     rank: float
-    """Its place by that."""
+    """Its rank by that mean."""
     low: float
     high: float
-    """95 % of the replicates place it between these."""
+    """Bounds of the rank in 95 % of the replicates."""
     first: float
-    """Share of replicates that place it first; a shared first place is shared."""
+    """Fraction of replicates in which it is first; a tie for the first rank is divided."""
     group: int
-    """Backbones of one group are tied with the best of it, which cannot be told from them; groups count from 1."""
+    """Number of its group, from 1: backbones of one group have no significant difference from the best of the group."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,16 @@ class Ranks:
 
     rows: tuple[RankInterval, ...]
     left_out: tuple[str, ...]
-    """Backbones that take no part because a score is missing."""
+    """Backbones omitted because of missing scores."""
     tasks: int
-    """How many tasks count."""
+    """Number of tasks used."""
     missing: Missing
     replicates: int
 
 
 @dataclass
 class RankBootstrap:
-    """Replicates, drawn a few at a time so that a screen can show the ranks while they become certain."""
+    """Replicates, drawn in batches so that a screen can show ranks while they are refined."""
 
     backbones: tuple[str, ...]
     values: Floats
@@ -104,9 +105,8 @@ class RankBootstrap:
         missing: Missing = "complete rows",
         seed: int = 0,
     ) -> RankBootstrap:
-        """Prepare. `families` [tasks] says which tasks stand for one another.
-
-        Raises ValueError when no task or no backbone is left.
+        """Prepare the bootstrap. `families` [tasks] are the groups of exchangeable tasks. Raises ValueError if no
+        task or no backbone remains.
         """
         values = np.stack([task.values for task in tasks]) if tasks else np.empty((0, len(backbones)))
         known = ~np.isnan(values)
@@ -131,7 +131,7 @@ class RankBootstrap:
             self._drawn.append(places(self._scores(chosen)).mean(axis=1))
 
     def ranks(self) -> Ranks:
-        """What all replicates so far say. Raises ValueError before the first."""
+        """Ranks from all replicates so far. Raises ValueError before the first."""
         if not self._drawn:
             raise ValueError("there are no replicates yet: call add first")
         mean_ranks = np.concatenate(self._drawn)
@@ -147,7 +147,7 @@ class RankBootstrap:
         return Ranks(rows, self.left_out, len(self.values), self.missing, len(mean_ranks))
 
     def _tasks(self, replicates: int) -> npt.NDArray[np.intp]:
-        """Which tasks every replicate consists of, [replicates, tasks]: as many of each family as there are."""
+        """Tasks of every replicate, [replicates, tasks]: as many of each family as there are."""
         chosen = np.empty((replicates, len(self.families)), dtype=np.intp)
         for family in dict.fromkeys(self.families):
             own = np.array([place for place, name in enumerate(self.families) if name == family])
@@ -164,7 +164,7 @@ class RankBootstrap:
         return scores
 
     def _filled(self, values: Floats, count: int) -> Floats:
-        """`values` [backbones] `count` times over; unknown ones drawn anew from the known each time."""
+        """`values` [backbones] repeated `count` times; unknown ones are drawn from the known each time."""
         unknown = np.isnan(values)
         if not unknown.any():
             return np.broadcast_to(values, (count, len(values)))
@@ -173,7 +173,7 @@ class RankBootstrap:
         return filled
 
     def _measured(self) -> Floats:
-        """Mean place of each backbone; over the tasks on which it was measured, among those measured there."""
+        """Mean rank of each backbone over the tasks on which it was measured, among the backbones measured there."""
         total, number = np.zeros(len(self.backbones)), np.zeros(len(self.backbones))
         for values in self.values:
             known = ~np.isnan(values)
@@ -193,7 +193,7 @@ def bootstrap_ranks(
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> Ranks:
-    """All of it at once; arguments as for `RankBootstrap.of`."""
+    """All replicates at once; arguments as for `RankBootstrap.of`."""
     bootstrap = RankBootstrap.of(backbones, tasks, families, missing, seed)
     bootstrap.add(replicates)
     return bootstrap.ranks()
@@ -205,7 +205,9 @@ def _row(backbone: str, numbers: Sequence[float], group: int) -> RankInterval:
 
 
 def _groups(mean_ranks: Floats, order: npt.NDArray[np.intp]) -> dict[int, int]:
-    """Walk from the best down; a new group begins with the first that its group's best is almost always ahead of."""
+    """Iterate from the best down; a new group begins with the first backbone over which the group's best is almost
+    always ahead.
+    """
     groups: dict[int, int] = {}
     best, group = order[0], 1
     for place in order:

@@ -29,7 +29,7 @@ class BestOf:
     """Belief about which of several backbones is the best; arrays are [backbones]."""
 
     probability: Floats
-    """Of being the best; the sum is 1."""
+    """Probability of being the best; the sum is 1."""
     regret: Floats
     """Expected loss against the best one when this one is chosen, in points."""
 
@@ -85,7 +85,7 @@ def _factor(covariance: Floats) -> Floats:
 
 
 def _regular(covariance: Floats) -> Floats:
-    """The covariance with at least a hundredth of a point of error of its own for every backbone."""
+    """The covariance, with an own error of at least a hundredth of a point for every backbone."""
     found: Floats = covariance + np.eye(len(covariance)) * LEAST_ERROR**2
     return found
 

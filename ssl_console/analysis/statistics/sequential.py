@@ -46,7 +46,7 @@ class AnytimeTest:
     counter_evidence: float
     """E-value against a difference of at least 0."""
     needed: int | None = None
-    """Number of samples, in random order, after which the sign was certain; None where it is not, or not known."""
+    """Number of samples, in random order, after which the sign was certain; None if it is not, or unknown."""
 
     def within(self, margin: float) -> bool:
         """Whether the difference is certainly smaller than `margin` points, in either direction."""
@@ -143,7 +143,7 @@ def _variances_before(scaled: Floats) -> Floats:
 
 
 def mixture_test(test: PairedTest, error: float = ERROR) -> AnytimeTest:
-    """Anytime-valid form of a test whose score is no mean over samples, from its standard error.
+    """Anytime-valid form of a test whose score is not a mean over samples, from its standard error.
 
     It holds for many samples, as the test itself does: Robbins' normal mixture with estimated variance, tuned to this
     number of samples (Waudby-Smith and others, Annals of Statistics 52 (2024), theorem 2.2). Wider than the interval of

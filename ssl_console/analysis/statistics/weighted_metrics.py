@@ -1,7 +1,6 @@
-"""Scores as functions of how often each image counts: what a bootstrap over images needs, for scores that are no means.
-
-A protocol whose score can be counted under image weights adds its own way to `STATISTICS`; its results are then tested
-in pairs, and ranked, like all others.
+"""Scores as functions of image weights, for a bootstrap over images of scores that are not means. A protocol whose
+score can be computed from image weights adds a function to `STATISTICS`; paired tests and rankings then apply to
+its results as to all others.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ COLOURS = frozenset({"colour", "colour_predicted"})
 
 
 def statistic(metric: str, arrays: Arrays) -> Statistic | None:
-    """How the metric follows from the arrays under weights; None when that is not known."""
+    """The function of image weights that computes the metric from the arrays; None if there is none."""
     for (name, needs), make in STATISTICS.items():
         if metric == name and needs <= set(arrays):
             return make(arrays)
@@ -37,7 +36,7 @@ def statistic(metric: str, arrays: Arrays) -> Statistic | None:
 
 
 def per_sample(metric: str, arrays: Arrays) -> Floats | None:
-    """Values [n] whose mean is the score: an array that has the metric's name."""
+    """Values [n] whose mean is the score: an array with the metric's name."""
     found = arrays.get(metric)
     return None if found is None or found.ndim != 1 or "classes" in arrays else found.astype(np.float64)
 
@@ -55,7 +54,7 @@ def _average_precision(overlaps: Sequence[float], arrays: Arrays) -> Statistic:
 
 
 def _explained(arrays: Arrays) -> Statistic:
-    """The share of the variance of the mean colour that is explained."""
+    """Fraction of the variance of the mean colour that is explained."""
     wanted = arrays["colour"].astype(np.float64)[:, :3]
     errors = ((arrays["colour_predicted"].astype(np.float64)[:, :3] - wanted) ** 2).sum(axis=1)
     squares = (wanted**2).sum(axis=1)
@@ -88,13 +87,13 @@ STATISTICS: Mapping[tuple[str, frozenset[str]], Callable[[Arrays], Statistic]] =
 
 
 BLOCK = 64
-"""Replicates held in memory at once."""
+"""Number of replicates in memory at once."""
 
 Counts = npt.NDArray[np.float32]
 
 
 def counts(samples: int, replicates: int, seed: int) -> Iterator[Counts]:
-    """Blocks of [samples, some replicates]; every column adds up to `samples`."""
+    """Blocks of [samples, some replicates]; every column has the sum `samples`."""
     generator = np.random.default_rng(seed)
     for start in range(0, replicates, BLOCK):
         width = min(BLOCK, replicates - start)
@@ -105,20 +104,21 @@ def counts(samples: int, replicates: int, seed: int) -> Iterator[Counts]:
 Labels = npt.NDArray[np.integer]
 
 REPLICATES = 1000
-"""Resamples from which the covariance of scores is estimated that are sums over images in the end."""
+"""Number of resamples for the covariance of scores that are sums over images."""
 AP_REPLICATES = 64
-"""The same for average precisions, where each one costs a pass over everything that was found: a standard error is
-known to a tenth."""
+"""Number of resamples for average precisions, each of which requires a pass over all detections: standard errors are
+accurate to a tenth.
+"""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Scores of backbones on one task, and how they vary over resampled test samples."""
+    """Scores of backbones on one task, and their variation over resampled test samples."""
 
     values: npt.NDArray[np.floating]
-    """[backbones]; NaN where a backbone was not measured. Higher is better."""
+    """[backbones]; NaN if not measured. Higher is better."""
     factor: npt.NDArray[np.floating]
-    """[backbones, directions]: its product with its transpose is the scores' covariance."""
+    """[backbones, directions]: its product with its transpose is the covariance of the scores."""
 
 
 def of_samples(values: npt.NDArray[np.floating], per_sample: npt.NDArray[np.floating]) -> Spread:
@@ -135,9 +135,8 @@ def of_pools(values: Floats, episodes: Floats, splits: Floats) -> Spread:
 
 
 def of_classes(values: Floats, right: Floats, labels: Labels) -> Spread:
-    """Mean per-class accuracies from `right` [backbones, n], 0 to 1, and `labels` [n]: each class varies by itself.
-
-    A class of few images varies as all images together do, as far as its own cannot show it.
+    """Mean per-class accuracies from `right` [backbones, n], 0 to 1, and `labels` [n]: each class varies
+    independently. The variance of a class of few images is shrunk towards that of all images.
     """
     _, place, size = np.unique(labels, return_inverse=True, return_counts=True)
     member = (place[:, None] == np.arange(len(size))).astype(np.float64) / size
@@ -150,7 +149,7 @@ def of_classes(values: Floats, right: Floats, labels: Labels) -> Spread:
 
 
 def of_precisions(values: Floats, scores: Sequence[Floats], positives: Labels, seed: int = 0) -> Spread:
-    """11-point mAPs from one [n, classes] array of `scores` a backbone, by a bootstrap that all of them share."""
+    """11-point mAPs from one [n, classes] array of `scores` per backbone, by a common bootstrap."""
     rankings = [[[ranked(*column) for column in zip(one.T, positives.T, strict=True)]] for one in scores]
     blocks = list(counts(len(positives), AP_REPLICATES, seed))
     return of_replicates(
@@ -161,25 +160,25 @@ def of_precisions(values: Floats, scores: Sequence[Floats], positives: Labels, s
 def of_statistics(
     values: Floats, statistics: Sequence[Statistic], samples: int, *, replicates: int = REPLICATES, seed: int = 0
 ) -> Spread:
-    """Scores that are functions of image weights, by a bootstrap over images that all of them share."""
+    """Scores that are functions of image weights, by a common bootstrap over images."""
     blocks = list(counts(samples, replicates, seed))
     return of_replicates(values, np.stack([np.concatenate([one(block) for block in blocks]) for one in statistics]))
 
 
 def of_replicates(values: Floats, drawn: Floats) -> Spread:
-    """Scores of which `drawn` [backbones, replicates] are bootstrap replicates over images that all of them share."""
+    """Scores of which `drawn` [backbones, replicates] are replicates of a common bootstrap over images."""
     usable = drawn[:, ~np.isnan(drawn).any(axis=0)]
     centred = usable - usable.mean(axis=1, keepdims=True)
     return Spread(values, _root(centred @ centred.T / max(usable.shape[1] - 1, 1)))
 
 
 def of_intervals(values: Floats, half_widths: Floats) -> Spread:
-    """Where only 95 % intervals are known: every score varies by itself, which leaves more ties than there are."""
+    """Scores with only 95 % intervals: they vary independently, which yields more ties than there are."""
     return Spread(values, np.diag(np.nan_to_num(half_widths) / NORMAL_95))
 
 
 def _root(covariance: npt.NDArray[np.floating]) -> Floats:
-    """A factor of a covariance that may be singular (two backbones that err alike)."""
+    """A factor of a covariance that may be singular (e.g. two backbones with equal errors)."""
     size, vectors = np.linalg.eigh(covariance)
     found: Floats = vectors * np.sqrt(np.maximum(size, 0.0))
     return found

@@ -153,7 +153,9 @@ def test_few_tasks_say_that_they_are_too_few(laboratory: Laboratory) -> None:
     for number in range(3):
         laboratory.classify("a", f"linear/{number}", 0.8)
         laboratory.classify("b", f"linear/{number}", 0.5)
-    assert "3 tasks are too few to say anything about others: six is the least." in laboratory.compare().sentence
+    assert (
+        "3 tasks are too few for a conclusion about others: at least six are needed." in laboratory.compare().sentence
+    )
 
 
 def test_no_difference_says_which_ones_could_not_have_been_seen(laboratory: Laboratory) -> None:
@@ -161,9 +163,7 @@ def test_no_difference_says_which_ones_could_not_have_been_seen(laboratory: Labo
     laboratory.classify("b", "linear/x", 0.5)
     found = laboratory.compare()
     least = found.tasks[0].test.smallest
-    assert (
-        f"No difference between a and b can be shown on the one task; differences below {least:.1f}" in found.sentence
-    )
+    assert f"No significant difference between a and b on the one task; differences below {least:.1f}" in found.sentence
 
 
 def test_different_datasets_are_refused_with_what_changed(laboratory: Laboratory) -> None:
@@ -238,7 +238,7 @@ def test_lost_predictions_are_named_and_intervals_used(laboratory: Laboratory) -
     laboratory.classify("b", "linear/x", 0.5)
     del laboratory.arrays[lost.run_id]
     task = laboratory.compare().tasks[0]
-    assert task.note == f"the predictions of run {lost.run_id} are not there"
+    assert task.note == f"the predictions of run {lost.run_id} are missing"
     assert task.test.high - task.test.low == pytest.approx(2 * np.sqrt(2))
 
 
@@ -296,7 +296,7 @@ def test_backbones_that_share_only_descriptions_are_not_judged(laboratory: Labor
         laboratory.classify(backbone, "attention/things", skill)
     found = laboratory.compare()
     assert found.across is None
-    assert "no task that judges" in found.sentence
+    assert "only descriptive tasks" in found.sentence
 
 
 def test_leads_in_degrees_are_not_mixed_with_leads_in_percent(laboratory: Laboratory) -> None:

@@ -104,7 +104,7 @@ def test_few_images_leave_it_open() -> None:
     step = climb(rungs(few), 3)[-1]
     assert step.verdict == "open"
     assert not step.settled
-    assert "cannot be told from" in verdict_sentence(step)
+    assert "is not yet certain" in verdict_sentence(step)
 
 
 def test_of_ladders_between_equal_backbones_five_percent_at_most_ever_name_a_leader() -> None:

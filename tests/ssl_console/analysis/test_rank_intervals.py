@@ -86,7 +86,7 @@ def test_results_on_other_data_are_kept_apart_and_the_reason_is_given() -> None:
     both, newest = rank([old, new]), rank([old, new], [("linear/t", "default")])
     (told,) = kept_apart([old, new], both, identities.get)
     assert told.sentence == (
-        "linear/t: old [default] stands in a column of its own, apart from new [default]: the data's digest is "
+        "linear/t: old [default] has a column of its own, apart from new [default]: the data's digest is "
         "11111111 against 22222222"
     )
     (hidden,) = kept_apart([old, new], newest, identities.get)
@@ -115,7 +115,7 @@ def test_what_keeps_columns_apart_is_named_with_both_values(other: Identity, wor
 def test_columns_of_which_a_record_is_missing_are_said_to_be_so() -> None:
     results = [result("a", "t", 80, column=name, run_id=name, finished=1.0) for name in ("one", "two")]
     (told,) = kept_apart(results, rank(results), lambda _run: None)
-    assert told.sentence.endswith("why is not known, as a run's record is missing")
+    assert told.sentence.endswith("the reason is unknown, as a run's record is missing")
     assert apart_document([told])[0]["differs"] is None
 
 

@@ -30,7 +30,7 @@ def test_a_change_of_weights_is_named_and_counted_among_what_changes_the_number(
     other = record("two", 62.0, identity={**record().identity, "backbone": {"weights": "z"}})
     found = difference(record(), other)
     assert {change.part for change in found.of("made of")} == {"backbone.weights", "backbone.preprocessing.size"}
-    assert found.sentence.startswith("From one to two the score moves by +2.00 points: ")
+    assert found.sentence.startswith("From one to two the score changes by +2.00 points: ")
     assert "the weights changed" in found.sentence
 
 
@@ -38,7 +38,7 @@ def test_the_same_measurement_with_another_number_blames_what_ran_it() -> None:
     found = difference(record(), record("two", 60.5, versions={"torch": "2"}))
     assert found.same_key
     assert "though it is the same measurement" in found.sentence
-    assert found.sentence.endswith("What else differs: versions.torch.")
+    assert found.sentence.endswith("Other differences: versions.torch.")
 
 
 def test_changed_code_is_named() -> None:
@@ -53,7 +53,9 @@ def test_equal_results_differ_in_nothing() -> None:
 
 
 def test_other_tasks_are_other_measurements() -> None:
-    assert "another measurement: linear/x against knn/x" in difference(record(), record("two", task="knn/x")).sentence
+    assert (
+        "the measurement differs: linear/x against knn/x" in difference(record(), record("two", task="knn/x")).sentence
+    )
 
 
 def test_flips_are_counted_over_the_same_samples_only() -> None:

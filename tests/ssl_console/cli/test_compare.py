@@ -105,7 +105,7 @@ def test_compare_says_when_predictions_are_damaged_and_goes_on(measured: Shell, 
     workspace.run(run_id).predictions.write_bytes(b"not a zip file")
     finished = measured("compare", "own/first", "own/second")
     assert finished.code == 0
-    assert f"the predictions of run {run_id} are not there" in finished.err
+    assert f"the predictions of run {run_id} are missing" in finished.err
 
 
 def test_compare_with_the_paper_gives_a_verdict_on_every_published_number(shell: Shell, workspace: Workspace) -> None:

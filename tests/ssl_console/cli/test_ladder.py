@@ -21,7 +21,7 @@ def test_rungs_are_run_once_and_a_repeated_call_continues_from_them(shell: Shell
     assert first.lines[-1]["settled"] is False
     again = shell(*ASKED)
     assert again.code == 12
-    assert "cannot be told from" in again.out
+    assert "is not yet certain" in again.out
     assert len((shell.workspace.features / "journal").read_text().splitlines()) == 4
 
 

@@ -80,7 +80,7 @@ def test_runs_on_other_images_are_not_compared_image_by_image() -> None:
     assert (found.both, found.neither, found.images) == (1, 0, 3)
     assert "not tested on the same images" in str(disagreement(one, {**other, "index": np.arange(3) + 1}))
     assert "no single predicted class" in str(disagreement(one, {**other, "predicted": np.zeros((3, 2))}))
-    assert "are not there" in str(disagreement(one, None))
+    assert "are missing" in str(disagreement(one, None))
 
 
 async def test_the_view_follows_the_cursor_of_the_table(used: Workspace, opened: Opener) -> None:

@@ -26,7 +26,7 @@ async def test_rankings_show_what_a_choice_on_test_images_would_give(
         text = shown(pilot, "#text")
         assert "knn" in text
         assert "temperature" in text
-        assert "chooses nothing" in text
+        assert "selects nothing" in text
 
 
 def test_no_line_is_wider_than_the_dialog_at_80_columns() -> None:

@@ -89,7 +89,7 @@ async def test_columns_that_are_kept_apart_are_counted_and_a_key_says_why(measur
         await until(pilot, lambda: "1 kept apart" in shown(pilot, "#summary"))
         await pilot.press("w")
         await until(pilot, lambda: "the data's digest is 00000000 against" in " ".join(shown(pilot, "#text").split()))
-        assert "otherdata000 [default] stands in a column of its own" in " ".join(shown(pilot, "#text").split())
+        assert "otherdata000 [default] has a column of its own" in " ".join(shown(pilot, "#text").split())
         await pilot.press("escape", "x", "j")
         await until(pilot, lambda: Path("ranking.json").is_file())
         assert [one["run_id"] for one in json.loads(Path("ranking.json").read_text())["kept_apart"]] == ["otherdata000"]
@@ -164,7 +164,7 @@ async def test_the_result_screen_shows_both_intervals_of_few_shot_and_what_compu
         await until(pilot, lambda: app.current_mode == "result" and "other episodes" in shown(pilot, "#text"))
         told = shown(pilot, "#text")
         assert "(half-splits of the pool)" in " ".join(told.split())
-        assert "on the same images, as published numbers have it" in " ".join(told.split())
+        assert "on the same images, as for published scores" in " ".join(told.split())
         assert "source files" in told
 
 
