@@ -72,7 +72,7 @@ def discard_draft(workspace: Workspace, name: str) -> None:
 
 
 def format_import(imported: ImportResult) -> list[str]:
-    """What was found, a line each."""
+    """Summary of the scan, one line per property."""
     card = imported.card
     counts = ", ".join(f"{count:,} {split}" for split, count in card.images.items())
     labels = "several labels per image" if card.reader_arguments.get("multi_label") else "one label per image"

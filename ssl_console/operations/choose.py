@@ -133,7 +133,7 @@ class Race:
         )
 
     def _exclude(self, rung: PlannedRung) -> bool:
-        """Leave out contenders that cannot be measured; return whether there are new ones."""
+        """Exclude contenders that cannot be measured; returns whether there are new ones."""
         before = len(self.excluded)
         for run in rung.runs:
             if run.candidate.missing:

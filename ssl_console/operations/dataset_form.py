@@ -1,4 +1,4 @@
-"""Texts of the dataset form as options, and messages about options in the words of the form."""
+"""Option values from the texts of the dataset form, and messages about options in the terms of the form."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIELDS = {
     "--skip-unreadable": "skip unreadable = yes",
     "--name": "name",
 }
-"""What is typed in the form instead of an option of the command line."""
+"""Text in the form that corresponds to an option of the command line."""
 _OPTION = re.compile("|".join(sorted(FIELDS, key=len, reverse=True)) + r"(?![a-z-])")
 
 
@@ -41,7 +41,7 @@ def options_of_dataset_form(fields: Mapping[str, str]) -> ImportOptions:
 
 
 def in_words_of_the_form(message: str) -> str:
-    """A message with the fields of the form in the place of options."""
+    """A message with options replaced by the fields of the form."""
     return _OPTION.sub(lambda found: FIELDS[found[0]], message)
 
 

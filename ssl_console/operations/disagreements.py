@@ -1,4 +1,4 @@
-"""The test images on which two runs disagree, with file names and thumbnails."""
+"""Test images on which two runs disagree, with file names and thumbnails."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MOST_NAMED = 2000
-"""Images of each side that are named."""
+"""Maximum number of named images per side."""
 THUMBNAILS = 12
-"""Images of the first side that are drawn."""
+"""Maximum number of thumbnails per side."""
 ACROSS = 4
 SECONDS = 300.0
 
 
 @dataclass(frozen=True)
 class NamedImage:
-    """A test image, its class, and what the two backbones predicted."""
+    """A test image, its class, and the predictions of both backbones."""
 
     name: str
-    """Path of its file, or the stable name of an image that is no file."""
+    """Path of its file, or the stable name of an image that is not a file."""
     label: str
     first: str
     second: str
@@ -46,18 +46,18 @@ class NamedImage:
 
 @dataclass(frozen=True)
 class DisagreeingImages:
-    """Everything about the images on which one of two runs is right and the other wrong."""
+    """Images on which only one of two runs is correct."""
 
     found: Disagreement
     only_first: tuple[NamedImage, ...]
-    """At most `MOST_NAMED`, as of `only_second`."""
+    """At most `MOST_NAMED`, as in `only_second`."""
     only_second: tuple[NamedImage, ...]
     sheet: Picture | None
-    """Thumbnails of the first images of `only_first`, or of `only_second` where there are none."""
+    """Thumbnails of the first images of `only_first`, or of `only_second` if that is empty."""
 
 
 def disagreeing_images(session: Session, first: str, second: str) -> DisagreeingImages | str:
-    """Compare two runs image by image; the reason where that is not possible. Opens the dataset in another process."""
+    """Compare two runs image by image; if that is impossible, the reason. Opens the dataset in another process."""
     arrays = session.outputs.predictions(first), session.outputs.predictions(second)
     found = disagreement(*arrays)
     if isinstance(found, str) or arrays[0] is None:
@@ -73,7 +73,7 @@ def disagreeing_images(session: Session, first: str, second: str) -> Disagreeing
 
 
 def _ask(session: Session, run_id: str, index: Sequence[int], positions: Sequence[int]) -> ImageAnswer:
-    """Names and thumbnails of test images. Raises ConsoleError when the dataset cannot be opened."""
+    """Names and thumbnails of test images. Raises ConsoleError if the dataset cannot be opened."""
     try:
         dataset = RunSpec.model_validate_json(session.workspace.run(run_id).spec.read_bytes()).dataset
     except (OSError, ValidationError) as error:
@@ -104,7 +104,7 @@ def _class(number: int, classes: Sequence[str]) -> str:
 
 
 def _sheet(thumbnails: Sequence[str], title: str) -> Picture | None:
-    """The thumbnails side by side."""
+    """Thumbnails side by side."""
     from PIL import Image as PillowImage  # noqa: PLC0415 - most of what the console does needs no pictures
 
     opened: list[Image] = [PillowImage.open(io.BytesIO(b64decode(one))).convert("RGB") for one in thumbnails]
@@ -119,6 +119,6 @@ def _sheet(thumbnails: Sequence[str], title: str) -> Picture | None:
 
 
 def record_difference(session: Session, first: ResultRecord, second: ResultRecord) -> FieldDifference:
-    """The difference of two records and of their predictions."""
+    """Difference of two records and of their predictions."""
     predictions = session.outputs.predictions
     return difference(first, second, flips(*(predictions(one.result.run_id) for one in (first, second))))

@@ -1,4 +1,4 @@
-"""Files of the workspace in the user's editor: a copy is edited, and takes the file's place once it is valid."""
+"""Editing of the workspace's files in the user's editor: a copy is edited, and replaces the file once it is valid."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ PAGERS = ("less", "more")
 
 
 def open_pager(path: Path) -> None:
-    """Show a file in `$PAGER`, without escape sequences: many pagers pass on those of a log.
-
-    Raises ConsoleError when there is none, or when it fails.
+    """Show a file in `$PAGER`, without escape sequences, which many pagers pass on. Raises ConsoleError if there is
+    no pager, or if it fails.
     """
     given = os.environ.get("PAGER", "").strip()
     pager = given or next((found for name in PAGERS if (found := shutil.which(name))), None)
@@ -44,10 +43,8 @@ def open_pager(path: Path) -> None:
 
 
 def edit_checked(path: Path, check: Callable[[Path], str], start: bytes = b"") -> bool:
-    """Edit a copy; it takes the file's place if `check` finds nothing wrong with it. Returns whether it did.
-
-    A file that is not there begins with `start`. Raises ConsoleError with what is wrong and where the text is kept, and
-    for an editor that fails.
+    """Edit a copy, which replaces the file if `check` accepts it; returns whether it did. A missing file begins with
+    `start`. Raises ConsoleError with the problem and the path of the text, and for an editor that fails.
     """
     before = path.read_bytes() if path.exists() else start
     draft = path.with_name(f".{path.name}.edited")
@@ -66,13 +63,13 @@ def edit_checked(path: Path, check: Callable[[Path], str], start: bytes = b"") -
 
 
 def edit_config(session: Session) -> bool:
-    """Edit config.toml; consoles and supervisors that run already keep the settings that they have read."""
+    """Edit config.toml; running consoles and supervisors keep their settings."""
     session.workspace.create()
     return edit_checked(session.workspace.config, _wrong_config)
 
 
 def _wrong_config(draft: Path) -> str:
-    """Problem of a draft that is read as the settings of an empty workspace; empty when there is none."""
+    """Problem of a draft that is read as the settings of an empty workspace; empty if there is none."""
     folder = draft.with_name(f"{draft.name}.d")
     folder.mkdir(mode=0o700, exist_ok=True)
     try:
@@ -86,11 +83,11 @@ def _wrong_config(draft: Path) -> str:
 
 
 def own_task_card(session: Session, name: str) -> Path:
-    """The file of one of the user's dataset, task or suite cards. Raises ConsoleError for cards of others."""
+    """File of one of the user's dataset, task or suite cards. Raises ConsoleError for other cards."""
     path = session.workspace.tasks / f"{name}.toml"
     if NAME.fullmatch(name) and path.is_file():
         return path
-    raise ConsoleError(f"{name} is no card of this workspace: only those can be edited")
+    raise ConsoleError(f"{name} is not a card of this workspace: only those can be edited")
 
 
 def edit_task_card(session: Session, name: str) -> bool:
@@ -110,7 +107,7 @@ def _wrong_card(draft: Path, path: Path, name: str) -> str:
 
 
 def _misfit(card: AnyCard, path: Path, name: str) -> str:
-    """What the other cards lack for a suite: a task that does not exist."""
+    """Inconsistency of a suite with the other cards: a task that does not exist."""
     if not isinstance(card.root, SuiteCard):
         return ""
     catalog = TaskCatalog.load([path.parent])
@@ -123,12 +120,12 @@ def _misfit(card: AnyCard, path: Path, name: str) -> str:
 
 
 def save_suite(session: Session, name: str, tasks: Sequence[str], backbones: Sequence[str] = ()) -> Path:
-    """A suite of these tasks as a card of the user's own. Raises ConsoleError for a name that cannot be used."""
+    """Save a suite of these tasks as a card of the user. Raises ConsoleError for an invalid name."""
     if not NAME.fullmatch(name):
         raise ConsoleError(f"{name}: use letters, digits, dots and dashes, with / between the parts")
     path = session.workspace.tasks / f"{name}.toml"
     if path.exists() or name in session.tasks.suites:
-        raise ConsoleError(f"there is a suite {name} already: choose another name, or edit it with e")
+        raise ConsoleError(f"suite {name} already exists: choose another name, or edit it with e")
     if not tasks:
         raise ConsoleError("a suite needs a task: tick some pairs first")
     content: dict[str, object] = {"title": f"{name}, {counted(len(tasks), 'task')}", "tasks": list(tasks)}

@@ -1,4 +1,4 @@
-"""Files for others: a tidy table of results, files of a model page, and an HTML report."""
+"""Files for handing over results: a tidy table, files of a model page, and an HTML report."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ssl_console.workspace.result import Result, ResultRecord
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 PICTURES = 12
-"""Maximum number of pictures in a report,"""
+"""Maximum number of pictures in a report."""
 PICTURE_BYTES = 400_000
-"""and of bytes of one."""
+"""Maximum number of bytes of one picture."""
 EVAL_RESULTS = ".eval_results"
 CARD_TABLE = "evaluation.md"
 
@@ -63,7 +63,7 @@ class ModelPage:
 
     files: tuple[Path, ...]
     without_benchmark: tuple[str, ...]
-    """Datasets that no benchmark of the hub was named for: they are in the table alone."""
+    """Datasets without a named benchmark of the hub, which are only in the table."""
 
 
 def write_model_page(
@@ -121,7 +121,7 @@ def write_report(session: Session, ranking: Ranking, notes: Notes, title: str, p
 
 
 def records_of(session: Session, results: Sequence[Result]) -> dict[str, ResultRecord | None]:
-    """Records by run, with the badges that are shown; None where a run folder is gone."""
+    """Records by run, with the displayed badges; None if a run folder is missing."""
     shown = {one.run_id: one for one in results}
     found: dict[str, ResultRecord | None] = {}
     for run_id, row in shown.items():
@@ -131,7 +131,7 @@ def records_of(session: Session, results: Sequence[Result]) -> dict[str, ResultR
 
 
 def _pictures(session: Session, results: Sequence[Result]) -> tuple[list[ReportPicture], int]:
-    """PNG files of the runs, the first of each run first, as far as they are small enough."""
+    """PNG files of the runs within the size limit, the first of each run first."""
     files = [
         (number, one, path)
         for one in results

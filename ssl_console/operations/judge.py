@@ -1,4 +1,4 @@
-"""Judging a checkpoint against a backbone: the datasets of a suite as stages, and what their results show so far."""
+"""Judgement of a checkpoint against a backbone: the datasets of a suite as stages, and their results so far."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHUNK = 1 << 22  # bytes
 
 @dataclass(frozen=True)
 class JudgeRequest:
-    """A backbone, the one that it has to beat, and the tasks that decide."""
+    """A backbone, its opponent, and the tasks of the judgement."""
 
     first: BackboneCard
     second: BackboneCard
@@ -56,12 +56,12 @@ def judged_card(session: Session, name: str, like: str | None = None) -> Backbon
 
 
 def plan_datasets(session: Session, request: JudgeRequest) -> list[PlannedStage]:
-    """One stage for each dataset, so that its images are encoded once. Raises ConsoleError without tasks that judge."""
+    """One stage per dataset, so that its images are encoded once. Raises ConsoleError if no task is ranked."""
     tasks = [task for task in request.tasks if not is_descriptive(task.protocol)]
     if request.first.name == request.second.name:
         raise ConsoleError(f"{request.first.name} cannot be judged against itself: name another backbone")
     if not tasks:
-        raise ConsoleError("no task judges: add -t TASK or --suite S with tasks that are ranked")
+        raise ConsoleError("no task is ranked: add -t TASK or --suite S with tasks that are")
     results = session.results()
     plan = plan_launch(session, [((request.first, request.second), tasks)], request.options, results)
     history, stages = History.of(results), dict[str, list[PlannedRun]]()
@@ -73,7 +73,7 @@ def plan_datasets(session: Session, request: JudgeRequest) -> list[PlannedStage]
 def judge_stages(
     session: Session, request: JudgeRequest, done: Sequence[PlannedStage], planned: int
 ) -> Judgement | None:
-    """The answer from the finished datasets, one look of `planned`; None without results that judge."""
+    """The answer from the finished datasets, one look of `planned`; None without usable results."""
     stored = {result.run_id: result for result in session.badged_results()}
     names = request.first.name, request.second.name
     tasks = [task for stage in done for task in judged_tasks(session, names, stage.results(stored))]
@@ -113,7 +113,7 @@ def _digest(path: Path) -> str:
 def improvement_of(
     session: Session, training: WatchedTraining, curve: TransferCurve, results: Iterable[Result]
 ) -> Improvement | None:
-    """Every checkpoint of a watched training against the best one before it; None for fewer than two."""
+    """Each checkpoint of a watched training against the best one before it; None for fewer than two."""
     newest: dict[str, dict[str, Result]] = {point.backbone: {} for point in curve.points}
     for result in sorted(results, key=lambda one: one.finished):
         if result.backbone in newest and result.task in training.tasks and result.seed == 0:

@@ -1,4 +1,4 @@
-"""Ladder of a workspace: its rungs, from the cheapest to the most expensive, and what their results show so far.
+"""Ladder of a workspace: its rungs, from the cheapest to the most expensive, and their results so far.
 
 A rung is a task, planned and run as by `run`; results stay in the workspace, so a repeated ladder starts from them.
 """
@@ -37,7 +37,7 @@ RUNGS: tuple[tuple[Alternative, ...], ...] = (
     (("attentive", None),),
     (("finetune-vit", "lora"), ("finetune-vit", None), ("finetune", None)),
 )
-"""From cheap to expensive; of alternatives, the first one that suits the dataset and all backbones."""
+"""Protocols from cheap to expensive; of alternatives, the first that suits the dataset and all backbones is used."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def plan_rungs(session: Session, request: LadderRequest, *, check: bool = True) 
 
 
 def ladder_steps(session: Session, rungs: Sequence[PlannedRung], looks: int | None = None) -> list[LadderStep]:
-    """What the finished rungs show, one after another; `looks` is the planned number of rungs."""
+    """Results of the finished rungs, one step each; `looks` is the planned number of rungs."""
     stored = {result.run_id: result for result in session.badged_results()}
     done = [measured_rung(session, rung, stored) for rung in rungs if rung.done and rung.is_stored(stored)]
     if not done:
@@ -129,12 +129,12 @@ def _rung(task: TaskSpec, runs: Sequence[PlannedRun], history: History, slots: i
 
 
 def _fits(rung: PlannedRung) -> bool:
-    """Whether all backbones can be measured by it."""
+    """Whether all backbones can be measured by this task."""
     return all(item.kind != "backbone" for item in rung.blockers)
 
 
 def measured_rung(session: Session, rung: PlannedRung, stored: Mapping[str, Result]) -> LadderRung:
-    """Results of the rung, and the scores of their images."""
+    """Results of the rung, with scores by image."""
     by_backbone: dict[str, list[Result]] = {}
     for result in rung.results(stored):
         by_backbone.setdefault(result.backbone, []).append(result)

@@ -84,7 +84,7 @@ def multiverse_request(
 
 
 def _backbones(session: Session, wanted: Sequence[str], dataset: str) -> list[BackboneCard]:
-    """The cards of the wanted backbones; a glob, or none, selects among those with stored features of every block."""
+    """Cards of the requested backbones; a glob, or none, selects among those with stored features of every block."""
     stored = {
         one.plan.backbone: None
         for one in entries(session.workspace.features)

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 PROTOCOL = "patch-pca"
 MOST_BACKBONES = 8
-"""Columns of a picture."""
+"""Maximum number of columns of a picture."""
 MOST_NAME = 200
-"""Characters of a file's name."""
+"""Maximum length of a file name in characters."""
 
 
 @dataclass(frozen=True)
 class PatchMaps:
-    """One picture: a row for every image, first the image itself, then one column for every backbone."""
+    """One picture: a row per image, with the image itself first, then one column per backbone."""
 
     task: str
     backbones: tuple[str, ...]

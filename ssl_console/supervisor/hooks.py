@@ -1,4 +1,4 @@
-"""Hooks: a command or a webhook gets one JSON object when a run has failed, or when the queue has ended.
+"""Hooks: a command or a webhook receives one JSON object when a run has failed, or when the queue has ended.
 
 They run in a thread, one after another, each within its time limit. The supervisor never waits for them, except before
 it exits.
@@ -192,7 +192,7 @@ def _last_line(file: IO[bytes]) -> str:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Refusal of redirects: a secret address or header must not be sent to another host."""
+    """Redirect handler that refuses redirects: a secret address or header must not be sent to another host."""
 
     def redirect_request(self, *_: object) -> None:
         """Follow no redirect."""
@@ -200,19 +200,19 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 @dataclass
 class _Deadline:
-    """End of a connection after a time limit: a socket's own limit starts again with every byte."""
+    """Deadline of a connection: a socket's own timeout restarts with every byte."""
 
     seconds: float
     over: bool = False
     _connections: list[HTTPConnection] = field(default_factory=list)
 
     def watch(self, connection: HTTPConnection) -> HTTPConnection:
-        """The same connection, which ends at the limit."""
+        """The same connection, ended at the deadline."""
         self._connections.append(connection)
         return connection
 
     def end(self) -> None:
-        """End all connections now."""
+        """End all connections."""
         self.over = True
         for connection in self._connections:
             if connection.sock is not None:
@@ -230,7 +230,7 @@ class _Deadline:
 
 
 class _Watched(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    """Handler of both schemes whose connections end at the deadline."""
+    """Connection handler of both schemes, with a deadline."""
 
     def __init__(self, deadline: _Deadline) -> None:
         super().__init__()
@@ -271,7 +271,7 @@ def _post(settings: HookSettings, content: bytes, deadline: _Deadline) -> str:
 
 
 def _request(settings: HookSettings, content: bytes) -> urllib.request.Request:
-    """Raises KeyError for a variable that is not set, ValueError for another scheme."""
+    """Build the request. Raises KeyError for an unset variable, ValueError for another scheme."""
     address, login = basic_authorization(_address(settings.webhook or ""))
     headers = {name: expand(value, os.environ) for name, value in settings.headers.items()}
     request = urllib.request.Request(  # noqa: S310 - the scheme is checked in the settings, or by the next line

@@ -299,7 +299,7 @@ class Supervisor:
         )
 
     def _share_of(self, slot: Slot) -> Share:
-        """Sharing of the card that the slot's run was started with."""
+        """Sharing with which the slot's run was started."""
         return self.index.entries[slot.run_id or ""].placement.share or self.options.share
 
     def _give(self, slot: Slot, entry: RunInfo, now: float) -> None:

@@ -62,7 +62,7 @@ class SchedulerState:
     busy_devices: frozenset[str] = frozenset()
     """Names of devices on which a run is under way."""
     exclusive_devices: frozenset[str] = frozenset()
-    """Those of `busy_devices` whose run shares its card with none."""
+    """Those of `busy_devices` whose run does not share its card."""
     now: float = 0.0
     """Seconds since the epoch."""
     known_devices: tuple[str, ...] = ()
@@ -71,17 +71,17 @@ class SchedulerState:
 
 @dataclass
 class _Round:
-    """What the assignments of one round have used up."""
+    """Resources used by the assignments of one round."""
 
     reserved: dict[str, float]
     """By device name, memory in MB that runs will still allocate."""
     busy: set[str]
     """Devices with a run."""
     exclusive: set[str]
-    """Devices whose run shares its card with none."""
+    """Devices whose run does not share its card."""
 
     def take(self, run: QueuedRun, device: Device, situation: SchedulerState) -> None:
-        """Count a run that starts on this device."""
+        """Count a run started on this device."""
         self.reserved[device.name] = self.reserved.get(device.name, 0.0) + (need_mb(run, device, situation) or 0.0)
         self.busy.add(device.name)
         if _share_of(run, situation) == "never":
@@ -200,9 +200,8 @@ def _share_of(run: QueuedRun, situation: SchedulerState) -> Share:
 
 
 def _not_shared(run: QueuedRun, slot: FreeSlot, turn: _Round, situation: SchedulerState) -> str:
-    """Why the run may not start next to the present users of the card, whatever their memory; empty if it may.
-
-    Of several reasons the first: a run that shares with none; a driver that admits one process; the run's own `share`.
+    """Reason why the run may not share the card with its present users, regardless of memory; empty if it may. The
+    first of: a run without sharing; a driver that admits one process; the run's own `share`.
     """
     name, share = slot.device.name, _share_of(run, situation)
     if name in turn.exclusive:

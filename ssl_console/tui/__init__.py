@@ -1,4 +1,4 @@
-"""The terminal app: a front end of the same operations as the command line. It measures nothing and owns no run."""
+"""The terminal app: a front end of the same operations as the command line. It neither executes nor owns runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def launch(
     slow: bool = False,
     mode: str = "plan",
 ) -> int:
-    """Open the console until it is left, then print a summary of the runs. Returns the exit code."""
+    """Run the console until the user quits, then print a summary of the runs. Returns the exit code."""
     from ssl_console.tui.main import run_console  # noqa: PLC0415 - Textual is loaded when it is needed
 
     return run_console(workspace, tuple(card_folders), readonly=readonly, slow=slow, mode=mode)

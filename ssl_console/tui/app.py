@@ -1,6 +1,6 @@
 """The app: its list of screens, its state, themes, and its start and end.
 
-The first picture needs nothing but Textual. Cards, runs, results and the modules that read them are loaded after it.
+The first frame requires only Textual. Cards, runs, results and the modules that read them are loaded afterwards.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class ConsoleApp(Adding):
     screens: Sequence[ScreenEntry] = SCREENS
 
     backend: Backend
-    """Set once `started`, as are `preferences` and `state`."""
+    """Set when `started`, as are `preferences` and `state`."""
     preferences: Preferences
     state: AppState
     _poll_thread: PollThread
@@ -140,7 +140,7 @@ class ConsoleApp(Adding):
     # -- start and end ------------------------------------------------------------------------------------------
 
     def get_default_screen(self) -> Screen[object]:
-        """The screen before anything has been read."""
+        """Start screen, shown until the workspace has been read."""
         return StartScreen(self.options.mode)
 
     def on_mount(self) -> None:
@@ -174,7 +174,7 @@ class ConsoleApp(Adding):
         super().delay_update(min(delay, SWITCH_DELAY_S))
 
     def reload_catalogue(self) -> None:
-        """Read the cards again, and which weights and data are there."""
+        """Read the cards again, and the presence of weights and data."""
         self.in_background(self.backend.catalogue, self.set_catalogue, group="catalogue")
 
     def set_catalogue(self, catalogue: Catalog) -> None:
@@ -199,7 +199,9 @@ class ConsoleApp(Adding):
             self.in_background(prepare, self._rankings_prepared, group="prepare")
 
     def _rankings_prepared(self, _: None) -> None:
-        """Everything read so far lives as long as the console: collecting garbage in it would delay the keys."""
+        """Freeze everything read so far for the garbage collector, as it lives as long as the console: collecting it
+        would delay key presses.
+        """
         self.prepare_screen("rankings")
         gc.freeze()
 
@@ -227,9 +229,8 @@ class ConsoleApp(Adding):
             self._poll_thread.stop()
 
     def _handle_exception(self, error: Exception) -> None:
-        """Ignore missing widgets after `exit`: Textual mounts nothing then, so a screen being built stays empty.
-
-        The same for a search of the command palette, which may continue after the palette was closed.
+        """Ignore missing widgets after `exit`, when Textual mounts no more widgets of a screen under construction,
+        and in searches of the command palette that continue after it was closed.
         """
         cause = error.error if isinstance(error, WorkerFailed) else error
         closed = self._exit or (cause is not error and not isinstance(self.screen, CommandPalette))
@@ -258,7 +259,7 @@ class ConsoleApp(Adding):
             self._prepare_rankings()
 
     def _adapt_to_link_speed(self) -> None:
-        """Poll less often while writes queue up before a slow terminal."""
+        """Poll less often while output accumulates before a slow terminal."""
         slow = self._link_speed.observe(pending_writes(self._driver), longest_write_s(self._driver))
         if slow != self.slow:
             self.slow = slow
@@ -277,27 +278,29 @@ class ConsoleApp(Adding):
             base.refresh_view()
 
     def choose_suite(self, name: str | None) -> None:
-        """Show the tasks of one suite, or of all, now and at the next start."""
+        """Show the tasks of one suite, or of all, and store the choice for the next start."""
         self.set_state(replace(self.state, suite=name, opening=""))
         self.save_preferences(replace(self.preferences, suite=name or ""))
 
     def save_preferences(self, preferences: Preferences) -> None:
-        """Use these from now on, and keep them for the next start."""
+        """Apply these preferences and store them for the next start."""
         self.preferences = preferences
         if not self.readonly:
             self.in_background(self._write_preferences, lambda _: None, group="preferences")
 
     def _write_preferences(self) -> None:
-        """Write the newest preferences, one write at a time: of two at once, the older could end last."""
+        """Write the newest preferences, one write at a time, so that an older write cannot end last."""
         with self._preferences_lock:
             self.backend.save_preferences(self.preferences)
 
     def poll_now(self) -> None:
-        """Poll the workspace now: the user has just requested something."""
+        """Poll the workspace now, after a request of the user."""
         self._poll_thread.poll_now()
 
     def in_background(self, work: Callable[[], Answer], then: Callable[[Answer], None], *, group: str) -> None:
-        """Run `work` in a thread, then `then` with its result on the event loop; the newest of a group wins."""
+        """Run `work` in a thread, then `then` with its result on the event loop; within a group, only the newest is
+        completed.
+        """
         job = partial(self._work, work, then)
         self.run_worker(job, thread=True, exclusive=True, group=group, exit_on_error=False)
 
@@ -331,7 +334,7 @@ class ConsoleApp(Adding):
     # -- actions ------------------------------------------------------------------------------------------------
 
     def action_mode(self, mode: str) -> None:
-        """Go to another screen. Before the first one is shown, the request changes which one that is."""
+        """Show another screen; before the first one is shown, select the first one."""
         if not self.started:
             self.options = replace(self.options, mode=mode)
         elif isinstance(self.screen, ConsoleScreen):
@@ -346,7 +349,6 @@ class ConsoleApp(Adding):
             self.pop_screen()
 
     def action_help(self) -> None:
-        """Show the keys of this screen."""
         from ssl_console.tui.screens.dialogs import (  # noqa: PLC0415 - loaded when it is needed
             HelpDialog,
             scopes_of,
@@ -359,7 +361,6 @@ class ConsoleApp(Adding):
         self.push_screen(HelpDialog((*about, *here), scopes_of(screen), self.user_keys))
 
     def action_command_palette(self) -> None:
-        """Open the command palette."""
         if self.started and not isinstance(self.screen, CommandPalette):
             from ssl_console.tui.widgets.filter_bar import stop_cursor_blink  # noqa: PLC0415 - loads what is typed in
 
@@ -372,7 +373,7 @@ class ConsoleApp(Adding):
         return not (self.readonly and action in changing_actions())
 
     def action_theme(self) -> None:
-        """Choose a theme; the one under the cursor is shown at once."""
+        """Choose a theme, previewed while the cursor is on it."""
         from ssl_console.tui.screens.choosers import ThemeDialog  # noqa: PLC0415 - loaded when it is needed
 
         if self.started and not isinstance(self.screen, ThemeDialog):
@@ -384,7 +385,7 @@ class ConsoleApp(Adding):
             self.save_preferences(replace(self.preferences, theme=name))
 
     def watch_theme(self) -> None:
-        """Redraw every widget: those that draw line by line read the theme as they draw."""
+        """Redraw every widget: those drawn line by line read the theme while drawing."""
         for screen in self.screen_stack if self._running else ():
             for widget in screen.query("*"):
                 widget.refresh()

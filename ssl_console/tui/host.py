@@ -1,4 +1,4 @@
-"""The app as screens and widgets see it: a protocol and the list of screens, so that none of them imports the app."""
+"""Protocol of the app for screens and widgets, and the list of screens, so that none of them imports the app."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class ScreenEntry:
-    """A screen as the app lists it: its tab, which is drawn before any screen is imported, and where its class is."""
+    """An entry in the app's list of screens: its tab, which is drawn before any screen is imported, and the path of
+    its class.
+    """
 
     name: str
     """`MODE` of the class."""
@@ -83,7 +85,7 @@ class Host(Protocol):
         ...
 
     def undoable(self, text: str, undo: Callable[[], object]) -> None:
-        """Remember a change of the user that `undo` takes back; `text` is a noun phrase."""
+        """Register a change that `undo` reverts; `text` is a noun phrase."""
         ...
 
     def show_screen(self, name: str) -> None:
@@ -123,7 +125,7 @@ class Host(Protocol):
         ...
 
     def open_result(self, run_id: str, among: tuple[str, ...] = ()) -> None:
-        """Show a result; `among` are those that next and previous step through."""
+        """Show a result; `among` is the list for the next and previous actions."""
         ...
 
     def go_to_pair(self, backbone: str | None, task: str | None) -> None:
@@ -135,29 +137,29 @@ class Host(Protocol):
         ...
 
     def measure_again(self, result: Result) -> None:
-        """Open the launch dialog for the same measurement."""
+        """Open the launch dialog for the same measurement again."""
         ...
 
 
 @runtime_checkable
 class Refreshable(Protocol):
-    """A screen that draws the app's state and has layers to leave, as its widgets see it."""
+    """A screen that draws the app's state and has layers to leave, as seen by its widgets."""
 
     def go_back(self) -> bool:
         """Leave the innermost layer; False when there is none."""
         ...
 
     def refresh_view(self) -> None:
-        """Draw the state as it is now."""
+        """Draw the current state."""
         ...
 
 
 @runtime_checkable
 class HasPlaces(Protocol):
-    """A screen whose rows and columns the palette finds."""
+    """A screen whose rows and columns are listed in the palette."""
 
     def places(self) -> Iterable[tuple[str, str, Callable[[], object]]]:
-        """Kind and name of each, and what puts the cursor there."""
+        """Kind and name of each place, and the function that moves the cursor there."""
         ...
 
 

@@ -1,8 +1,7 @@
-"""Every key of the console, in one table: it makes the key map, the footer and the help.
-
-A screen declares its keys in its own file, and they join the table when it is imported; all others are listed here.
-Only keys that every terminal and tmux pass on: letters, digits, space, enter, escape, tab, arrows, paging, F1.
-`[keys]` in config.toml gives any of them another key by its id: `"plan.tick" = "t"`.
+"""Table of all keys of the console, the source of the key map, the footer and the help. A screen declares its keys in
+its own file, and they are added when it is imported; all others are listed here. Only keys that every terminal and
+tmux transmit: letters, digits, space, enter, escape, tab, arrows, paging, F1. `[keys]` in config.toml gives any of
+them another key by its id: `"plan.tick" = "t"`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Key:
     priority: bool = False
     """Handled before the focused widget."""
     changes: bool = False
-    """Changes the workspace, and is disabled by `--readonly`."""
+    """Whether it changes the workspace, and is disabled by `--readonly`."""
 
 
 APP = (
@@ -47,7 +46,7 @@ APP = (
     Key("add-dataset", "A", "add_dataset", "add data", "Add a dataset of your own", footer=False, changes=True),
     Key("help", "f1,question_mark", "help", "help", "Show the keys of this screen"),
     Key("palette", "colon,ctrl+p", "command_palette", "find", "Find any action, backbone, task or run"),
-    Key("more", "full_stop", "more", "more", "Show the keys that are not in this line, and run one of them"),
+    Key("more", "full_stop", "more", "more", "Show the keys that are not in the footer, and run one of them"),
     Key("storage", "U", "storage", "disk", "Disk space of runs, logs, caches and weights", footer=False),
     Key("theme", "T", "theme", "theme", "Choose the colour theme", footer=False),
     Key(
@@ -171,7 +170,7 @@ SEARCHED = (
     Key("page-up", "pageup", "move('page_up')", "page up", "A screenful up", footer=False, priority=True),
     Key("page-down", "pagedown", "move('page_down')", "page down", "A screenful down", footer=False, priority=True),
 )
-"""Letters narrow the list, so only these keys move in it."""
+"""Keys that move in a list with a search line, as letters narrow the list."""
 
 MORE = (
     Key("run", "enter", "run", "run", "Run the highlighted one", priority=True),
@@ -304,11 +303,11 @@ def changing_actions() -> frozenset[str]:
 
 
 RETIRED = frozenset({"compare.task"})
-"""Ids of earlier versions whose actions are gone: they do no harm in a user's settings."""
+"""Ids of earlier versions without an action, which are accepted in a user's settings."""
 
 
 def unknown_ids(chosen: Iterable[str]) -> list[str]:
-    """Ids in a user's `[keys]` that no key in the table has."""
+    """Ids in a user's `[keys]` that are not in the table."""
     known = {f"{scope}.{key.name}" for scope, keys in KEYS.items() for key in keys}
     return sorted(set(chosen) - known - RETIRED)
 
@@ -341,5 +340,5 @@ _SHOWN: Mapping[str, str] = {
 
 
 def shown(key: str) -> str:
-    """A key as written in the footer and the help."""
+    """A key as displayed in the footer and the help."""
     return _SHOWN.get(key, key)

@@ -1,4 +1,4 @@
-"""Run the console once: from the settings to the summary that is printed when it is left."""
+"""One session of the console: from the settings to the summary printed at its end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run_console(workspace: Workspace, card_folders: tuple[Path, ...], *, readonly: bool, slow: bool, mode: str) -> int:
-    """Open the console until it is left. Raises ConsoleError for settings that cannot be used."""
+    """Run the console until the user quits. Raises ConsoleError for invalid settings."""
     app = ConsoleApp(
         lambda: _backend(workspace, card_folders), AppOptions(readonly, slow, mode=mode), user_keys(workspace)
     )
@@ -34,7 +34,7 @@ def run_console(workspace: Workspace, card_folders: tuple[Path, ...], *, readonl
 
 
 def user_keys(workspace: Workspace) -> dict[str, str]:
-    """The keys that the settings give to actions. Raises ConsoleError for settings that cannot be used."""
+    """Key bindings of the settings. Raises ConsoleError for invalid ones."""
     if not workspace.config.exists():  # what reads settings takes longer to load than the first picture
         return {}
     from ssl_console.workspace.config import load_config  # noqa: PLC0415
@@ -57,7 +57,7 @@ def _backend(workspace: Workspace, card_folders: tuple[Path, ...]) -> Backend:
 
 
 def _print(text: str) -> None:
-    """Print to the normal screen, which may have vanished with the connection."""
+    """Print to the normal screen; without effect if the terminal is gone."""
     from ssl_console.tui.terminal.driver import discard  # noqa: PLC0415 - loaded with the app
 
     try:
@@ -68,7 +68,7 @@ def _print(text: str) -> None:
 
 
 def exit_summary(state: AppState) -> str:
-    """Summary of the runs, printed when the console is left."""
+    """Summary of the runs, printed after the user quits."""
     tally = state.tally
     lines = [f"ssl-console: {tally.text}."] if state.runs else []
     if tally.running or tally.waiting:

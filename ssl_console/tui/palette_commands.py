@@ -18,9 +18,9 @@ from ssl_console.tui.keys import KEYS, TITLES, Key, shown
 from ssl_console.tui.style.text import clean
 
 LONGEST = 200
-"""Columns of a name or a title that are shown."""
+"""Maximum number of columns of a name or title."""
 NEAREST, MOST_SCORE = 3, 100.0
-"""An action of the screen in front comes before its rows and columns, those before what is elsewhere."""
+"""Ranks of commands: actions of the current screen, its rows and columns, everything else."""
 SYNONYMS = {
     "app.theme": "colours dark light",
     "app.help": "keys shortcuts manual",
@@ -39,7 +39,7 @@ SYNONYMS = {
     "rankings.paper": "published reference",
     "rankings.compare": "significance test",
 }
-"""Further words by which actions are found."""
+"""Further words by which actions can be found."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Command:
 
     @property
     def text(self) -> str:
-        """The title, to be matched and drawn."""
+        """Title for matching and display."""
         return shorten(clean(self.title), LONGEST)
 
     def score(self, query: str) -> float:
-        """How well it matches: every word begins a word of it, or is part of its title; 0 when one does not."""
+        """Quality of the match: every word begins a word of it, or is part of its title; 0 if one does not."""
         typed, title = query.lower().split(), self.text.lower()
         names = f"{title} {self.words.lower()}".replace("/", " / ").split()
         if not all(word in title or any(name.startswith(word) for name in names) for word in typed):

@@ -1,7 +1,6 @@
-"""The console in a browser: one process of it for every page that is open, all on the same workspace.
-
-Every address below the root begins with a secret, for the page, its files, and its socket: other users of this machine
-can reach a local port too. A second secret opens consoles that change nothing. Pages load nothing from elsewhere.
+"""The console in a browser, with one process per open page, all on the same workspace. Every path begins with a
+secret, for the page, its files, and its socket, because other users of this machine can reach a local port. A
+second secret opens read-only consoles. Pages load no external resources.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from ssl_console.workspace.ownership import problems_above
 NAMES_OF_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 SECRET_BYTES = 32
 SHELLS = ("EDITOR", "VISUAL", "PAGER", "BROWSER")
-"""Variables that name programs from which a shell can be reached."""
+"""Environment variables that name programs from which a shell can be started."""
 PRIVATE_FOLDER, PRIVATE_SOCKET, OPEN_TO_OTHERS = 0o700, 0o600, 0o077
 LIBRARY = Path(textual_serve.server.__file__).parent / "static"
 OWN = Path(__file__).parent / "web"
@@ -55,12 +54,12 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Of every answer. xterm.js makes style elements, hence 'unsafe-inline' for styles."""
+"""Headers of all responses. xterm.js creates style elements, hence 'unsafe-inline' for styles."""
 LOG = logging.getLogger(__name__)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach this address."""
+    """Whether an address can only be reached from this machine."""
     if host == "localhost":
         return True
     try:
@@ -71,12 +70,12 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Entrance:
-    """A console behind a secret."""
+    """A console protected by a secret."""
 
     command: tuple[str, ...]
-    """Starts the console."""
+    """Command that starts the console."""
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(SECRET_BYTES), repr=False)
-    """First part of the addresses that open it; empty: no secret is asked for."""
+    """First part of the path; empty: no secret is required."""
 
     @property
     def path(self) -> str:
@@ -86,7 +85,7 @@ class Entrance:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server listens: a TCP port, or a Unix socket in a folder of this user alone."""
+    """Listening address: a TCP port, or a Unix socket in a private folder."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -94,7 +93,7 @@ class Address:
 
     @property
     def local(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether it can only be reached from this machine."""
         return self.socket is not None or is_loopback(self.host)
 
     def __str__(self) -> str:
@@ -103,16 +102,16 @@ class Address:
 
 
 class ConsoleServer(Server):
-    """textual-serve, for pages of its own that come with a secret: a console can start and cancel runs."""
+    """textual-serve with pages protected by a secret, because a console can start and cancel runs."""
 
     def __init__(self, entrances: Sequence[Entrance], address: Address, ready: Callable[[], None]) -> None:
         super().__init__(shlex.join(entrances[0].command), host=address.host, port=address.port, title="ssl-console")
         self.entrances, self.address = tuple(entrances), address
         self._ready = ready
-        """Called once the server listens."""
+        """Called when the server listens."""
 
     def serve(self, debug: bool = False) -> None:
-        """Serve until interrupted. Raises OperationFailed when the address cannot be had."""
+        """Serve until interrupted. Raises OperationFailed if the address is unavailable."""
         self.debug = debug
         self.initialize_logging()
         for name in SHELLS:
@@ -122,7 +121,7 @@ class ConsoleServer(Server):
             listening = [listen(self.address)]
         except OSError as error:
             raise OperationFailed(
-                f"{self.address} cannot be had: {error.strerror or error}; choose another --port, --host or --socket"
+                f"{self.address} is unavailable: {error.strerror or error}; choose another --port, --host or --socket"
             ) from error
         try:
             web.run_app(self._make_app(), sock=listening, print=lambda *_: self._ready(), access_log=None)
@@ -131,14 +130,14 @@ class ConsoleServer(Server):
                 self.address.socket.unlink(missing_ok=True)
 
     def initialize_logging(self) -> None:
-        """Only what goes wrong, each kind once a minute."""
+        """Log only errors, each kind at most once a minute."""
         logging.basicConfig(level=logging.WARNING)
         for handler in logging.getLogger().handlers:
             handler.setFormatter(PrintableFormatter("ssl-console serve: %(message)s"))
             handler.addFilter(RateLimit())
 
     async def _make_app(self) -> web.Application:
-        """Every address: behind a secret, or refused."""
+        """Routes of all paths, protected by a secret or refused."""
         app = web.Application()
         start = "" if self._open else "/{secret}"
         app.add_routes(
@@ -153,7 +152,7 @@ class ConsoleServer(Server):
         return app
 
     async def handle_index(self, request: web.Request) -> web.StreamResponse:
-        """The page; its addresses are those by which the browser came, through a forwarded port too."""
+        """The page, with addresses derived from the request, so that forwarded ports work."""
         entrance = self._entrance(request)
         scheme = "wss" if request.scheme == "https" else "ws"
         fields = {
@@ -174,7 +173,7 @@ class ConsoleServer(Server):
         return web.FileResponse(path)
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
-        """The connection to a console, for the page that this server has sent."""
+        """The connection to a console, for a page of this server."""
         entrance = self._entrance(request)
         service = copy.copy(self)
         service.command = shlex.join(entrance.command)
@@ -182,11 +181,11 @@ class ConsoleServer(Server):
 
     @property
     def _open(self) -> bool:
-        """Whether no secret is asked for."""
+        """Whether no secret is required."""
         return not self.entrances[0].secret
 
     def _entrance(self, request: web.Request) -> Entrance:
-        """The console that the request's secret opens; every secret is compared, in constant time."""
+        """The console for the secret of a request; all secrets are compared, in constant time."""
         self._refuse_strangers(request)
         given = request.match_info.get("secret", "").encode()
         found = [one for one in self.entrances if hmac.compare_digest(one.secret.encode(), given)]
@@ -202,7 +201,7 @@ class ConsoleServer(Server):
         return web.HTTPForbidden(text="this console opens at the address that `ssl-console serve` has printed only\n")
 
     def _origin(self, request: web.Request) -> str:
-        """Where a request comes from, with the user's name where that is a user of this machine."""
+        """Origin of a request, with the name of a local user."""
         peer = request.transport.get_extra_info("peername") if request.transport else None
         if self.address.socket is not None or not peer:
             return str(self.address)
@@ -210,7 +209,7 @@ class ConsoleServer(Server):
         return peer[0] if owner is None else f"{user_name(owner)} at {peer[0]}"
 
     def _refuse_strangers(self, request: web.Request) -> None:
-        """Any page in the user's browser can ask for any address: only this server's own may talk to a console."""
+        """Refuse requests from other origins: any page in the user's browser can send requests to any address."""
         name = urlsplit(f"//{request.host}").hostname or ""
         if self.address.local and name not in NAMES_OF_THIS_MACHINE:
             raise web.HTTPForbidden(text=f"this console is served to this machine only, not to {name}")
@@ -224,7 +223,7 @@ async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
 
 
 def listen(address: Address) -> socket.socket:
-    """A listening socket. Raises OSError, and OperationFailed when a socket's folder is open to other users."""
+    """A listening socket. Raises OSError, and OperationFailed if a socket's folder is open to other users."""
     return (
         _listen_at(address.socket)
         if address.socket
@@ -251,7 +250,7 @@ def _listen_at(path: Path) -> socket.socket:
 
 
 def _own_folder(folder: Path) -> None:
-    """Make the folder, or check that it is this user's and closed to all others."""
+    """Create the folder, or check that it belongs to this user and is closed to others."""
     with suppress(FileExistsError):
         folder.mkdir(mode=PRIVATE_FOLDER, parents=True)
     for problem in problems_above(folder, "--socket"):
@@ -266,7 +265,7 @@ def _own_folder(folder: Path) -> None:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket at which nothing listens any more."""
+    """Remove a socket without a listener."""
     if path.is_socket():
         with socket.socket(socket.AF_UNIX) as probe:
             if probe.connect_ex(str(path)) != 0:

@@ -1,10 +1,11 @@
-"""`python -P -m ssl_console.worker --workspace W --device cpu [RUN_ID...]`: further run ids come on standard input.
+"""`python -P -m ssl_console.worker --workspace W --device cpu [RUN_ID...]`: further run ids are read from standard
+input.
 
-Exits at the end of its input, after a run that did not finish (exit code 1; 74 when the outcome could not be recorded),
-or at SIGTERM or SIGUSR2 (143). It starts no further run when its supervisor is gone (`--parent`), because the next
-Exits at the end of its input, after a run that did not finish (exit code 1; 74 when the outcome is not recorded),
-(`--job`), which may have waited long, it restarts itself for the remaining runs instead of exiting after a run that did
-not finish.
+Exits at the end of its input, after a run that did not finish (exit code 1; 74 if the outcome could not be recorded),
+or at SIGTERM or SIGUSR2 (143). It starts no further run if its supervisor is gone (`--parent`), because the next
+supervisor may assign the device to another worker. SIGUSR1 writes the stacks of all threads to the log. In a cluster
+job (`--job`), which may have waited long, it restarts itself for the remaining runs instead of exiting after a run that
+did not finish.
 """
 
 from __future__ import annotations

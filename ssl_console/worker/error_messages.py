@@ -85,7 +85,7 @@ def _kind(error: BaseException) -> FailureKind:
 
 
 def _says_enough(error: BaseException) -> bool:
-    """Whether the message is meant for users: the project's own errors name the place and the fix."""
+    """Whether the message is meant for users: the project's own errors name place and fix."""
     return type(error).__module__.partition(".")[0] in {"tasks", "backbones", "ssl_console"}
 
 

@@ -1,6 +1,6 @@
 """`python -P -m ssl_console.worker.image_names`: names of a dataset's test images, and thumbnails of some.
 
-In a process of its own, as readers may import torch. Reads an `ImageRequest` from standard input, and writes an
+Runs in a separate process, as readers may import torch. Reads an `ImageRequest` from standard input, and writes an
 `ImageAnswer`.
 """
 
@@ -24,35 +24,35 @@ THUMBNAIL = 64
 
 
 class ImageRequest(BaseModel):
-    """Which images are asked for."""
+    """Request for names and thumbnails of images."""
 
     dataset: DatasetCard
     data_root: Path
     cache: Path
     index: list[int]
-    """Place of every test image in its source split, as the run recorded it."""
+    """Index of every test image in its source split, as recorded by the run."""
     positions: list[int]
-    """The images that are asked for, among the test images."""
+    """The requested images, as positions among the test images."""
     thumbnails: int
-    """How many of them are drawn, too."""
+    """Number of requested thumbnails."""
 
 
 class ImageAnswer(BaseModel):
-    """The images in the order of the request."""
+    """Names and thumbnails in the order of the request."""
 
     names: list[str]
-    """Paths of files; stable names of images that are no files."""
+    """Paths of files; stable names of images that are not files."""
     classes: list[str]
     thumbnails: list[str]
     """PNG files in base64."""
 
 
 def answer(request: ImageRequest) -> ImageAnswer:
-    """Open the dataset and find the images. Raises DataError when the test images are others than those of the run."""
+    """Open the dataset and find the images. Raises DataError if the test images differ from those of the run."""
     dataset = open_dataset(request.dataset, request.data_root, request.cache)
     test = many_shot_indices(dataset).test
     if not np.array_equal(np.concatenate([indices for _, indices in test]), np.array(request.index)):
-        raise DataError(f"{request.dataset.name}: the test images are others than those of the run")
+        raise DataError(f"{request.dataset.name}: the test images differ from those of the run")
     places = [_place(test, position) for position in request.positions]
     drawn = [_thumbnail(dataset, *place) for place in places[: request.thumbnails]]
     return ImageAnswer(
@@ -61,7 +61,7 @@ def answer(request: ImageRequest) -> ImageAnswer:
 
 
 def _place(test: Selection, position: int) -> tuple[str, int]:
-    """Source split and place in it of a test image."""
+    """Source split of a test image, and its index there."""
     for name, indices in test:
         if position < len(indices):
             return name, int(indices[position])
@@ -84,7 +84,7 @@ def _thumbnail(dataset: Dataset, split: str, index: int) -> str:
 
 
 def main() -> int:
-    """ImageAnswer one request; a data error is the last line of standard error."""
+    """Answer one request; a data error is the last line of standard error."""
     try:
         found = answer(ImageRequest.model_validate_json(sys.stdin.read()))
     except DataError as error:

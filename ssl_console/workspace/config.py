@@ -196,8 +196,8 @@ class Config(BaseModel):
     checkpoint_s: float = Field(60, ge=0)
     """Seconds of training between checkpoints, from which an interrupted run continues."""
     decoder: Literal["cpu", "nvjpeg"] = "cpu"
-    """Engine that decodes JPEG files for GPUs. nvJPEG gives slightly other pixels, so features of its own and a warning
-    on every result; it is not used by default, as it has not been measured.
+    """Engine that decodes JPEG files for GPUs. nvJPEG decodes to slightly different pixels, so it has separate
+    features and a warning on every result; it is not used by default, as it has not been measured.
     """
     decoded_gb: float = Field(4.0, ge=0)
     """Disk space, in GB, for decoded images that backbones on the same dataset share; 0 disables sharing."""

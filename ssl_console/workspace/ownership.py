@@ -1,4 +1,4 @@
-"""Who else could change a workspace: other owners, permissions, and symbolic links in its path.
+"""Checks of whether other users could change a workspace: owners, permissions, and symbolic links in its path.
 
 A file of another user is never trusted: settings contain shell lines that jobs run, and a link named like a log would
 redirect writes to another file.
@@ -33,7 +33,7 @@ EVERY_UID = 4_294_967_295
 
 @dataclass(frozen=True)
 class OwnershipProblem:
-    """Something that another user could change, and the command that fixes it."""
+    """Something that other users could change, and the command that fixes it."""
 
     words: str
     command: str

@@ -1,7 +1,6 @@
-"""When a training has stopped improving: each checkpoint is judged against the best one before it. Pure.
-
-The k-th comparison has 1 / (k (k + 1)) of the error, so that all of them together, however many follow, name a better
-checkpoint that is none in 5 % of trainings at most.
+"""Improvement of a training: each checkpoint is judged against the best one before it. Pure. The k-th comparison has
+1 / (k (k + 1)) of the error, so that over any number of comparisons a checkpoint is falsely reported as better in
+at most 5 % of trainings.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Against = Callable[[TransferPoint, TransferPoint, float], Judgement | None]
 
 @dataclass(frozen=True)
 class Improvement:
-    """The last checkpoint that was certainly better than the best one before it, and those after it."""
+    """The last checkpoint that was certainly better than the best one before it, and its successors."""
 
     best: TransferPoint
     later: int

@@ -1,6 +1,5 @@
-"""The interface between the screens and the workspace. Files, processes and devices are behind it.
-
-Every method may read the disk, so screens call it from worker threads only; the answers are plain data.
+"""The interface between the screens and the workspace. It hides files, processes and devices. Every method may read
+the disk, so screens call it only from worker threads; results are plain data.
 """
 
 from __future__ import annotations
@@ -24,25 +23,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """What the user picked to be measured."""
+    """Runs selected by the user for launch."""
 
     pairs: tuple[Pair, ...]
     seeds: tuple[int, ...] = (0,)
     preset: str | None = None
     suite: str | None = None
     again: bool = False
-    """Measure again what is done."""
+    """Whether finished runs are repeated."""
     override: bool = False
-    """Measure backbones that fail their checks, and mark every result."""
+    """Whether backbones that fail their checks are measured, with a warning on every result."""
     launcher: str | None = None
-    """None for the launcher that the settings name."""
+    """Name of the launcher; None for that of the settings."""
     share: Share | None = None
     """Sharing of GPUs; None for that of the settings."""
 
 
 @dataclass(frozen=True)
 class EventLine:
-    """One event of a run, for reading."""
+    """One formatted event of a run."""
 
     time: float
     kind: str
@@ -51,11 +50,11 @@ class EventLine:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a run's newest attempt has written."""
+    """Output of a run's newest attempt."""
 
     log: Path | None = None
     events: tuple[EventLine, ...] = ()
-    """The last ones."""
+    """The last events."""
 
 
 class Backend(Protocol):
@@ -95,11 +94,11 @@ class Backend(Protocol):
         ...
 
     def plan(self, request: LaunchRequest) -> Plan:
-        """What a launch would do."""
+        """Preview of a launch."""
         ...
 
     def stale(self, pairs: Sequence[Pair], suite: str | None) -> Mapping[Pair, str]:
-        """The measured pairs whose result is out of date, and why."""
+        """Pairs with an out-of-date result, and the reasons."""
         ...
 
     def disk(self, plan: Plan) -> Disk:
@@ -108,20 +107,20 @@ class Backend(Protocol):
 
     @property
     def activity(self) -> str:
-        """What the plan that is being made waits for, e.g. the check of a backbone; empty when unknown."""
+        """Activity on which planning waits, e.g. the check of a backbone; empty if unknown."""
         ...
 
     def fetch(self, items: Sequence[DownloadItem]) -> int:
         """Download weights and data one after another; the number of those that were not queued yet.
 
-        Updates have their progress.
+        Their progress is part of updates.
         """
         ...
 
     def submit(self, plan: Plan, launcher: str | None = None, share: Share | None = None) -> int:
-        """Start the plan's new runs by a launcher, or by the one that the settings name; the number of runs."""
+        """Start the plan's new runs by the given launcher, or that of the settings; the number of runs."""
         ...
 
     def command(self, request: LaunchRequest) -> str:
-        """The command line of the same launch."""
+        """Equivalent command line of the launch."""
         ...

@@ -1,4 +1,4 @@
-"""What there is to choose from, with what is missing before it can be measured."""
+"""Backbones, tasks and suites, with their missing weights and data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.datasets.card import DatasetCard
 
 
 def protocol_title(protocol: str) -> str:
-    """A protocol as the head of a narrow group of columns: `5-shot` for `few-shot-5`."""
+    """Title of a protocol above a narrow group of columns: `5-shot` for `few-shot-5`."""
     family, _, number = protocol.rpartition("-")
     return f"{number}-shot" if family == "few-shot" else protocol
 
@@ -46,11 +46,11 @@ class TaskEntry:
     dataset: DatasetCard
     missing: Blocker | None = None
     variant: str = "default"
-    """Under which its results are kept when nothing else is asked for."""
+    """Default variant of its results."""
 
     @property
     def short(self) -> str:
-        """The name without the protocol that heads its group."""
+        """The name without the protocol, which is the title of its group."""
         return self.name.removeprefix(f"{self.protocol}/")
 
     @cached_property
@@ -73,11 +73,11 @@ class Suite:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Everything that can be chosen, and what was wrong with the cards that cannot."""
+    """All backbones, tasks and suites, and problems of unusable cards."""
 
     backbones: tuple[BackboneEntry, ...] = ()
     tasks: tuple[TaskEntry, ...] = ()
-    """Tasks of one protocol stand together."""
+    """Grouped by protocol."""
     suites: tuple[Suite, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -97,7 +97,7 @@ class Catalog:
         return {suite.name: suite for suite in self.suites}
 
     def missing(self, pairs: Iterable[tuple[str, str]]) -> list[Blocker]:
-        """What these backbones and tasks lack, each once; a name that no card has lacks nothing."""
+        """Missing inputs of these backbones and tasks, each once; unknown names have none."""
         backbones, tasks = (dict.fromkeys(names) for names in zip(*pairs, strict=True))
         entries = (*map(self.backbone.get, backbones), *map(self.task.get, tasks))
         return list(
@@ -105,7 +105,7 @@ class Catalog:
         )
 
     def variants(self, suite: str | None = None) -> Mapping[str, str]:
-        """The variant of every task that a suite measures, and of the others that they have by themselves."""
+        """The variant by task: that of the suite for its tasks, the default for others."""
         own = {entry.name: entry.variant for entry in self.tasks}
         chosen = self.suite.get(suite or "")
         return {**own, **dict(chosen.columns)} if chosen else own
@@ -113,9 +113,9 @@ class Catalog:
 
 @dataclass(frozen=True)
 class FilteredCatalog:
-    """What a suite and a filter leave of the catalogue."""
+    """The part of the catalogue selected by a suite and a filter."""
 
     backbones: tuple[BackboneEntry, ...]
     tasks: tuple[TaskEntry, ...]
     unknown: tuple[str, ...] = field(default=())
-    """Fields in the filter that nothing has."""
+    """Fields of the filter that no entry has."""

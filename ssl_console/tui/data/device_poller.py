@@ -1,4 +1,4 @@
-"""Readings of the devices: those of the supervisor where one runs, else own ones; the host is read here."""
+"""Readings of the devices: those of a running supervisor, otherwise own ones; the host is always read here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssl_console.workspace.run_observer import RunView
 from ssl_console.workspace.supervisor_state import SupervisorState
 
 READ_EVERY_S = 2.0
-"""Seconds between readings that are taken here."""
+"""Seconds between own readings."""
 LIST_EVERY_S = 4.0
 """Seconds between lists of the host's processes."""
 PROCESSES_LISTED = 5
@@ -62,7 +62,7 @@ class DevicePoller:
         return devices
 
     def _gathered(self, supervisor: SupervisorState | None, roles: Roles) -> tuple[DeviceView, ...]:
-        """Of a supervisor on another machine everything is its own, the CPU too; else the host is read here."""
+        """Readings; of a supervisor on another machine, including its CPU, otherwise with this host."""
         if supervisor is None:
             return (*self._gpus, self._host)
         here = is_here(supervisor.host, supervisor.machine)
@@ -87,7 +87,7 @@ def _role(pid: int, roles: Roles) -> str | None:
 
 
 def _roles(supervisor: SupervisorState | None, runs: Mapping[str, RunView]) -> Roles:
-    """What the console, the supervisor and its workers do, by pid."""
+    """Roles of the console, the supervisor and its workers, by pid."""
     roles = {os.getpid(): "this console"}
     if supervisor is None or not is_here(supervisor.host, supervisor.machine):
         return roles

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from ssl_console.system.device import Device, DeviceProcess, Reading
 
 STEP_S = 5.0
-"""Seconds that one sample of a history stands for."""
+"""Duration of one sample of a history in seconds."""
 SAMPLES_KEPT = 120
 
 Roles = Mapping[int, str]
-"""What processes of this workspace do, by pid."""
+"""Roles of this workspace's processes, by pid."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,16 @@ class DeviceUser:
 
     pid: int
     user: str
-    """Empty where that cannot be seen."""
+    """Empty if unknown."""
     memory_mb: float
     ours: bool
     role: str = ""
-    """What it does for this workspace, else the name of its program."""
+    """Role in this workspace, otherwise the name of its program."""
 
 
 @dataclass(frozen=True)
 class DeviceSample:
-    """Mean figures of a device over `STEP_S` seconds; None where there was no reading."""
+    """Mean figures of a device over `STEP_S` seconds; None without a reading."""
 
     utilisation: float | None = None
     memory_used_mb: float | None = None
@@ -89,14 +89,14 @@ def _user(process: DeviceProcess, roles: Roles) -> DeviceUser:
 
 @dataclass
 class DeviceRecorder:
-    """Collects readings into one sample for each device and step of time."""
+    """Aggregates readings into one sample per device and time step."""
 
     _step: int | None = None
     _open: dict[str, list[DeviceSample]] = field(default_factory=dict)
     _closed: dict[str, tuple[DeviceSample, ...]] = field(default_factory=dict)
 
     def record(self, devices: Sequence[DeviceView], now: float) -> tuple[DeviceView, ...]:
-        """Take in the newest readings at `now`, in seconds; the devices with their histories."""
+        """Add the newest readings at `now`, in seconds; returns the devices with their histories."""
         step = int(now // STEP_S)
         self._close(step)
         for device in devices:
@@ -104,7 +104,7 @@ class DeviceRecorder:
         return tuple(replace(device, history=self._closed.get(device.name, ())) for device in devices)
 
     def _close(self, step: int) -> None:
-        """End the steps before this one; those without any reading stay empty."""
+        """Complete the steps before this one; those without readings remain empty."""
         passed = 0 if self._step is None else step - self._step
         self._step = step
         if passed <= 0:

@@ -42,12 +42,12 @@ class LocalBackend:
 
     session: Session
     _reading: dict[str, ReadingProgress] = field(default_factory=dict)
-    """By dataset; replaced as a whole, by the thread that plans."""
+    """Reading progress by dataset; replaced as a whole, by the planning thread."""
     _reported: dict[str, ReadingProgress] = field(default_factory=dict)
     _downloads: Mapping[DownloadItem, DownloadProgress] = field(default_factory=dict)
-    """As reported last."""
+    """Downloads as last reported."""
     activity: str = ""
-    """What the plan that is being made waits for."""
+    """Activity on which planning waits."""
 
     def __post_init__(self) -> None:
         self.session.on_reading = self._note_reading
@@ -151,7 +151,7 @@ class LocalBackend:
     # -- launching ------------------------------------------------------------------------------------------------
 
     def plan(self, request: LaunchRequest) -> Plan:
-        """What a launch would do; backbones that have not been checked yet are checked.
+        """Preview of a launch; unchecked backbones are checked.
 
         Datasets whose files have to be read are pending meanwhile.
         """
@@ -162,9 +162,8 @@ class LocalBackend:
             self._reading = {}
 
     def stale(self, pairs: Sequence[Pair], suite: str | None) -> Mapping[Pair, str]:
-        """The measured pairs whose result is out of date, and why.
-
-        Pairs whose data have changed and not been read since are left out: reading takes a while, and a plan does it.
+        """Pairs with an out-of-date result, and the reasons. Pairs whose data have changed since they were last read
+        are omitted: reading takes long, and is part of planning.
         """
         tasks, cache = self.session.tasks, self.session.workspace.cache
         known = {
@@ -218,7 +217,7 @@ class LocalBackend:
         return LaunchOptions(request.seeds, placement, again=request.again, override=request.override)
 
     def _grids(self, request: LaunchRequest) -> list[Grid]:
-        """The cards and specifications of the picked pairs. Raises ConsoleError for a name that no card has."""
+        """The cards and specifications of the selected pairs. Raises ConsoleError for unknown names."""
         tasks, preset = self.session.tasks, request.preset
         try:
             specs = {name: tasks.resolve(name, preset) for name in dict.fromkeys(task for _, task in request.pairs)}

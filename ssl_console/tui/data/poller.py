@@ -24,7 +24,7 @@ from ssl_console.workspace.tail import EventTail
 
 EVENTS_SHOWN = 500
 EVENT_REACH = 1 << 18
-"""Bytes from the end of an events file that are read for showing."""
+"""Number of bytes at the end of an events file that are read for display."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ class WorkspacePoller:
         return DevicePoller(self.session.config.devices)
 
     def poll(self) -> StateUpdate:
-        """Changes since the last call. An unusable results file is reported, and the last results stay."""
+        """Changes since the last call. An unusable results file is reported, and the last results are kept."""
         polled = self.observer.poll()
         problem = ""
         try:
@@ -68,7 +68,7 @@ class WorkspacePoller:
     # -- one run ------------------------------------------------------------------------------------------------
 
     def files(self, run_id: str) -> RunFiles:
-        """The log of its newest attempt, and its last events."""
+        """The log of a run's newest attempt, and its last events."""
         run = self._run(run_id)
         attempt = max(1, run.status.attempt)
         tail = EventTail.of(run.folder.events(attempt))
@@ -80,7 +80,7 @@ class WorkspacePoller:
         return RunFiles(log, tuple(map(event_line, events)))
 
     def curves(self, run_id: str) -> Mapping[str, Curve]:
-        """Every metric that its newest attempt reported; none for a result whose run folder is gone."""
+        """All metrics reported by its newest attempt; empty for a result whose run folder is missing."""
         return self.observer.history(run_id).metrics if run_id in self.observer.runs else {}
 
     def dump_stack(self, run_id: str) -> None:
@@ -103,7 +103,7 @@ class WorkspacePoller:
 
 
 def event_line(event: Event) -> EventLine:
-    """One event for reading."""
+    """Formatted event."""
     return EventLine(event.time, event.kind, _in_words(event))
 
 
@@ -146,21 +146,20 @@ class PollThread:
         self._problem = ""
 
     def start(self) -> None:
-        """Begin."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; returns when the thread has ended or hangs in the file system."""
+        """Stop; returns when the thread has ended or is blocked by the file system."""
         self._stop.set()
         self._now.set()
         self._thread.join(timeout=2)
 
     def slow_down(self, slow: bool) -> None:
-        """Poll at the lower or at the usual rate."""
+        """Switch to the lower or the usual polling rate."""
         self._seconds = 1 / (SLOW_POLLS_PER_SECOND if slow else POLLS_PER_SECOND)
 
     def poll_now(self) -> None:
-        """Poll now: the user has just changed something."""
+        """Poll now, after a change by the user."""
         self._now.set()
 
     def acknowledge(self) -> None:

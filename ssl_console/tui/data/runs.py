@@ -1,4 +1,4 @@
-"""The runs as screens list, filter and count them. Pure."""
+"""Runs for display: order, filter subjects and counts. Pure."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _order(run: RunView) -> tuple[int, float, float, str]:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many runs are in which state."""
+    """Number of runs in each state."""
 
     running: int = 0
     waiting: int = 0
@@ -68,7 +68,7 @@ class Tally:
 
     @classmethod
     def of(cls, runs: Iterable[RunView]) -> Tally:
-        """Count them."""
+        """Counts of these runs."""
         states = [run.state for run in runs]
         return cls(
             running=states.count(RunState.RUNNING) + states.count(RunState.STARTING),

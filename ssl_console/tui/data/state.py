@@ -28,7 +28,7 @@ FIRST = "demo"
 def opening_suite(catalogue: Catalog, results: Sequence[Result], runs: Iterable[RunView]) -> str:
     """The suite that contains the newest measurement; of several, the one with the most measured tasks.
 
-    Empty when no suite holds it: then all tasks are shown.
+    Empty if no suite contains it: then all tasks are shown.
     """
     dated = [(result.finished, (result.task, result.variant)) for result in results if result.source == "mine"]
     dated += [(run.created, (run.task, run.variant)) for run in runs]
@@ -72,7 +72,7 @@ class PairSelection:
         return replace(self, pairs=self.pairs | frozenset(pairs))
 
     def extent(self, pairs: Iterable[Pair]) -> Extent:
-        """How many of these are ticked."""
+        """Number of these that are ticked."""
         if not self.pairs:
             return "none"
         wanted = frozenset(pairs)
@@ -80,7 +80,7 @@ class PairSelection:
         return "none" if not ticked else "all" if ticked == len(wanted) else "some"
 
     def ordered(self, backbones: Iterable[str], tasks: Iterable[str]) -> list[Pair]:
-        """The ticked pairs in the order of these names; ticks on names that are gone are left out."""
+        """The ticked pairs in the order of these names; ticks of unknown names are omitted."""
         columns = list(tasks)
         return [(backbone, task) for backbone in backbones for task in columns if (backbone, task) in self.pairs]
 
@@ -130,7 +130,7 @@ class AppState:
     reading: Mapping[str, ReadingProgress] = field(default_factory=dict)
     """The datasets that are pending: their files are being read."""
     downloads: Mapping[DownloadItem, DownloadProgress] = field(default_factory=dict)
-    """Weights and data that were requested since the console was opened."""
+    """Weights and data requested since the console was started."""
     selection: PairSelection = field(default_factory=PairSelection)
     marked: tuple[str, ...] = ()
     """Backbones marked for Compare, in the order of marking."""

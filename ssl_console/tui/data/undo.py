@@ -1,4 +1,4 @@
-"""What can be undone: the last marks, hidden columns and cancellations of this console, newest first."""
+"""Undo history: the last marks, hidden columns and cancellations of this console, newest first."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 KEPT = 100
-"""Changes that can be undone one after another."""
+"""Maximum number of changes that can be undone."""
 
 
 @dataclass(frozen=True)
 class UndoableChange:
-    """One change, and what takes it back."""
+    """One change and its reversal."""
 
     text: str
     """Noun phrase, e.g. `mark of demo/mae`."""
@@ -26,11 +26,11 @@ class UndoHistory:
     _changes: deque[UndoableChange] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     def add(self, text: str, undo: Callable[[], object]) -> None:
-        """Remember a change that has just been made."""
+        """Add a change that was just made."""
         self._changes.append(UndoableChange(text, undo))
 
     def undo(self) -> str:
-        """Take the last change back; its text, empty when there is none."""
+        """Revert the last change; returns its text, empty if there is none."""
         if not self._changes:
             return ""
         change = self._changes.pop()

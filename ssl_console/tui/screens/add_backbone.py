@@ -1,4 +1,4 @@
-"""The form that adds a checkpoint of the user: its fields are checked while they are typed."""
+"""Form that adds a checkpoint of the user; fields are checked while they are typed."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ FIELDS = (
 """Field of the form, its label, and its placeholder."""
 OPTION = re.compile(r"--(arch|arg|container|prefix|drop|pooling|norm|mean|std|size|resize|crop|interpolation|name)\b")
 WORDS = {"arch": "architecture", "arg": "arguments", "norm": "normalisation", "size": "input size"}
-"""Options of the command line whose field has another name."""
+"""Options of the command line whose field has a different name."""
 SETTLED_S = 0.7
-"""Seconds after the last key before the file is inspected."""
+"""Seconds after the last key press before the file is inspected."""
 OPENS = ("path", "architecture", "arguments", "container", "prefix", "drop")
 """Fields that require another inspection of the file."""
 
 
 def in_words_of_the_form(message: str) -> str:
-    """A message with the fields of the form in the place of options of the command line."""
+    """A message with options of the command line replaced by the fields of the form."""
     return OPTION.sub(lambda found: WORDS.get(found[1], found[1]), message)
 
 
@@ -66,18 +66,18 @@ class AddBackboneDialog(AddForm):
     def __init__(self) -> None:
         super().__init__()
         self.inspection: Inspection | None = None
-        """Inspection of the file; None until it is done for the present fields."""
+        """Inspection of the file; None until it is completed for the current fields."""
         self._timer: Timer | None = None
         self._inspected: tuple[str, ...] = ()
 
     @property
     def options(self) -> BackboneOptions:
-        """Values of the fields. Raises ConsoleError for a text that is no value of its field."""
+        """Values of the fields. Raises ConsoleError for an invalid value."""
         return options_of_form(self.values)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
-        """Check the fields at once; inspect the file when the typing pauses."""
+        """Check the fields at once, and inspect the file when typing pauses."""
         event.stop()
         if not self.value("path"):
             self.show_lines([])
@@ -129,7 +129,7 @@ class AddBackboneDialog(AddForm):
         self.show_lines(lines)
 
     def action_add(self) -> None:
-        """Write the card, if everything is decided."""
+        """Write the card, if no choice is left."""
         inspection, app = self.inspection, host(self)
         try:
             options = self.options

@@ -48,7 +48,7 @@ class AddDatasetDialog(AddForm):
     def __init__(self) -> None:
         super().__init__()
         self.imported: ImportResult | None = None
-        """What the scan found; None until it has ended for the present fields."""
+        """Result of the scan; None until it is completed for the current fields."""
         self._busy = False
 
     def on_mount(self) -> None:
@@ -57,7 +57,7 @@ class AddDatasetDialog(AddForm):
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
-        """Other fields require another scan."""
+        """Require another scan after other fields have changed."""
         event.stop()
         self._discard()
 
@@ -71,7 +71,7 @@ class AddDatasetDialog(AddForm):
             self.show_text(in_words_of_the_form(str(error)), tone=Tone.BAD)
 
     def _look(self, fields: dict[str, str]) -> None:
-        """Raises ConsoleError for a field that has no such value."""
+        """Start the scan. Raises ConsoleError for an invalid value of a field."""
         if not fields["path"]:
             raise ConsoleError("name a folder or a file first")
         workspace, path = host(self).backend.session.workspace, expand_user(fields["path"])
@@ -106,7 +106,7 @@ class AddDatasetDialog(AddForm):
             self.show_text("The fields have changed: Enter scans again.", tone=Tone.WARN)
 
     def action_close(self) -> None:
-        """Leave no draft behind."""
+        """Discard the draft and close."""
         self._discard()
         super().action_close()
 

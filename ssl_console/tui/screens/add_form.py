@@ -1,4 +1,4 @@
-"""What the forms for checkpoints and datasets of the user have in common: fields, a result below them, keys."""
+"""Base class of the forms for checkpoints and datasets of the user: fields, a result below them, keys."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class AddForm(Dialog[str | None]):
             yield KeyLine()
 
     def on_mount(self) -> None:
-        """Begin with the path."""
+        """Focus the path."""
         self.query_one(f"#{PATH}", Input).focus()
 
     def close_with(self, name: str) -> None:
-        """End with a new card; where the form was closed while the card was written, only list it."""
+        """Close with a new card; if the form was closed while the card was written, only list the card."""
         if self.is_open:
             self.dismiss(name)
         else:
@@ -102,7 +102,7 @@ class AddForm(Dialog[str | None]):
         self._divide_height()
 
     def _divide_height(self) -> None:
-        """Scroll the fields where they and the result are higher than the terminal; the keys stay in view."""
+        """Scroll the fields if they and the result are higher than the terminal, so that the keys remain visible."""
         room = self.app.size.height - FRAME
         found = min(self._lines, MOST_LINES, max(2, room - FEWEST_FIELDS))
         self.query_one("#found").styles.max_height = max(1, found)

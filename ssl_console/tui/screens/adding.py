@@ -1,4 +1,4 @@
-"""Adding a backbone or a dataset of the user's own, and evaluating it at once."""
+"""Addition of the user's own backbones and datasets, and their first evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Adding(Navigation):
-    """The part of the app that adds what is the user's own."""
+    """Part of the app that adds the user's own backbones and datasets."""
 
     backend: Backend
     state: AppState
@@ -45,7 +45,7 @@ class Adding(Navigation):
             self.push_screen(AddDatasetDialog(), lambda name: self._added("", name))
 
     def _added(self, backbone: str | None, dataset: str | None) -> None:
-        """Read the cards again, put Plan's cursor on the new row or column, and offer to evaluate it."""
+        """Read the cards again, move Plan's cursor to the new row or column, and offer to evaluate it."""
 
         def show(catalogue: Catalog) -> None:
             self.set_catalogue(catalogue)
@@ -57,7 +57,7 @@ class Adding(Navigation):
             self.in_background(self.backend.catalogue, show, group="catalogue")
 
     def _offer(self, backbone: str | None, dataset: str | None) -> None:
-        """One key evaluates what was added: a backbone on the tasks shown, the shown backbones on a dataset."""
+        """Offer an evaluation: of a backbone on the shown tasks, or of the shown backbones on a dataset."""
         from ssl_console.tui.screens.dialogs import ConfirmDialog  # noqa: PLC0415 - loaded when it is needed
 
         pairs = self._pairs_of(backbone, dataset)

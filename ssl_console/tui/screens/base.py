@@ -1,4 +1,4 @@
-"""Base classes of screens and dialogs: the bars, the state that they show, and actions disabled by `--readonly`."""
+"""Base classes of screens and dialogs: top and bottom bar, displayed state, and actions disabled by `--readonly`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NARROW = 100
 
 
 class ConsoleScreen(Screen[None]):
-    """A screen of its own mode."""
+    """A screen with its own mode."""
 
     MODE: ClassVar[str]
     """Name in the app's list of screens, and scope of the keys."""
@@ -38,7 +38,7 @@ class ConsoleScreen(Screen[None]):
     """Purpose of the screen, shown by the help above the keys."""
     AUTO_FOCUS = ""
     focused: Reactive[Widget | None] = Reactive(None, repaint=False)
-    """Textual would draw the whole screen again whenever the keyboard goes to another pane."""
+    """Focused widget, without repaint: Textual would redraw the whole screen on every change of focus."""
 
     def __init_subclass__(cls, **options: bool) -> None:
         """Bind the declared keys; a base class of several screens has no mode."""
@@ -68,17 +68,17 @@ class ConsoleScreen(Screen[None]):
         return host(self).state
 
     def on_screen_resume(self) -> None:
-        """Show the changes made while another screen was in front."""
+        """Show changes made while another screen was active."""
         self.refresh_view()
 
     def on_resize(self) -> None:
-        """Columns and panes depend on the width."""
+        """Redraw, because columns and panes depend on the width."""
         self.set_class(self.size.width < NARROW, "narrow")
         if self.is_mounted:
             self.refresh_view()
 
     def refresh_view(self) -> None:
-        """Show the present state; called for the visible screen only."""
+        """Show the current state; called for the visible screen only."""
         app = host(self)
         for bar in self.query(TopBar):
             bar.show(status(app.state, readonly=app.readonly, slow=app.slow))
@@ -89,7 +89,7 @@ class ConsoleScreen(Screen[None]):
         """Update every widget."""
 
     def edit_targets(self) -> list[EditTarget]:
-        """What `e` can open here, the likeliest first."""
+        """Targets of `e` on this screen, the most likely first."""
         return []
 
     def go_back(self) -> bool:
@@ -117,11 +117,11 @@ class Dialog(ModalScreen[ScreenResult]):
 
     @property
     def is_open(self) -> bool:
-        """Whether it is on the screen, or below another dialog."""
+        """Whether it is on the screen, possibly below another dialog."""
         return self in self.app.screen_stack
 
     def dismiss(self, result: ScreenResult | None = None) -> AwaitComplete:
-        """Close it and what is above it; without effect once it is closed, e.g. by escape while it was busy."""
+        """Close it and dialogs above it; no effect once it is closed, e.g. by escape during an operation."""
         if not self.is_open:
             return AwaitComplete()
         while self.app.screen is not self:

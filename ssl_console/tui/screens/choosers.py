@@ -1,4 +1,4 @@
-"""Dialogs that choose one or several of a list. What is typed narrows the list; the arrows move in it."""
+"""Dialogs for choosing one or several options from a list. Typed text narrows the list; arrows move in it."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from ssl_console.tui.widgets.virtual_table import LineTable
 
 Choice = TypeVar("Choice")
 FRAME_HEIGHT = 8
-"""Lines of the dialog that are not options."""
+"""Lines of the dialog besides the options."""
 
 
 class SearchLine(StaticInput):
-    """The line above the list. Some keys are not typed into it: they choose."""
+    """The search line above the list; some keys are not typed into it, but choose."""
 
     CHOOSING: ClassVar = frozenset({"space", "asterisk"})
 
     def check_consume_key(self, key: str, character: str | None = None) -> bool:
-        """Whether a key is typed."""
+        """Whether a key is typed text."""
         return key not in self.CHOOSING and super().check_consume_key(key, character)
 
 
 class ListDialog(Dialog[Choice | None]):
-    """A list of options, each a key and its text, under a line that narrows it."""
+    """A list of options, each with a key and its text, below a search line."""
 
     def __init__(self, title: str, options: Mapping[str, str]) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class ListDialog(Dialog[Choice | None]):
             yield KeyLine()
 
     def on_mount(self) -> None:
-        """Fill the list; the keyboard is in the line."""
+        """Fill the list; the search line has the focus."""
         table = self.query_one(LineTable)
         table.shows_cursor, table.can_focus = True, False
         table.styles.height = min(len(self._options) + 1, max(4, self.app.size.height - FRAME_HEIGHT))
@@ -91,7 +91,7 @@ class ListDialog(Dialog[Choice | None]):
 
     @on(LineTable.Moved)
     def _moved(self) -> None:
-        """Show the full text of the option under the cursor where the list truncates it."""
+        """Show the full text of the option under the cursor if the list truncates it."""
         table, about = self.query_one(LineTable), self.query_one("#about", StyledText)
         text = self._options.get(table.row or "", "")
         room = table.size.width - 3
@@ -99,7 +99,7 @@ class ListDialog(Dialog[Choice | None]):
         self.moved(table.row)
 
     def moved(self, key: str | None) -> None:
-        """The cursor is on another option."""
+        """React to a move of the cursor to another option."""
 
     @on(LineTable.Opened)
     def _opened(self, message: LineTable.Opened) -> None:
@@ -130,12 +130,12 @@ class PickDialog(ListDialog[str]):
         self.query_one(LineTable).move_to(row=self._current)
 
     def action_accept(self) -> None:
-        """The one under the cursor."""
+        """Choose the option under the cursor."""
         self.dismiss(self.query_one(LineTable).row)
 
 
 class ThemeDialog(PickDialog):
-    """Choice of a theme, shown at once; left without a choice, the theme before comes back."""
+    """Choice of a theme with a preview; closing without a choice restores the previous theme."""
 
     def __init__(self, names: Sequence[str], current: str) -> None:
         super().__init__("Theme", [(name, name) for name in names], current)
@@ -147,7 +147,7 @@ class ThemeDialog(PickDialog):
             self.app.theme = key
 
     def action_close(self) -> None:
-        """Take the theme back."""
+        """Restore the previous theme."""
         self.app.theme = self._before
         super().action_close()
 
@@ -162,7 +162,7 @@ class ChooseDialog(ListDialog[tuple[str, ...]]):
         self._chosen = set(chosen)
 
     def heading(self) -> str:
-        """How many are chosen."""
+        """Number of chosen options."""
         return f" {len(self._chosen)} chosen"
 
     def cell(self, key: str) -> Cell:
@@ -179,7 +179,7 @@ class ChooseDialog(ListDialog[tuple[str, ...]]):
             self.fill()
 
     def action_all(self) -> None:
-        """Choose all that are listed; none of them if all are chosen."""
+        """Choose all listed options, or none if all are chosen."""
         listed = set(self.listed)
         self._chosen = self._chosen - listed if listed <= self._chosen else self._chosen | listed
         self.fill()

@@ -1,4 +1,4 @@
-"""Explanation of why results of a task are in other columns than those shown, or in none."""
+"""Explanation of results of a task that are in other columns than those shown, or in none."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class IncomparableDialog(Dialog[None]):
 
 
 def incomparable_lines(results: Sequence[IncomparableResult], width: int) -> list[Line]:
-    """One paragraph a column."""
+    """One paragraph per column."""
     lines: list[Line] = [line(Span(text, Tone.DIM)) for text in wrap(ABOUT, width)]
     for result in results:
         lines += [(), *(line(text) for text in wrap(result.sentence, width))]

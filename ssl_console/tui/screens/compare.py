@@ -78,7 +78,7 @@ class CompareScreen(ConsoleScreen):
         self._base: str | None = None
         self._paired = PairedTests({})
         self._tested: tuple[object, ...] = ()
-        """Arguments of the paired tests: base, others, columns and results."""
+        """Arguments of the last paired tests: base, others, columns and results."""
 
     def body(self) -> ComposeResult:
         """Summary, table and view."""
@@ -92,13 +92,13 @@ class CompareScreen(ConsoleScreen):
         yield StyledText(id="details", classes="details")
 
     def on_mount(self) -> None:
-        """Begin in the table."""
+        """Focus the table."""
         table = self.query_one(LineTable)
         table.hits = self._hits
         table.focus()
 
     def _hits(self) -> FilterHits:
-        """Tasks that the last filter matches."""
+        """Tasks matched by the last filter."""
         text, comparison = self.query_one(FilterBar).last, self._comparison(self.state)
         if not text:
             return FilterHits()
@@ -106,7 +106,7 @@ class CompareScreen(ConsoleScreen):
         return FilterHits(rows=[column.label for column in found.columns])
 
     def _comparison(self, state: AppState) -> CompareTable:
-        """The marked backbones, or the first two, in the tasks that suite and filter leave."""
+        """The marked backbones, or the first two, on the tasks selected by suite and filter."""
         suite, table = state.catalogue.suite.get(state.suite or ""), self.query_one("#differences", LineTable)
         whole = base_ranking(badged(state.results, state.catalogue), suite.columns if suite else None, "beside")
         shown, _ = apply_query(whole, RankingQuery(filter=state.ranking_filter), state.catalogue)
@@ -135,7 +135,7 @@ class CompareScreen(ConsoleScreen):
         self._show_at_cursor(self._comparison(state))
 
     def _show_at_cursor(self, comparison: CompareTable) -> None:
-        """Everything that follows the cursor of the table."""
+        """Update everything that depends on the table's cursor."""
         filtered = f"   /{text}" if (text := self.state.ranking_filter.strip()) else ""
         hint = Span(filtered, Tone.ACCENT)
         self.query_one("#summary", StyledText).show([line(*comparison.summary(), hint)])
@@ -143,13 +143,13 @@ class CompareScreen(ConsoleScreen):
         self.query_one(ComparePane).show(comparison, self._other(comparison))
 
     def _other(self, comparison: CompareTable) -> str:
-        """The backbone under the cursor, else the first that is not the base."""
+        """The backbone under the cursor, or the first that is not the base."""
         column = self.query_one("#differences", LineTable).column
         others = [name for name in comparison.backbones if name != comparison.base]
         return column if column in others else next(iter(others), "")
 
     def _show_details(self, comparison: CompareTable) -> None:
-        """About the backbone and the task under the cursor; about the first of the others elsewhere."""
+        """Show details of the backbone and task under the cursor; elsewhere, of the first other backbone."""
         table = self.query_one("#differences", LineTable)
         told = self._paired.about(self._other(comparison), comparison.key(table.row or ""), self.size.width)
         details = self.query_one("#details", StyledText)
@@ -163,7 +163,7 @@ class CompareScreen(ConsoleScreen):
         self._show_at_cursor(self._comparison(self.state))
 
     def _test(self, comparison: CompareTable, state: AppState) -> None:
-        """Repeat the paired tests in a thread when their arguments have changed."""
+        """Run the paired tests again, in a thread, if their arguments have changed."""
         if state.suite is not None and state.suite not in state.catalogue.suite:
             return
         others = tuple(name for name in comparison.backbones if name not in {comparison.base, ""})
@@ -190,7 +190,7 @@ class CompareScreen(ConsoleScreen):
         self.action_open()
 
     def go_back(self) -> bool:
-        """Out of the zoomed view, then out of the filter."""
+        """Leave the zoomed view, then the filter."""
         if self.has_class("zoomed"):
             self.action_zoom()
             return True
@@ -206,12 +206,11 @@ class CompareScreen(ConsoleScreen):
     # -- actions ------------------------------------------------------------------------------------------------
 
     def action_view(self, step: int) -> None:
-        """Another view."""
+        """Switch to the next or previous view."""
         self.query_one(ComparePane).turn(step)
         self.refresh_view()
 
     def action_filter(self) -> None:
-        """Type a filter."""
         self.query_one(FilterBar).edit()
 
     @on(FilterBar.Changed)
@@ -220,11 +219,10 @@ class CompareScreen(ConsoleScreen):
         app.set_state(replace(app.state, ranking_filter=message.text))
 
     def action_zoom(self) -> None:
-        """The chart alone, or both."""
+        """Switch between the chart alone and both panes."""
         self.toggle_class("zoomed")
 
     def action_choose(self) -> None:
-        """Choose the backbones."""
         comparison = self._comparison(self.state)
         names = {name: name for name in compare.choices(comparison.ranking)}
         dialog = ChooseDialog("Compare", names, comparison.backbones)
@@ -236,24 +234,23 @@ class CompareScreen(ConsoleScreen):
             app.set_state(replace(app.state, marked=names))
 
     def action_suite(self) -> None:
-        """Pick a suite."""
         self.app.push_screen(suite_dialog(self.state), lambda name: take_suite(host(self), name))
 
     def action_base(self) -> None:
-        """Differences to the backbone under the cursor."""
+        """Take the backbone under the cursor as the base."""
         column = self.query_one("#differences", LineTable).column
         if column not in {None, TASK}:
             self._base = column
             self.refresh_view()
 
     def action_axis(self) -> None:
-        """Parameters or speed."""
+        """Switch the axis between parameters and speed."""
         pane = self.query_one(ComparePane)
         pane.axis, pane.view = "images/s" if pane.axis == "parameters" else "parameters", "cost"
         self.refresh_view()
 
     def action_ladder(self) -> None:
-        """The ladder of the compared backbones, on the dataset of the task under the cursor."""
+        """Open the ladder of the compared backbones, on the dataset of the task under the cursor."""
         from ssl_console.tui.screens.ladder import LadderDialog  # noqa: PLC0415 - loaded when it is needed
 
         comparison = self._comparison(self.state)
@@ -265,7 +262,7 @@ class CompareScreen(ConsoleScreen):
             self.app.push_screen(LadderDialog(tuple(comparison.backbones), dataset))
 
     def action_multiverse(self) -> None:
-        """All protocols on stored features of the task under the cursor: its backbone against the base."""
+        """Evaluate all protocols on stored features of the task under the cursor, for its backbone and the base."""
         from ssl_console.tui.screens.multiverse import MultiverseDialog  # noqa: PLC0415 - loaded when it is needed
 
         comparison, row = self._comparison(self.state), self.query_one("#differences", LineTable).row
@@ -280,7 +277,9 @@ class CompareScreen(ConsoleScreen):
         self.app.push_screen(MultiverseDialog(list(dict.fromkeys(names)), dataset))
 
     def action_copy(self) -> None:
-        """The cell under the cursor; of the images view, the paths of those that the first alone has right."""
+        """Copy the cell under the cursor; in the images view, the paths of the images that only the first classifies
+        correctly.
+        """
         pane, comparison = self.query_one(ComparePane), self._comparison(self.state)
         if pane.view == "images":
             if pane.images is not None:
@@ -292,7 +291,7 @@ class CompareScreen(ConsoleScreen):
             host(self).copy(table.rows.cell(table.row, column).text.strip())
 
     def action_open(self) -> None:
-        """Everything about the result under the cursor; of the images view, the list."""
+        """Open the result under the cursor; in the images view, the list of images."""
         pane, comparison = self.query_one(ComparePane), self._comparison(self.state)
         if pane.view == "images" and pane.images is not None:
             self.app.push_screen(DisagreementDialog((self._other(comparison), comparison.base), pane.images))

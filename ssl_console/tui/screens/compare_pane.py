@@ -28,7 +28,7 @@ from ssl_console.workspace.events import Curve
 PaneView = Literal["differences", "transfer", "cost", "curves", "classes", "images", "similarity"]
 VIEWS: tuple[PaneView, ...] = get_args(PaneView)
 OF_PAIRS = frozenset({"differences", "classes", "images"})
-"""Those about two backbones; the charts show all that are compared."""
+"""Views of two backbones; charts show all that are compared."""
 
 
 class ComparePane(Vertical):
@@ -47,14 +47,14 @@ class ComparePane(Vertical):
         self._shown: tuple[CompareTable, str] | None = None
 
     def compose(self) -> ComposeResult:
-        """The names of the views, and a widget for each kind."""
+        """Names of the views, and one widget for each kind."""
         yield StyledText(id="tabs", classes="hint")
         yield ChartView(id="chart")
         yield Lines(id="text")
         yield ImageView(id="sheet")
 
     def turn(self, step: int) -> None:
-        """Another view."""
+        """Switch to another view."""
         self.view = VIEWS[(VIEWS.index(self.view) + step) % len(VIEWS)]
 
     def show(self, comparison: CompareTable, other: str) -> None:
@@ -146,7 +146,7 @@ class ComparePane(Vertical):
 
     @property
     def images(self) -> DisagreeingImages | None:
-        """The images on which the two backbones under the cursor disagree, once they are known."""
+        """The images on which the two backbones under the cursor disagree, when they have been read."""
         if self._shown is None:
             return None
         comparison, other = self._shown
@@ -155,7 +155,7 @@ class ComparePane(Vertical):
         return found if isinstance(found, DisagreeingImages) else None
 
     def _read(self, key: object, work: Callable[[], object], take: Callable[[object], object]) -> None:
-        """Read something once, in a thread, and show it when it is there."""
+        """Read something once, in a thread, and show it afterwards."""
         if key in self._asked:
             return
         self._asked.add(key)
@@ -186,7 +186,7 @@ class ComparePane(Vertical):
         return self._images.get(runs)
 
     def _known_layer_curves(self, comparison: CompareTable) -> dict[str, LayerCurve]:
-        """The layer curves of the compared backbones, as far as they have been read."""
+        """The layer curves of the compared backbones that have been read."""
         session, found = host(self).backend.session, {}
 
         def read(run_id: str) -> LayerCurve | None:
@@ -204,7 +204,7 @@ class ComparePane(Vertical):
         return found
 
     def _known_curves(self, comparison: CompareTable) -> dict[str, Mapping[str, Curve]]:
-        """The curves of the compared backbones on the cursor's task, as far as they have been read."""
+        """The curves of the compared backbones on the cursor's task that have been read."""
         backend, found = host(self).backend, {}
         for name in comparison.backbones:
             run_id = comparison.run_of(name, comparison.task or "")

@@ -19,9 +19,9 @@ from ssl_console.tui.widgets.styled_text import Lines
 
 KEY_WIDTH = 14
 HELP_WIDTH, ABOUT_WIDTH = 56, 72
-"""Largest widths of the texts next to the keys and above them."""
+"""Maximum widths of the texts next to the keys and above them."""
 FRAME = 7
-"""Cells of the terminal that are not the help's text: border, padding, scrollbar."""
+"""Cells of the terminal besides the help's text: border, padding, scrollbar."""
 
 
 class ProblemDialog(Dialog[None]):
@@ -48,7 +48,7 @@ class ProblemDialog(Dialog[None]):
 
 
 class HelpDialog(Dialog[None]):
-    """Every key of the screen below, with its action."""
+    """Every key of the current screen, with its action."""
 
     BINDINGS: ClassVar = bindings("help")
 
@@ -68,7 +68,6 @@ class HelpDialog(Dialog[None]):
         self._show()
 
     def on_resize(self) -> None:
-        """Wrap it again."""
         self._show()
 
     def _show(self) -> None:
@@ -79,16 +78,16 @@ COLOURS = {ColourDepth.SIXTEEN: "16", ColourDepth.MANY: "256", ColourDepth.TRUE:
 
 
 def situation(app: Host, theme: str) -> tuple[str]:
-    """The workspace, the theme and the connection, for the help."""
+    """Workspace, theme and connection, for the help."""
     link = "slow link: polling less often" if app.slow else "fast link"
     colours = COLOURS[app.render_context.palette.depth]
     return (f"Workspace {app.backend.session.workspace.root}. Theme {theme}, {colours} colours; {link}.",)
 
 
 def help_lines(about: Sequence[str], scopes: Sequence[str], chosen: dict[str, str], width: int) -> list[Line]:
-    """The help on lines of `width` cells: the purpose of the screen and its pane, then the keys of each scope.
+    """Lines of the help, `width` cells wide: the purpose of the screen and its pane, then the keys of each scope.
 
-    `chosen` are the user's own keys.
+    `chosen` are the user's key bindings.
     """
     lines: list[Line] = []
     for paragraph in filter(None, about):
@@ -110,7 +109,7 @@ def _help_lines(key: Key, keys: str, width: int) -> list[Line]:
 
 
 def scopes_of(screen: Screen[object]) -> list[str]:
-    """The scopes whose keys are bound on a screen now: of the screen, of the focused pane, of the app."""
+    """Scopes of the keys that are currently bound: of the screen, of the focused pane, of the app."""
     ids = (active.binding.id or "" for active in screen.active_bindings.values())
     scopes = dict.fromkeys(name.partition(".")[0] for name in ids if "." in name)
     return sorted(scopes, key=lambda scope: ("table", "text", "chart", "app").index(scope) if scope in _SHARED else -1)
@@ -137,9 +136,7 @@ class ConfirmDialog(Dialog[bool]):
             yield KeyLine()
 
     def action_yes(self) -> None:
-        """Do it."""
         self.dismiss(True)
 
     def action_no(self) -> None:
-        """Do not."""
         self.dismiss(False)

@@ -1,4 +1,4 @@
-"""The list of test images that one backbone has right and another wrong."""
+"""List of test images that one backbone classifies correctly and another wrongly."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class DisagreementDialog(Dialog[None]):
         return Cell(texts.get(column.key, image.name), Tone.DIM if column.key == "name" else Tone.PLAIN)
 
     def action_copy(self) -> None:
-        """The paths of the images that the first alone has right."""
+        """Copy the paths of the images that only the first classifies correctly."""
         host(self).copy(*paths_of(self._images.only_first, *self._names))
 
 
 def paths_of(images: tuple[NamedImage, ...], right: str, wrong: str) -> tuple[str, str]:
-    """The names of images, one a line, and what was copied."""
+    """Names of images, one per line, and the notification."""
     text = "\n".join(image.name for image in images)
     return text, f"{len(images)} images that {short_name(right)} has right and {short_name(wrong)} wrong: copied."

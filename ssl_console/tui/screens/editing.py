@@ -24,7 +24,7 @@ class EditTarget:
 
     name: str
     open: Callable[[Session], bool]
-    """Opens it, and returns whether it has changed."""
+    """Open it; returns whether it has changed."""
 
 
 def card_target(name: str) -> EditTarget:
@@ -60,7 +60,7 @@ def _open_log(run_id: str, session: Session) -> bool:
 
 
 def general_targets(state: AppState) -> list[EditTarget]:
-    """The suite that is shown, and the settings."""
+    """The selected suite, and the settings."""
     suite = state.planned_suite
     found = [EditTarget(f"suite {suite}", partial(_open_suite, suite))] if suite else []
     return [*found, EditTarget("config.toml", _open_config)]
@@ -84,7 +84,7 @@ def _open_config(session: Session) -> bool:
 
 
 def open_target(app: App[int], services: Host, target: EditTarget) -> None:
-    """Leave the terminal to the editor or pager, then draw the console again; problems are shown in a panel."""
+    """Suspend the console for the editor or pager, then redraw it; problems are shown in a panel."""
     if app.is_web:
         services.notify_user("Editors are not opened from a browser.")
         return

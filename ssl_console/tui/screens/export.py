@@ -30,7 +30,7 @@ SUFFIXES: dict[Format, str] = {"markdown": "md", "csv": "csv", "latex": "tex", "
 
 
 class ExportDialog(Dialog[None]):
-    """Choice of a format, in which the view is written."""
+    """Choice of a format for the view."""
 
     BINDINGS: ClassVar = bindings("export")
 
@@ -48,7 +48,7 @@ class ExportDialog(Dialog[None]):
 
     @property
     def _ranking(self) -> Ranking:
-        """The rows that go out, compared among themselves, in the order of the view."""
+        """The exported rows, with aggregates recomputed, in the order of the view."""
         if not self._marked_alone:
             return self._whole
         picked = {row.backbone: row for row in pick_rows(self._whole, self._marks).rows}
@@ -62,7 +62,7 @@ class ExportDialog(Dialog[None]):
             yield WrappedKeys()
 
     def on_mount(self) -> None:
-        """Show what will be written."""
+        """Show the content of the export."""
         self._show_contents()
 
     def _show_contents(self) -> None:
@@ -73,13 +73,13 @@ class ExportDialog(Dialog[None]):
         text.refresh(layout=True)
 
     def action_marked(self) -> None:
-        """Only the marked rows, or all."""
+        """Switch between marked rows and all rows."""
         if self._marks:
             self._marked_alone = not self._marked_alone
             self._show_contents()
 
     def action_write(self, name: Format) -> None:
-        """In this format."""
+        """Write the view in this format."""
         app, ranking, results = host(self), self._ranking, host(self).state.results
         hidden = self._hidden
         path, predictions = _free_name(Path.cwd(), f"ranking.{SUFFIXES[name]}"), app.backend.session.outputs.predictions
@@ -107,12 +107,11 @@ class ExportDialog(Dialog[None]):
         self._picture(f"ranking.{suffix}", lambda path: _draw_table(path, ranking, notes))
 
     def action_diagram(self, suffix: str) -> None:
-        """Write the critical-difference diagram."""
         ranking, predictions = self._ranking, host(self).backend.session.outputs.predictions
         self._picture(f"critical-difference.{suffix}", lambda path: _draw(path, ranking, predictions))
 
     def action_scatter(self, suffix: str) -> None:
-        """ImageNet accuracy against transfer."""
+        """Write the scatter of ImageNet accuracy and transfer."""
         ranking, backbones = self._ranking, host(self).state.catalogue.backbones
         top1 = {entry.name: entry.card.facts.imagenet_top1 for entry in backbones}
         accuracies = {name: value for name, value in top1.items() if value is not None}
@@ -125,14 +124,14 @@ class ExportDialog(Dialog[None]):
 
 
 def _draw_table(path: Path, ranking: Ranking, notes: Notes) -> None:
-    """Raises ConsoleError when there is nothing to draw with."""
+    """Draw the table. Raises ConsoleError without matplotlib."""
     from ssl_console.analysis.heat_table import save_heat_table  # noqa: PLC0415 - as below
 
     save_heat_table(ranking, path, notes)
 
 
 def _draw(path: Path, ranking: Ranking, predictions: Predictions) -> None:
-    """Raises ConsoleError when there is nothing to draw, or nothing to draw with."""
+    """Draw the diagram. Raises ConsoleError without data or without matplotlib."""
     from ssl_console.analysis.figures import save_critical_difference  # noqa: PLC0415 - reads arrays, so it loads numpy
     from ssl_console.analysis.marked_scores import mark_sentences  # noqa: PLC0415
     from ssl_console.analysis.rank_intervals import rank_table  # noqa: PLC0415
@@ -147,7 +146,7 @@ def _draw(path: Path, ranking: Ranking, predictions: Predictions) -> None:
 
 
 def _scatter(path: Path, ranking: Ranking, imagenet: Mapping[str, float]) -> None:
-    """Raises ConsoleError when there is nothing to draw, or nothing to draw with."""
+    """Draw the scatter. Raises ConsoleError without data or without matplotlib."""
     from ssl_console.analysis.figures import save_transfer  # noqa: PLC0415 - as above
     from ssl_console.analysis.imagenet_correlation import settings_of_view  # noqa: PLC0415
 
@@ -158,7 +157,7 @@ def _scatter(path: Path, ranking: Ranking, imagenet: Mapping[str, float]) -> Non
 
 
 def _free_name(folder: Path, name: str) -> Path:
-    """A name that is not taken: an export never writes over anything."""
+    """A file name that does not exist: exports never overwrite files."""
     path = folder / name
     number = 2
     while path.exists():

@@ -1,4 +1,4 @@
-"""Jump mode: a letter on every pane and on every column's head; pressing it goes there."""
+"""Jump mode: letters on every pane and column header, which move the focus or cursor there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ABOUT = " a letter jumps there, esc goes back "
 
 @dataclass(frozen=True)
 class Target:
-    """A place on the screen, and what goes there."""
+    """A place on the screen, and the action that moves there."""
 
     x: int
     y: int
@@ -31,7 +31,7 @@ class Target:
 
 
 class JumpDialog(Dialog[None]):
-    """The letters over the screen."""
+    """Letters shown over the screen."""
 
     BINDINGS: ClassVar = bindings("jump")
     DEFAULT_CSS = """
@@ -46,13 +46,13 @@ class JumpDialog(Dialog[None]):
         self._targets = dict(zip(ascii_letters, targets, strict=False))
 
     def compose(self) -> ComposeResult:
-        """One label for each letter, and what they are for in the line of keys."""
+        """One label per letter, and an explanation in the line of keys."""
         for letter, target in self._targets.items():
             yield _placed(Label(letter, markup=False), target.x, target.y)
         yield _placed(Label(ABOUT, markup=False), 0, self.app.size.height - 1)
 
     def on_key(self, event: events.Key) -> None:
-        """Go to the place of the letter."""
+        """Move to the place of the pressed letter."""
         target = self._targets.get(event.character or "")
         if target is not None:
             event.stop()
@@ -66,7 +66,7 @@ def _placed(label: Label, x: int, y: int) -> Label:
 
 
 def jump_targets(screen: Screen[None]) -> list[Target]:
-    """The panes of a screen that take the keyboard, and the columns of its tables."""
+    """Focusable panes of a screen, and the columns of its tables."""
     targets: list[Target] = []
     for pane in screen.query("*"):
         if pane.focusable and pane.region.area:

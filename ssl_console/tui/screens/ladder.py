@@ -1,4 +1,4 @@
-"""The ladder of a dataset: who leads after every rung, and the next rung to run."""
+"""The ladder of a dataset: the leader after every rung, and the next rung to run."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ ABOUT = (
 )
 HEADINGS = ("rung", "leader", "P", "ahead of", "by", "certain bounds")
 PROBABILITY, LEAD, BOUNDS, GAPS = 4, 6, 15, 7
-"""Widths of the columns, in cells, and of the gaps between all columns; names take the rest."""
+"""Widths of the columns and of all gaps between them, in cells; names have the remainder."""
 
 
 @dataclass(frozen=True)
 class LadderReading:
-    """The ladder as the stored results show it."""
+    """The ladder according to the stored results."""
 
     steps: tuple[LadderStep, ...]
     rungs: tuple[PlannedRung, ...]
 
     @property
     def next(self) -> PlannedRung | None:
-        """The rung to run next; None when the ladder is settled, or all rungs are done."""
+        """The rung to run next; None if the ladder is settled or complete."""
         return None if self.steps and self.steps[-1].settled else next_stage(self.rungs)
 
 
 def read_ladder(session: Session, backbones: Sequence[str], dataset: str) -> LadderReading:
-    """Plan the rungs and test what is stored. Raises ConsoleError."""
+    """Plan the rungs and test the stored results. Raises ConsoleError."""
     cards = tuple(session.backbones.get(name) for name in backbones)
     request = LadderRequest(cards, session.tasks.dataset(dataset))
     rungs = plan_rungs(session, request, check=False)
@@ -107,7 +107,7 @@ class LadderDialog(Dialog[None]):
             self.action_refresh()
 
     def action_copy(self) -> None:
-        """The command that climbs this ladder."""
+        """Copy the command that runs this ladder."""
         host(self).copy(ladder_command(self._backbones, self._dataset), "the command of this ladder: copied.")
 
 
@@ -118,7 +118,7 @@ def ladder_command(backbones: Sequence[str], dataset: str) -> str:
 
 
 def ladder_lines(reading: LadderReading, backbones: Sequence[str], width: int) -> list[Line]:
-    """The table of steps, the sentences, and the rungs that are left."""
+    """The table of steps, the sentences, and the remaining rungs."""
     lines = [line(Span(f" {text}", Tone.DIM)) for text in wrap(f"{', '.join(backbones)}. {ABOUT}", width - 2)]
     lines += [(), line(Span(_cells(HEADINGS, width), Tone.DIM))]
     for step in reading.steps:
@@ -143,7 +143,7 @@ def _cells(texts: Sequence[str], width: int) -> str:
 
 
 def _left(reading: LadderReading, width: int) -> list[Line]:
-    """What would be run next, and how long it takes."""
+    """The next rung with its expected duration, and later ones."""
     upcoming = reading.next
     if upcoming is None:
         settled = bool(reading.steps) and reading.steps[-1].settled

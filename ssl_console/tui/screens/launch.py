@@ -29,11 +29,11 @@ from ssl_console.workspace.config import Share
 
 PRESETS = (None, "paper")
 LOOK_S = 0.5
-"""Seconds between two looks at how far planning and downloads are."""
+"""Seconds between two updates of the progress of planning and downloads."""
 
 
 def fetch_missing(app: App[int], missing: Sequence[Blocker]) -> None:
-    """Queue downloads; several, and datasets, after a question that states their sizes."""
+    """Queue downloads; several, or of datasets, after a confirmation with their sizes."""
     console = cast("Host", app)
 
     def queue(yes: bool | None) -> None:
@@ -107,7 +107,7 @@ class LaunchDialog(Dialog[None]):
         host(self).in_background(make_plan, self._take, group="plan")
 
     def _look(self) -> None:
-        """Show how far planning is; after it, how far downloads are, and plan again when one has ended."""
+        """Show the progress of planning; afterwards that of downloads, and plan again when one has ended."""
         downloads, before = host(self).state.downloads, self._downloads
         if self._plan is None:
             self._show_looking()
@@ -154,7 +154,7 @@ class LaunchDialog(Dialog[None]):
     # -- starting -----------------------------------------------------------------------------------------------
 
     def action_start(self) -> None:
-        """Start the runs; while they are being planned, as soon as nothing stands in the way."""
+        """Start the runs; during planning, start them once nothing prevents it."""
         plan = self._plan
         if plan is None:
             self._starts = not self._starts
@@ -166,7 +166,7 @@ class LaunchDialog(Dialog[None]):
             self.dismiss(None)  # before the supervisor has started: further keys go to the screen
 
     def action_override(self) -> None:
-        """Measure backbones that fail their checks, after a question; or no longer."""
+        """Measure backbones that fail their checks, after a confirmation; or revert this."""
         if self._request.override:
             self._replan(replace(self._request, override=False))
             return
@@ -184,7 +184,7 @@ class LaunchDialog(Dialog[None]):
             self._replan(replace(self._request, override=True))
 
     def action_fetch(self) -> None:
-        """Queue the downloads of weights and data that are missing."""
+        """Queue the downloads of missing weights and data."""
         missing = launch.fetchable(self._plan) if self._plan is not None else []
         if missing:
             fetch_missing(self.app, missing)
@@ -194,11 +194,11 @@ class LaunchDialog(Dialog[None]):
     # -- options ------------------------------------------------------------------------------------------------
 
     def action_again(self) -> None:
-        """Toggle measuring again what is done."""
+        """Toggle the repetition of finished runs."""
         self._replan(replace(self._request, again=not self._request.again))
 
     def action_seeds(self, typed: str = "") -> None:
-        """Type the seeds, beginning with a digit that has been typed already."""
+        """Open the seeds dialog, starting with a typed digit."""
         text = typed or launch.format_seeds(self._request.seeds)
         self.app.push_screen(SeedsDialog(text), self._take_seeds)
 
@@ -207,12 +207,12 @@ class LaunchDialog(Dialog[None]):
             self._replan(replace(self._request, seeds=seeds))
 
     def action_preset(self) -> None:
-        """The other parameters."""
+        """Switch to the other parameters."""
         index = PRESETS.index(self._request.preset) if self._request.preset in PRESETS else 0
         self._replan(replace(self._request, preset=PRESETS[(index + 1) % len(PRESETS)]))
 
     def action_launcher(self) -> None:
-        """The next launcher."""
+        """Switch to the next launcher."""
         names = host(self).backend.session.launchers
         index = names.index(self._request.launcher) if self._request.launcher in names else -1
         launcher = names[(index + 1) % len(names)]
@@ -220,7 +220,7 @@ class LaunchDialog(Dialog[None]):
         self._replan(replace(self._request, launcher=launcher, share=None))
 
     def action_share(self) -> None:
-        """The next way to share a GPU with other processes."""
+        """Switch to the next way to share a GPU with other processes."""
         if self._sharing is None:
             host(self).notify_user("These runs use no GPU of this machine: there is nothing to share.")
             return
@@ -231,5 +231,5 @@ class LaunchDialog(Dialog[None]):
             self._show()
 
     def action_copy(self) -> None:
-        """The command line that does the same, to the clipboard."""
+        """Copy the equivalent command line to the clipboard."""
         host(self).copy(host(self).backend.command(self._request))

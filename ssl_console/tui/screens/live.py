@@ -47,9 +47,9 @@ PANE_HELP = {
     "device above the runs.",
 }
 WIDE = 130
-"""Cells from which the devices have a place of their own."""
+"""Width from which the devices have their own pane."""
 DEVICES_WIDTH = 51
-"""Cells of that place, next to its border."""
+"""Width of that pane in cells, next to its border."""
 TICK_S = 5.0
 
 
@@ -134,7 +134,7 @@ class LiveScreen(RunRequests):
         return super().pane_help if typing else PANE_HELP[self._pane]
 
     def on_mount(self) -> None:
-        """Focus the runs; redraw now and then, because runs may have fallen silent."""
+        """Focus the runs; redraw periodically, because runs may become silent."""
         self.show_pane("details")
         self.query_one("#runs", LineTable).focus()
         self.query_one("#runs", LineTable).hits = self._hits
@@ -168,7 +168,7 @@ class LiveScreen(RunRequests):
         self._show_run()
 
     def _show_gauges(self, state: AppState) -> None:
-        """The devices above the runs, if they are asked for."""
+        """Show the devices above the runs, if requested."""
         if not self.has_class("gauged"):
             return
         gauges, before = self.query_one("#gauges", StyledText), self._gauged
@@ -216,7 +216,7 @@ class LiveScreen(RunRequests):
         self._show_run()
 
     def _show_files(self, run: RunView) -> None:
-        """Show the log or the events, and read them again when the run has progressed."""
+        """Show the log or the events, and read them again after progress of the run."""
         log = self.query_one("#log", LogView)
         if self._files[0] == run.run_id:
             log.open(self._files[1].log)
@@ -252,7 +252,7 @@ class LiveScreen(RunRequests):
         return [log_target(self.run.run_id), card_target(self.run.backbone)] if self.run else []
 
     def go_back(self) -> bool:
-        """Out of the filter, then out of the zoomed pane."""
+        """Leave the filter, then the zoomed pane."""
         if self.query_one(FilterBar).clear():
             self.refresh_view()
             self.query_one("#runs", LineTable).focus()
@@ -272,7 +272,6 @@ class LiveScreen(RunRequests):
     # -- looking ------------------------------------------------------------------------------------------------
 
     def action_pane(self, step: int) -> None:
-        """Another pane."""
         panes = [pane for pane in PANES if pane != "devices" or not self.has_class("wide")]
         index = panes.index(self._pane) if self._pane in panes else 0
         self.show_pane(panes[(index + step) % len(panes)])
@@ -280,7 +279,7 @@ class LiveScreen(RunRequests):
             self._focus_pane()
 
     def action_zoom(self) -> None:
-        """The pane alone, or both."""
+        """Switch between the pane alone and both."""
         self.toggle_class("zoomed")
         if self.has_class("zoomed"):
             self._focus_pane()
@@ -293,16 +292,15 @@ class LiveScreen(RunRequests):
             pane.focus()
 
     def action_filter(self) -> None:
-        """Type a filter."""
         self.query_one(FilterBar).edit()
 
     def action_finished(self) -> None:
-        """Finished runs, or not."""
+        """Show or hide finished runs."""
         self._finished = not self._finished
         self.refresh_view()
 
     def action_metric(self) -> None:
-        """The next metric's curve."""
+        """Draw the next metric."""
         self.show_pane("curve")
         self._curves.next_metric()
 
@@ -321,22 +319,22 @@ class LiveScreen(RunRequests):
         return [row for row in rows if row]
 
     def action_mark(self) -> None:
-        """Mark the run, or unmark it, and show the curves."""
+        """Mark or unmark the run, and show the curves."""
         super().action_mark()
         self.show_pane("curve")
 
     def _hits(self) -> FilterHits:
-        """Runs that the last filter matches."""
+        """Runs matched by the last filter."""
         text = self.query_one(FilterBar).last
         terms = parse(text)
         return FilterHits([run.run_id for run in self.state.runs.values() if text and terms.matches(filterable(run))])
 
     def action_log(self) -> None:
-        """A logarithmic or a linear vertical axis."""
+        """Switch between a logarithmic and a linear vertical axis."""
         self._draw_curves(replace(self._curves.options, log=not self._curves.options.log))
 
     def action_time(self) -> None:
-        """Steps or time on the horizontal axis."""
+        """Switch the horizontal axis between steps and time."""
         self._draw_curves(replace(self._curves.options, by_time=not self._curves.options.by_time))
 
     def _draw_curves(self, options: CurveOptions) -> None:
@@ -344,17 +342,17 @@ class LiveScreen(RunRequests):
         self._curves.choose(options)
 
     def action_magnify(self, direction: int) -> None:
-        """A narrower or wider part of the horizontal axis."""
+        """Zoom the horizontal axis in or out."""
         self.show_pane("curve")
         self._curves.zoom(direction)
 
     def action_gauges(self) -> None:
-        """A line for each device above the runs, or none."""
+        """Show or hide a line for each device above the runs."""
         self.toggle_class("gauged")
         self.refresh_view()
 
     def action_open(self) -> None:
-        """The result of a finished run; the log of any other."""
+        """Open the result of a finished run, or the log of any other."""
         run = self.run
         if run is None:
             return

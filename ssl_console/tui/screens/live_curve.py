@@ -16,12 +16,12 @@ from ssl_console.workspace.result import Result
 from ssl_console.workspace.run_observer import RunView
 
 RUNS_KEPT = 64
-"""Finished runs whose curves are kept in memory."""
+"""Maximum number of finished runs whose curves are cached."""
 ZOOM = 2.0
 
 
 class CurvePane(ChartView, can_focus=True):
-    """The chart, how it is drawn, and the curves read for it."""
+    """The chart, its options, and the curves read for it."""
 
     BINDINGS: ClassVar = bindings("chart")
 
@@ -38,7 +38,7 @@ class CurvePane(ChartView, can_focus=True):
         self._results: Sequence[Result] = ()
 
     def show_runs(self, marked: Sequence[RunView], cursor: RunView, results: Sequence[Result]) -> None:
-        """Draw the curves of the marked runs and of the one under the cursor, whose task has the ghost."""
+        """Draw the curves of the marked runs and of the run under the cursor, and the best other result on its task."""
         runs = marked if cursor in marked else [*marked, cursor]
         self._runs, self._cursor, self._results = runs, cursor, results
         best = curves.best_other(results, cursor.task, (run.backbone for run in runs))
@@ -52,7 +52,7 @@ class CurvePane(ChartView, can_focus=True):
         return run.progress.metrics or self._read.get((run.run_id, run.status.attempt), {})
 
     def _ask(self, best: Result | None) -> None:
-        """Read the curves that are not known yet."""
+        """Read the curves that have not been read."""
         lacking = tuple(
             (run.run_id, run.status.attempt)
             for run in self._runs
@@ -78,27 +78,27 @@ class CurvePane(ChartView, can_focus=True):
             self.draw_again()
 
     def draw_again(self) -> None:
-        """Draw the same runs by the present options."""
+        """Draw the same runs with the current options."""
         if self._cursor is not None:
             self.show_runs(self._runs, self._cursor, self._results)
 
     def choose(self, options: CurveOptions) -> None:
-        """Draw in another manner."""
+        """Draw with other options."""
         self.options = options
         self.draw_again()
 
     def next_metric(self) -> None:
-        """The next metric that the runs have."""
+        """Switch to the next metric of the runs."""
         self.choose(self.options.next_metric([RunCurves("", self._curves(run)) for run in self._runs]))
 
     def zoom(self, direction: int) -> None:
-        """A narrower (1) or wider (-1) part of the horizontal axis."""
+        """Zoom in (1) or out (-1) on the horizontal axis."""
         self.choose(replace(self.options, window=self.options.window.zoomed(ZOOM**direction)))
 
     def action_move(self, step: int) -> None:
-        """Another part of the horizontal axis."""
+        """Move along the horizontal axis."""
         self.choose(replace(self.options, window=self.options.window.moved(step)))
 
     def action_whole(self) -> None:
-        """The whole axis."""
+        """Show the whole horizontal axis."""
         self.choose(replace(self.options, window=Window()))

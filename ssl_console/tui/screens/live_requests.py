@@ -11,7 +11,7 @@ from ssl_console.workspace.run_observer import RunView
 
 
 class RunRequests(MarkingScreen[str]):
-    """A screen with a table of runs, whose keys change the run under the cursor."""
+    """A screen with a table of runs and keys for requests about the run under the cursor."""
 
     MODE = "live"
 
@@ -24,7 +24,7 @@ class RunRequests(MarkingScreen[str]):
         """Show a pane of the run."""
 
     def action_cancel(self) -> None:
-        """Cancel the run, after a question if something would be lost."""
+        """Cancel the run, after a confirmation if results would be lost."""
         run = self.run
         if run is None or run.state.final:
             host(self).notify_user("This run has ended already.")
@@ -44,7 +44,6 @@ class RunRequests(MarkingScreen[str]):
         host(self).undoable(f"cancellation of run {run_id}", lambda: self._ask(lambda: session.retry(run_id)))
 
     def action_retry(self) -> None:
-        """Run it again."""
         run, session = self.run, host(self).backend.session
         if run is not None:
             self._ask(lambda: session.retry(run.run_id))
@@ -55,7 +54,6 @@ class RunRequests(MarkingScreen[str]):
         self._ask(session.resume if paused else session.pause)
 
     def action_priority(self, by: int) -> None:
-        """Change the priority."""
         run, session = self.run, host(self).backend.session
         if run is not None:
             self._ask(lambda: session.set_priority(run.run_id, run.priority + by))

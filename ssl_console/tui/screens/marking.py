@@ -1,4 +1,4 @@
-"""One model of selection for every table: `space` marks and stays, `v` marks a range, `*` all, `u` takes it back."""
+"""Selection in tables: `space` marks without moving, `v` marks a range, `*` all, `u` reverts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ Item = TypeVar("Item")
 
 
 def marking_keys(what: str, effect: str = "", *, mark: str = "mark", label: str = "mark") -> tuple[Key, ...]:
-    """The keys of a screen whose table has `what` to mark; `mark` is the name of the first in config.toml."""
+    """The keys of a screen whose table contains `what` as markable items; `mark` is the name of the first in
+    config.toml.
+    """
     return (
         Key(mark, "space", "mark", label, f"Mark or unmark the {what} under the cursor{effect}"),
         Key(
@@ -37,7 +39,7 @@ class MarkingScreen(ConsoleScreen, Generic[Item]):
     def __init__(self) -> None:
         super().__init__()
         self._anchor: tuple[str, str] | None = None
-        """Row and column of the last mark, where a range begins."""
+        """Row and column of the last mark, the start of a range."""
 
     @property
     @abstractmethod
@@ -50,10 +52,10 @@ class MarkingScreen(ConsoleScreen, Generic[Item]):
 
     @abstractmethod
     def items(self, rows: Sequence[str], columns: Sequence[str]) -> Sequence[Item]:
-        """What can be marked in these rows and columns of the table, in their order."""
+        """Markable items of these rows and columns, in their order."""
 
     def change_marks(self, marks: Sequence[Item], what: str) -> None:
-        """Mark these and nothing else, so that it can be undone."""
+        """Change the marks, and register the change for undo."""
         before = tuple(self.marks)
         if list(before) != list(marks):
             host(self).undoable(what, lambda: self.set_marks(before))
@@ -72,7 +74,7 @@ class MarkingScreen(ConsoleScreen, Generic[Item]):
         yield from places_of(self.query_one(LineTable))
 
     def action_mark(self) -> None:
-        """The row or cell under the cursor."""
+        """Mark or unmark the row or cell under the cursor."""
         table = self.query_one(LineTable)
         items = self.items([table.row or ""], [table.column or ""])
         self._anchor = (table.row or "", table.column or "")
@@ -80,7 +82,7 @@ class MarkingScreen(ConsoleScreen, Generic[Item]):
             self.toggle(items, _named(items))
 
     def action_mark_range(self) -> None:
-        """Everything between the last mark and the cursor."""
+        """Mark everything between the last mark and the cursor."""
         table = self.query_one(LineTable)
         here = (table.row or "", table.column or "")
         start = self._anchor if self._anchor and self._anchor[0] in table.rows.index else here
@@ -91,7 +93,7 @@ class MarkingScreen(ConsoleScreen, Generic[Item]):
         self.change_marks([*marked, *(item for item in items if item not in marked)], f"mark of {_named(items)}")
 
     def action_mark_all(self) -> None:
-        """Everything that is listed; nothing if all of it is marked."""
+        """Mark all listed items, or none if all are marked."""
         rows = self.query_one(LineTable).rows
         items = self.items(rows.keys, [column.key for column in rows.columns])
         if items:
@@ -99,7 +101,7 @@ class MarkingScreen(ConsoleScreen, Generic[Item]):
 
 
 def places_of(table: LineTable) -> Iterator[tuple[str, str, Callable[[], object]]]:
-    """Kind and name of every row and column that the cursor reaches, and what puts it there."""
+    """Kind and name of every row and column that the cursor can reach, and the function that moves it there."""
     if table.cursor_kind == "cell":
         for column in table.rows.columns[table.rows.first_reached :]:
             yield "column", column.key, partial(table.move_to, column=column.key)
@@ -114,7 +116,7 @@ def _named(items: Sequence[object]) -> str:
 
 
 def _between(keys: Sequence[str], one: str, other: str) -> Sequence[str]:
-    """The keys from one to the other, in either direction; the other alone where the first is gone."""
+    """Keys between two of them, in either direction; only the second if the first is missing."""
     places = {key: number for number, key in enumerate(keys)}
     if other not in places:
         return []

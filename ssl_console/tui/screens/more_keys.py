@@ -1,4 +1,4 @@
-"""The keys that the footer does not show, in a list: a key, enter or a double click runs its action."""
+"""List of the keys that are not in the footer: pressing the key, enter or a double click runs its action."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ssl_console.tui.widgets.virtual_table import LineTable
 
 KEY_WIDTH, HELP_WIDTH = 10, 56
 FRAME = (8, 12)
-"""Lines and columns of the terminal that are not the list."""
+"""Lines and columns of the terminal besides the list."""
 SCOPES = ("app", "table", "text", "chart")
-"""Scopes that every screen shares, in the order in which they follow its own keys."""
+"""Scopes common to all screens, in the order in which they follow the screen's own keys."""
 
 
 class MoreKeysDialog(Dialog[ActiveBinding]):
@@ -64,7 +64,7 @@ class MoreKeysDialog(Dialog[ActiveBinding]):
 
     @on(LineTable.Moved)
     def _moved(self) -> None:
-        """Show the whole help of the key under the cursor where the list truncates it."""
+        """Show the full help of the key under the cursor if the list truncates it."""
         name = self.query_one(LineTable).row
         text = self._by_id[name].binding.tooltip if name in self._by_id else ""
         parts = wrap(text, self._room + KEY_WIDTH) if len(text) > self._room else []
@@ -87,12 +87,12 @@ class MoreKeysDialog(Dialog[ActiveBinding]):
         getattr(self.query_one(LineTable), f"action_{where}")()
 
     def action_run(self) -> None:
-        """Run the one under the cursor."""
+        """Run the highlighted action."""
         self.dismiss(self._by_id.get(self.query_one(LineTable).row or ""))
 
 
 def further_keys(screen: Screen[None]) -> list[ActiveBinding]:
-    """Enabled keys of a screen that its footer does not show: its own first, then those that all screens share."""
+    """Enabled keys of a screen that are not in its footer: its own first, then those common to all screens."""
     visible = {binding.id for footer in screen.query(KeyLine) for binding in footer.visible_keys}
     ours = (active for active in screen.active_bindings.values() if active.enabled and active.binding.id)
     return sorted((active for active in ours if active.binding.id not in {*visible, "app.more"}), key=_place)

@@ -68,7 +68,7 @@ class MultiverseDialog(Dialog[None]):
             yield KeyLine()
 
     def on_mount(self) -> None:
-        """Start the subprocess, and show how far it is."""
+        """Start the subprocess, and show its progress."""
         self.set_interval(0.5, self._show_progress)
         host(self).in_background(self._work(), self._show, group="multiverse")
 

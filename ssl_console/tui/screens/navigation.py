@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Navigation(DiffingApp[int]):
-    """The part of the app that changes screens."""
+    """Part of the app that switches between screens."""
 
     screens: Sequence[ScreenEntry]
     backend: Backend
@@ -45,10 +45,10 @@ class Navigation(DiffingApp[int]):
 
     @abstractmethod
     def reload_catalogue(self) -> None:
-        """Read the cards again, and which weights are there."""
+        """Read the cards again, and the presence of weights."""
 
     def note_changes(self, before: AppState, now: AppState) -> None:
-        """Report downloads that have ended; call the user's attention when a run has failed or the queue has ended."""
+        """Notify about ended downloads, and alert the user when a run has failed or the queue has ended."""
         ended = [one for name, one in now.downloads.items() if not one.active and before.downloads.get(name) != one]
         for one in ended:
             self.notify_user(f"{str(one)[:1].upper()}{str(one)[1:]}")
@@ -60,16 +60,16 @@ class Navigation(DiffingApp[int]):
             self._driver.write(sequence)
 
     def undoable(self, text: str, undo: Callable[[], object]) -> None:
-        """Remember a change of the user that `undo` takes back."""
+        """Register a change that `undo` reverts."""
         self.undo_history.add(text, undo)
 
     def action_undo(self) -> None:
-        """Take the last change back."""
+        """Revert the last change."""
         undone = self.undo_history.undo()
         self.notify_user(f"Undone: {undone}." if undone else "Nothing to undo.")
 
     def action_edit(self) -> None:
-        """Choose what is opened in the editor or the pager."""
+        """Choose a file for the editor or the pager."""
         from ssl_console.tui.screens.choosers import PickDialog  # noqa: PLC0415 - loaded when it is needed
         from ssl_console.tui.screens.editing import general_targets, open_target  # noqa: PLC0415
 
@@ -84,7 +84,7 @@ class Navigation(DiffingApp[int]):
             self.push_screen(PickDialog("Open", [(name, name) for name in targets], None), open_it)
 
     def action_jump(self) -> None:
-        """Put letters on panes and columns."""
+        """Show jump letters on panes and columns."""
         from ssl_console.tui.screens.jump import JumpDialog, jump_targets  # noqa: PLC0415 - loaded when it is needed
 
         if isinstance(self.screen, ConsoleScreen):
@@ -95,10 +95,9 @@ class Navigation(DiffingApp[int]):
         self.switch_mode(name)
 
     def prepare_screen(self, name: str) -> None:
-        """Make a screen before it is shown, in an idle moment; it draws nothing until it is in front.
-
-        Its widgets are styled by the present rules as they are mounted: without the last line, Textual would parse all
-        rules again when the screen first comes to the front.
+        """Create a screen while the app is idle; it draws nothing until it is shown. Its widgets are styled when they
+        are mounted: the last line prevents Textual from parsing all style rules again when the screen is first
+        shown.
         """
         if name not in self._screen_stacks:
             self._init_mode(name)
@@ -109,7 +108,7 @@ class Navigation(DiffingApp[int]):
         self._show("live", lambda screen: cast("LiveScreen", screen).go_to(run_id))
 
     def open_result(self, run_id: str, among: tuple[str, ...] = ()) -> None:
-        """Show a result; `among` are those that next and previous step through."""
+        """Show a result; `among` is the list for the next and previous actions."""
         self._show("result", lambda screen: cast("ResultScreen", screen).open(run_id, among))
 
     def go_to_pair(self, backbone: str | None, task: str | None) -> None:
@@ -117,7 +116,7 @@ class Navigation(DiffingApp[int]):
         self._show("plan", lambda screen: cast("PlanScreen", screen).go_to(backbone, task))
 
     def action_more(self) -> None:
-        """Show the keys that the footer does not show, and run the chosen one where it is bound."""
+        """Show the keys that are not in the footer, and run the chosen one."""
         from ssl_console.tui.screens.more_keys import MoreKeysDialog, further_keys  # noqa: PLC0415 - loaded when needed
 
         def run(active: ActiveBinding | None) -> None:
@@ -129,7 +128,7 @@ class Navigation(DiffingApp[int]):
             self.push_screen(MoreKeysDialog(further_keys(screen)), run)
 
     def action_storage(self) -> None:
-        """Show the disk space that the workspace takes."""
+        """Show the disk space used by the workspace."""
         from ssl_console.tui.screens.storage import StorageDialog  # noqa: PLC0415 - loaded when it is needed
 
         if isinstance(self.screen, ConsoleScreen):
@@ -140,7 +139,7 @@ class Navigation(DiffingApp[int]):
         self._show(name, lambda screen: self.call_later(self.run_action, action, screen))
 
     def measure_again(self, result: Result) -> None:
-        """Open the launch dialog for the same measurement."""
+        """Open the launch dialog for the same measurement again."""
         from ssl_console.tui.data.backend import LaunchRequest  # noqa: PLC0415 - loaded when it is needed
         from ssl_console.tui.screens.launch import LaunchDialog  # noqa: PLC0415
 
@@ -149,7 +148,7 @@ class Navigation(DiffingApp[int]):
         self.push_screen(LaunchDialog(request))
 
     def _show(self, name: str, then: Callable[[ConsoleScreen], object]) -> None:
-        """Go to a screen, and do something there once it is shown."""
+        """Show a screen, then call a function on it."""
 
         def shown() -> None:
             screen = self.screen_stack[0]

@@ -1,4 +1,4 @@
-"""Optimism of the results in a table: their scores, and what choosing settings on the test images would give."""
+"""Optimism of the results in a table: their scores, and those with settings chosen on the test images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ssl_console.workspace.result import Result
 
 Audit = tuple[list[Optimism], list[WithoutOptimism]]
 BIGGEST = 12
-"""Results of a protocol that are listed, those with the largest optimism."""
+"""Maximum number of results listed per protocol, by descending optimism."""
 
 
 class OptimismDialog(Dialog[None]):
@@ -62,7 +62,7 @@ class OptimismDialog(Dialog[None]):
 
 
 def optimism_lines(found: Audit, width: int) -> list[Line]:
-    """The table of protocols, and of each the results whose scores would change most."""
+    """The table of protocols, and for each the results whose scores would change most."""
     known, unknown = found
     lines = [line(Span(f" {text}", Tone.DIM)) for text in wrap(ABOUT, width - 2)]
     numbers = " ".join(fit(name, 8, "right") for name in ("results", "median", "largest"))
@@ -78,7 +78,7 @@ def optimism_lines(found: Audit, width: int) -> list[Line]:
         lines.append(line(Span(" no result of this table documents it", Tone.WARN)))
     for reason in dict.fromkeys(one.reason for one in unknown):
         count = sum(one.reason == reason for one in unknown)
-        lines += [line(Span(f" {text}", Tone.DIM)) for text in wrap(f"lacking in {count}: {reason}", width - 2)]
+        lines += [line(Span(f" {text}", Tone.DIM)) for text in wrap(f"missing for {count}: {reason}", width - 2)]
     return lines
 
 

@@ -88,13 +88,13 @@ class PlanScreen(MarkingScreen[Pair]):
         yield StyledText(id="details", classes="details")
 
     def on_mount(self) -> None:
-        """Begin in the grid."""
+        """Focus the grid."""
         table = self.query_one(LineTable)
         table.hits = self._hits
         table.focus()
 
     def _hits(self) -> FilterHits:
-        """Backbones and tasks that the last filter matches."""
+        """Backbones and tasks matched by the last filter."""
         text, state = self.query_one(FilterBar).last, self.state
         if not text:
             return FilterHits()
@@ -107,7 +107,7 @@ class PlanScreen(MarkingScreen[Pair]):
 
     @property
     def grid(self) -> CoverageGrid:
-        """The grid as shown."""
+        """The displayed grid."""
         return self._grid(self.state)
 
     def _grid(self, state: AppState) -> CoverageGrid:
@@ -156,7 +156,6 @@ class PlanScreen(MarkingScreen[Pair]):
         return [card_target(name)] if name in self.state.catalogue.backbone else []
 
     def go_back(self) -> bool:
-        """Out of the filter."""
         had_filter = self.query_one(FilterBar).clear()
         self.refresh_view()
         self.query_one("#grid", LineTable).focus()
@@ -186,19 +185,19 @@ class PlanScreen(MarkingScreen[Pair]):
         return table.row, table.column or ""
 
     def action_tick_row(self) -> None:
-        """The whole row under the cursor."""
+        """Tick or untick the row under the cursor."""
         pair = self._cursor()
         if pair is not None:
             self.toggle(self.grid.row(pair[0]), pair[0])
 
     def action_tick_column(self) -> None:
-        """The whole column under the cursor."""
+        """Tick or untick the column under the cursor."""
         pair = self._cursor()
         if pair is not None:
             self.toggle(self.grid.column(pair[1]), pair[1])
 
     def action_tick_missing(self) -> None:
-        """Everything shown that has no up-to-date result."""
+        """Tick all shown pairs without an up-to-date result."""
         pairs = self.grid.unmeasured()
         if not pairs:
             host(self).notify_user(
@@ -208,23 +207,20 @@ class PlanScreen(MarkingScreen[Pair]):
         self.change_marks([*self.marks, *pairs], f"mark of {len(pairs)} missing pairs")
 
     def action_untick(self) -> None:
-        """Untick everything."""
         self.change_marks([], "unmarking of everything")
 
     # -- suites, filters, launching -----------------------------------------------------------------------------
 
     def action_filter(self) -> None:
-        """Type a filter."""
         self.query_one(FilterBar).edit()
 
     def action_suite(self) -> None:
-        """Pick a suite."""
         everything = f"all {counted(len(self.state.catalogue.tasks), 'task')}"
         dialog = suite_dialog(self.state, everything, self.state.planned_suite)
         self.app.push_screen(dialog, lambda name: take_suite(host(self), name))
 
     def action_save_suite(self) -> None:
-        """Save the ticked tasks as a suite; all that are shown, while none is ticked."""
+        """Save the ticked tasks as a suite, or all shown tasks if none is ticked."""
         chosen = {task for _, task in self.state.selection.pairs} or {task.name for task in self.grid.shown.tasks}
         tasks = [name for name in self.state.catalogue.task if name in chosen]
         about = f"{counted(len(tasks), 'task')}: {', '.join(tasks[:4])}{' ...' if len(tasks) > 4 else ''}"
@@ -247,7 +243,7 @@ class PlanScreen(MarkingScreen[Pair]):
             self.in_background(work, saved, group="suite")
 
     def action_fetch(self) -> None:
-        """Queue the downloads of weights and data that are missing, after a question if they are several or data."""
+        """Queue the downloads of missing weights and data, after a confirmation for several or for data."""
         grid, app = self.query_one("#grid", LineTable), host(self)
         missing = self.state.catalogue.missing(self.state.selection.pairs or [(grid.row or "", grid.column or "")])
         fetchable = [item for item in missing if item.fetchable]
@@ -274,7 +270,7 @@ class PlanScreen(MarkingScreen[Pair]):
         app.set_state(replace(app.state, selection=PairSelection()))
 
     def go_to(self, backbone: str | None, task: str | None) -> None:
-        """Put the cursor on a pair, and clear the filters that hide it."""
+        """Move the cursor to a pair, and clear filters that hide it."""
         if backbone not in (None, *self.grid.rows(80).keys) or task not in (None, *self.grid.rows(80).column_index):
             self.query_one(FilterBar).clear()
             host(self).set_state(replace(self.state, suite=None, opening=""))

@@ -62,7 +62,7 @@ class RankIntervalsDialog(Dialog[None]):
         app.in_background(read, self._go_on, group="ranks")
 
     def _go_on(self, growing: GrowingRanks | str) -> None:
-        """Draw more replicates while the dialog is open."""
+        """Draw further replicates while the dialog is open."""
         if isinstance(growing, str):
             self._tell(f"{growing}; m treats missing scores otherwise")
         elif self.is_attached:

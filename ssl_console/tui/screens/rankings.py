@@ -61,7 +61,7 @@ class RankingsScreen(MarkingScreen[str]):
         Key("suite", "t", "suite", "suite", "The columns of one suite, or all"),
         Key("ranks", "r", "ranks", "rank intervals", "Rank confidence intervals, ties, critical difference"),
         Key(
-            "sort-also", "S", "sort_also", "sort also", "Sort also by this column, where rows look alike", footer=False
+            "sort-also", "S", "sort_also", "sort also", "Sort by this column as well, to break ties", footer=False
         ),
         Key("hide", "minus", "hide", "hide", "Hide the column under the cursor", footer=False),
         Key("pin", "P", "pin", "pin", "Keep the column under the cursor at the left, or let it scroll", footer=False),
@@ -113,13 +113,13 @@ class RankingsScreen(MarkingScreen[str]):
         yield StyledText(id="details", classes="details")
 
     def on_mount(self) -> None:
-        """Begin in the table."""
+        """Focus the table."""
         table = self.query_one(LineTable)
         table.hits = self._hits
         table.focus()
 
     def _hits(self) -> FilterHits:
-        """Backbones and columns that the last filter matches."""
+        """Backbones and columns matched by the last filter."""
         text, table = self.query_one(FilterBar).last, self.table
         if not text or table is None:
             return FilterHits()
@@ -180,7 +180,6 @@ class RankingsScreen(MarkingScreen[str]):
         return [card_target(name)] if name in self.state.catalogue.backbone else []
 
     def go_back(self) -> bool:
-        """Out of the filter."""
         had_filter, app = self._filter.clear(), host(self)
         app.set_state(replace(app.state, ranking_filter=""))
         self.query_one("#ranking", LineTable).focus()
@@ -201,11 +200,11 @@ class RankingsScreen(MarkingScreen[str]):
             self._set_query(self._ranking_query.sorted_by(NAME if column == PLACE else column))
 
     def action_sort(self) -> None:
-        """By the column under the cursor."""
+        """Sort by the column under the cursor."""
         self._sort(self.query_one("#ranking", LineTable).column)
 
     def action_sort_also(self) -> None:
-        """By the column under the cursor, where the rows look alike by those before it."""
+        """Add the column under the cursor as a further sort key."""
         column = self.query_one("#ranking", LineTable).column
         if column is not None:
             self._set_query(self._ranking_query.also_sorted_by(column))
@@ -221,21 +220,18 @@ class RankingsScreen(MarkingScreen[str]):
         app.set_state(replace(app.state, marked=tuple(marks)))
 
     def items(self, rows: Sequence[str], columns: Sequence[str]) -> Sequence[str]:  # noqa: ARG002 - rows alone are marked
-        """The measured backbones of these rows; of the head of a group alone, those of the group."""
+        """The measured backbones of these rows; for a group's header alone, those of the group."""
         groups = self.table.groups if self.table else {}
         names = groups[rows[0]] if len(rows) == 1 and rows[0] in groups else rows
         return [name for name in names if name and not name.startswith(GROUP) and not name.endswith(PUBLISHED)]
 
     def action_filter(self) -> None:
-        """Type a filter."""
         self.query_one(FilterBar).edit()
 
     def action_suite(self) -> None:
-        """Pick a suite."""
         self.app.push_screen(suite_dialog(self.state), lambda name: take_suite(host(self), name))
 
     def action_columns(self) -> None:
-        """Choose the columns."""
         suite = self.state.catalogue.suite.get(self.state.suite or "")
         base = base_ranking(self.state.results, suite.columns if suite else None, self._ranking_query.published)
         columns = {aggregate.name: aggregate.title for aggregate in AGGREGATES}
@@ -260,7 +256,7 @@ class RankingsScreen(MarkingScreen[str]):
             self._hide(self._ranking_query.hidden | {column or ""}, f"hiding of {column_name(column or '')}")
 
     def action_pin(self) -> None:
-        """Pin the column under the cursor, or unpin it."""
+        """Pin or unpin the column under the cursor."""
         column = self.query_one("#ranking", LineTable).column
         if column is not None:
             self._set_query(self._ranking_query.pinned(column))
@@ -272,7 +268,7 @@ class RankingsScreen(MarkingScreen[str]):
         self.app.push_screen(PickDialog("Column", options, table.column), lambda name: table.move_to(column=name))
 
     def action_group(self) -> None:
-        """Choose what the rows are grouped by."""
+        """Choose the property by which rows are grouped."""
         options = [(name, name or "no groups") for name in GROUPINGS]
         self.app.push_screen(PickDialog("Group by", options, self._ranking_query.group), self._take_group)
 
@@ -281,11 +277,11 @@ class RankingsScreen(MarkingScreen[str]):
             self._set_query(replace(self._ranking_query, group=name))
 
     def action_weights(self) -> None:
-        """Only backbones whose weights are here, or all."""
+        """Show only backbones with present weights, or all."""
         self._set_query(replace(self._ranking_query, weights=not self._ranking_query.weights))
 
     def action_copy(self) -> None:
-        """The cell under the cursor, with its interval and its warnings."""
+        """Copy the cell under the cursor, with its interval and its warnings."""
         table = self.query_one("#ranking", LineTable)
         if self.table is not None and table.row is not None:
             host(self).copy(copied_cell(self.table, table.row, table.column or ""))
@@ -300,7 +296,6 @@ class RankingsScreen(MarkingScreen[str]):
         self.app.push_screen(NameDialog("Save this view", "Suite, filter, sort keys, columns, pins and groups."), save)
 
     def action_views(self) -> None:
-        """Open or remove a saved view."""
         options = [(name, f"{name}  {about_view(view)}") for name, view in saved_views(self).items()]
         if options:
             self.app.push_screen(ViewsDialog("Views", options, None), self._open_view)
@@ -320,26 +315,26 @@ class RankingsScreen(MarkingScreen[str]):
         return self.query_one(FilterBar)
 
     def action_intervals(self) -> None:
-        """Intervals on or off."""
+        """Show or hide intervals."""
         self._set_query(replace(self._ranking_query, intervals=not self._ranking_query.intervals, differences=False))
 
     def action_difference(self) -> None:
-        """Differences to the published numbers on or off; they take the intervals' place."""
+        """Show or hide differences from published numbers, which replace the intervals."""
         shown = not self._ranking_query.differences
         published = "beside" if shown and self._ranking_query.published == "off" else self._ranking_query.published
         self._set_query(replace(self._ranking_query, differences=shown, intervals=False, published=published))
 
     def action_heat(self) -> None:
-        """Heat on or off."""
+        """Show or hide heat colours."""
         self._set_query(replace(self._ranking_query, heat=not self._ranking_query.heat))
 
     def action_paper(self) -> None:
-        """Published numbers: in the columns measured here, in all columns there are, or none."""
+        """Switch the display of published numbers: in measured columns, in all columns, or none."""
         shown = self._ranking_query.published
         self._set_query(replace(self._ranking_query, published=PUBLISHED_NEXT[shown]))
 
     def action_missing(self) -> None:
-        """Complete rows, or only the tasks that every backbone shown has."""
+        """Switch between complete rows and the tasks that all shown backbones have."""
         self._set_query(replace(self._ranking_query, common=not self._ranking_query.common))
 
     def action_ranks(self) -> None:
@@ -350,19 +345,19 @@ class RankingsScreen(MarkingScreen[str]):
             self.app.push_screen(RankIntervalsDialog(self.table.ranking))
 
     def action_apart(self) -> None:
-        """Explain why results of these tasks are in other columns, or in none."""
+        """Explain results of these tasks that are in other columns, or in none."""
         if self.table is not None:
             self.app.push_screen(IncomparableDialog(self.table.ranking, self.state.results))
 
     def action_optimism(self) -> None:
-        """Show what scores would be if settings were chosen on the test images."""
+        """Show scores with settings chosen on the test images."""
         from ssl_console.tui.screens.optimism import OptimismDialog  # noqa: PLC0415 - loaded when it is needed
 
         if self.table is not None:
             self.app.push_screen(OptimismDialog(self.table.ranking, self.state.results))
 
     def action_export(self) -> None:
-        """Write exactly this view; a read-only page in a browser writes no files."""
+        """Export the current view; not available on a read-only page in a browser."""
         if self.app.is_web and host(self).readonly:
             host(self).notify_user("A read-only page writes no files.")
         elif self.table is not None and self.table.ranking.rows:
@@ -371,11 +366,11 @@ class RankingsScreen(MarkingScreen[str]):
             self.app.push_screen(dialog)
 
     def action_compare(self) -> None:
-        """Compare what is marked."""
+        """Compare the marked backbones."""
         host(self).show_screen("compare")
 
     def action_open(self) -> None:
-        """Everything about the result under the cursor."""
+        """Open the result under the cursor."""
         table = self.query_one("#ranking", LineTable)
         if self.table is None or table.row is None:
             return
@@ -389,7 +384,7 @@ class RankingsScreen(MarkingScreen[str]):
 
 
 def initial_table(state: AppState, glyphs: Glyphs) -> RankingTable:
-    """The table that the screen shows first; memoized, so that computing it early saves the time later."""
+    """The first table of the screen, memoized so that it can be computed in advance."""
     return ranking_table(
         badged(state.results, state.catalogue),
         RankingQuery(suite=state.suite),

@@ -1,4 +1,4 @@
-"""Result: everything about one result, and the command that repeats it."""
+"""Details of one result, and the command that reproduces it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenResult:
-    """Files of the result that is shown."""
+    """Files of the displayed result."""
 
     run_id: str = ""
     record: ResultRecord | None = None
@@ -48,7 +48,7 @@ class ResultScreen(ConsoleScreen):
     KEYS = (
         Key("copy", "y", "copy", "copy command", "Copy the command that reproduces it"),
         Key("copy-json", "Y", "copy_json", "copy JSON", "Copy the whole record as JSON", footer=False),
-        Key("chart", "tab", "chart", "chart", "Show the chart, where it does not fit next to the text"),
+        Key("chart", "tab", "chart", "chart", "Show the chart if it does not fit next to the text"),
         Key("next", "right_square_bracket", "step(1)", "next", "The next result of the list that it was opened from"),
         Key("previous", "left_square_bracket", "step(-1)", "previous", "The previous result of that list"),
         Key("why", "w", "why", "difference", "Why it differs from another result, part by part"),
@@ -73,7 +73,7 @@ class ResultScreen(ConsoleScreen):
         self._wanted = ""
         self._among: tuple[str, ...] = ()
         self._difference: FieldDifference | None = None
-        """To the other result that was chosen; shown in place of the record."""
+        """Difference from another chosen result, shown instead of the record."""
 
     def body(self) -> ComposeResult:
         """Text, and the chart or the image of the run, next to it or in its place."""
@@ -83,11 +83,11 @@ class ResultScreen(ConsoleScreen):
             yield ImageView(id="picture")
 
     def on_mount(self) -> None:
-        """Begin in the text."""
+        """Focus the text."""
         self.query_one(Lines).focus()
 
     def open(self, run_id: str, among: tuple[str, ...]) -> None:
-        """Show this result; `among` are those that next and previous step through."""
+        """Show this result; `among` is the list for the next and previous actions."""
         self._wanted, self._among, self._difference = run_id, among, None
         self.query_one(Lines).scroll_to(y=0, animate=False, force=True, immediate=True)
         session = host(self).backend.session
@@ -108,7 +108,7 @@ class ResultScreen(ConsoleScreen):
         return result or (self._opened.record.result if self._opened.record else None)
 
     def update_view(self, state: AppState) -> None:
-        """Show the result; at first the newest one."""
+        """Show the result; initially the newest one."""
         if not self._wanted and state.results:
             newest = max(state.results, key=lambda result: result.finished)
             self.open(newest.run_id, ())
@@ -132,7 +132,7 @@ class ResultScreen(ConsoleScreen):
         self.query_one(ChartView).show(resultview.result_chart(result, opened.record, state.results))
 
     def go_back(self) -> bool:
-        """From the difference or the chart to the text, then back to the rankings."""
+        """Return from the difference or the chart to the text, then to the rankings."""
         if self._difference is not None:
             self._difference = None
             self.refresh_view()
@@ -145,16 +145,16 @@ class ResultScreen(ConsoleScreen):
     # -- actions ------------------------------------------------------------------------------------------------
 
     def action_chart(self) -> None:
-        """The chart in the text's place, where both do not fit."""
+        """Show the chart instead of the text, if there is no room for both."""
         self.toggle_class("chart")
 
     def action_copy(self) -> None:
-        """The command that repeats it."""
+        """Copy the command that reproduces it."""
         if self._opened.command:
             host(self).copy(self._opened.command)
 
     def action_copy_json(self) -> None:
-        """The whole record."""
+        """Copy the whole record as JSON."""
         result, record = self._result(self.state), self._opened.record
         if record is not None and result is not None:
             badges = badge_sources(self.state.catalogue).explained(result, record, self.state.results)
@@ -164,7 +164,7 @@ class ResultScreen(ConsoleScreen):
             host(self).copy(whole.model_dump_json(indent=2))
 
     def action_why(self) -> None:
-        """Choose another result of the task, and show what differs."""
+        """Choose another result of the task, and show the differences."""
         result = self._result(self.state)
         others = candidates(result, self.state.results) if result else []
         if not others:
@@ -195,7 +195,7 @@ class ResultScreen(ConsoleScreen):
         self.refresh_view()
 
     def action_step(self, by: int) -> None:
-        """The next or the previous of the list that it was opened from: without one, of all results."""
+        """Show the next or previous result of the list from which it was opened, by default of all results."""
         among = self._among or tuple(self.state.results_by_run)
         if self._wanted in among:
             self.open(among[(among.index(self._wanted) + by) % len(among)], self._among)

@@ -1,4 +1,4 @@
-"""Views of the rankings under names: saved, opened and removed."""
+"""Named views of the rankings: saving, opening and removal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Views = Mapping[str, JsonValue]
 
 
 class NameDialog(Dialog[str | None]):
-    """A name to be typed."""
+    """Input of a name."""
 
     BINDINGS: ClassVar = bindings("naming")
 
@@ -45,7 +45,7 @@ class NameDialog(Dialog[str | None]):
             yield KeyLine()
 
     def on_mount(self) -> None:
-        """The keyboard is in the line."""
+        """Focus the input line."""
         self.query_one(Input).focus()
 
     def action_accept(self) -> None:
@@ -56,12 +56,12 @@ class NameDialog(Dialog[str | None]):
 
 
 class ViewsDialog(PickDialog):
-    """Choice of a saved view, and removal."""
+    """Choice or removal of a saved view."""
 
     BINDINGS: ClassVar = bindings("views")
 
     def action_remove(self) -> None:
-        """Remove the view under the cursor; `u` on the screen brings it back."""
+        """Remove the view under the cursor; `u` on the screen restores it."""
         name = self.query_one(LineTable).row or ""
         views = dict(saved_views(self))
         if name in views:
@@ -79,13 +79,13 @@ def saved_views(screen: Widget) -> Views:
 
 
 def keep_views(screen: Widget, views: Views) -> None:
-    """Save these views, and no others."""
+    """Replace the saved views."""
     app = host(screen)
     app.save_preferences(replace(app.preferences, views=dict(views)))
 
 
 def save_view(screen: Widget, name: str, query: RankingQuery) -> None:
-    """Save a view under a name; one of that name is replaced."""
+    """Save a view under a name, replacing one of that name."""
     before = dict(saved_views(screen))
     host(screen).undoable(f"saving of the view {name}", partial(keep_views, screen, before))
     keep_views(screen, {**before, name: view_document(query)})
@@ -93,7 +93,7 @@ def save_view(screen: Widget, name: str, query: RankingQuery) -> None:
 
 
 def opened_view(screen: Widget, name: str) -> RankingQuery | None:
-    """A saved view; None, with a message, for one that this version cannot read."""
+    """A saved view; None, with a message, if this version cannot read it."""
     query = view_of_document(saved_views(screen).get(name))
     if query is None:
         host(screen).notify_user(f"The view {name} cannot be read by this version.")
@@ -101,7 +101,7 @@ def opened_view(screen: Widget, name: str) -> RankingQuery | None:
 
 
 def about_view(document: JsonValue) -> str:
-    """A view in a few words: its suite, filter and sort."""
+    """Summary of a view: its suite, filter and sort order."""
     query = view_of_document(document)
     if query is None:
         return "cannot be read by this version"

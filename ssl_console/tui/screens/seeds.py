@@ -1,4 +1,4 @@
-"""A dialog in which the seeds of a launch are typed."""
+"""Dialog for typing the seeds of a launch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SeedsDialog(Dialog[tuple[int, ...] | None]):
         self._text = text
 
     def compose(self) -> ComposeResult:
-        """The line, and what it stands for."""
+        """The input line, and its interpretation."""
         with Vertical(classes="dialog small") as panel:
             panel.border_title = "Seeds"
             yield StaticInput(self._text, placeholder="0-4, or 0,3,7", compact=True, select_on_focus=False)
@@ -40,7 +40,7 @@ class SeedsDialog(Dialog[tuple[int, ...] | None]):
             yield KeyLine()
 
     def on_mount(self) -> None:
-        """Begin at the end of the text."""
+        """Move the cursor to the end of the text."""
         self.query_one(Input).focus()
         self._show()
 
@@ -59,7 +59,7 @@ class SeedsDialog(Dialog[tuple[int, ...] | None]):
         self.query_one("#meaning", StyledText).show([line(meaning)])
 
     def action_accept(self) -> None:
-        """Take the seeds, if they can be read."""
+        """Accept the seeds, if they are valid."""
         try:
             self.dismiss(parse_seeds(self.query_one(Input).value))
         except ValueError:

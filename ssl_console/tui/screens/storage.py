@@ -1,4 +1,4 @@
-"""The dialog with the disk space that a workspace takes."""
+"""Dialog with the disk space used by a workspace."""
 
 from __future__ import annotations
 

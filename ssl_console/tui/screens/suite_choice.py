@@ -1,4 +1,4 @@
-"""The choice of a suite, the same on every screen that has tasks."""
+"""Choice of a suite, common to all screens with tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EVERYTHING = "*"
 
 
 def suite_dialog(state: AppState, everything: str = "everything measured", current: str | None = None) -> PickDialog:
-    """A dialog with every suite, and all tasks."""
+    """Dialog with all suites, and the choice of all tasks."""
     options = [(EVERYTHING, everything)]
     suites = state.catalogue.suites
     options += [(suite.name, f"{suite.name}, {counted(len(suite.tasks), 'task')}: {suite.title}") for suite in suites]
@@ -19,6 +19,6 @@ def suite_dialog(state: AppState, everything: str = "everything measured", curre
 
 
 def take_suite(app: Host, name: str | None) -> None:
-    """Show the chosen suite; nothing changes without a choice."""
+    """Show the chosen suite; without a choice, nothing changes."""
     if name is not None:
         app.choose_suite(None if name == EVERYTHING else name)

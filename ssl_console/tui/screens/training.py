@@ -53,11 +53,11 @@ class TrainingScreen(ConsoleScreen):
         yield LineTable(id="checkpoints", empty=NONE_YET)
 
     def on_mount(self) -> None:
-        """Begin in the table."""
+        """Focus the table."""
         self.query_one(LineTable).focus()
 
     def update_view(self, state: AppState) -> None:
-        """Show the trainings read so far, and read them again."""
+        """Show the trainings that have been read, and read them again."""
         self._show(state)
         workspace = host(self).backend.session.workspace
         self.in_background(lambda: tuple(trainings(workspace)), self._take, group="trainings")
@@ -91,7 +91,7 @@ class TrainingScreen(ConsoleScreen):
     # -- actions ------------------------------------------------------------------------------------------------
 
     def action_step(self, by: int) -> None:
-        """Another training."""
+        """Show the next or previous training."""
         if self._trainings:
             self._place = (self._place + by) % len(self._trainings)
             self._show(self.state)
@@ -101,7 +101,7 @@ class TrainingScreen(ConsoleScreen):
         self.action_open()
 
     def action_open(self) -> None:
-        """The result of the checkpoint under the cursor."""
+        """Open the result of the checkpoint under the cursor."""
         row, training = self.query_one(LineTable).row, self._training
         by_key = (
             {f"{checkpoint.file}\0{checkpoint.mtime_ns}": checkpoint for checkpoint in training.checkpoints}
@@ -127,7 +127,7 @@ class TrainingScreen(ConsoleScreen):
 
 
 def _summary(training: WatchedTraining, curve: TransferCurve, index: int, count: int, width: int) -> list[Line]:
-    """In one line where there is room for it."""
+    """Summary in one line if there is room, otherwise two."""
     which = f" ({index + 1} of {count})" if count > 1 else ""
     tone = Tone.WARN if curve.peaked else Tone.PLAIN
     name, tasks = Span(f" {training.name}{which}", Tone.TITLE), f"on {', '.join(training.tasks)}"

@@ -120,7 +120,7 @@ ASCII = Glyphs(
 
 
 def choose(ascii_only: bool | None = None) -> Glyphs:
-    """The requested set; otherwise by the environment variable, otherwise by the encoding of the output."""
+    """The requested set; by default that of the environment variable, or of the encoding of the output."""
     if ascii_only is None:
         ascii_only = bool(os.environ.get(ASCII_VARIABLE)) or not _can_encode("▁✓⣿…")
     return ASCII if ascii_only else UNICODE

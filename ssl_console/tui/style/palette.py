@@ -20,11 +20,13 @@ from ssl_console.tui.terminal.colour_depth import ColourDepth, legible
 
 LEVELS = 8
 SHARES = (0.06, 0.14, 0.23, 0.33, 0.45, 0.58, 0.74, 0.92)
-"""How much of the best level's colour is in each level's background, where colours can be mixed."""
+"""Fraction of the best level's colour in each level's background, if colours can be mixed."""
 BEST_ON_DARK, BEST_ON_LIGHT = "#00875f", "#5faf87"
 MANY_ON_DARK = ("#121212", "#1c1c1c", "#262626", "#303030", "#3a3a3a", "#444444", "#005f5f", "#00875f")
 MANY_ON_LIGHT = ("#ffffff", "#eeeeee", "#e4e4e4", "#dadada", "#87d7d7", "#5fd7af", "#87afaf", "#5faf87")
-"""Backgrounds where the terminal has 256 colours: a mixed colour would miss its neighbour. The best have a hue."""
+"""Backgrounds in terminals with 256 colours, in which mixed colours would be rounded to equal ones. The best levels
+have a hue.
+"""
 
 
 def level(value: float, low: float, high: float, *, higher_is_better: bool = True) -> int | None:
@@ -43,7 +45,7 @@ def sign(heat: int | None, steps: Sequence[str]) -> str:
 
 
 Under = Literal["", "row", "cell"]
-"""Whether the cursor is on it: not, on its row, or on it itself."""
+"""Whether the cursor is elsewhere, on the row, or on the cell."""
 
 DARK_SERIES = ("#87afd7", "#d7af5f", "#87d7af", "#d787af", "#afafd7", "#d7875f")
 LIGHT_SERIES = ("#005f87", "#875f00", "#00875f", "#87005f", "#5f5faf", "#af5f00")
@@ -117,7 +119,7 @@ class Palette:
         return self.tone(span.tone) if span.heat is None else self.cell_style(Cell("", span.tone, span.heat))
 
     def cell_style(self, cell: Cell, under: Under = "") -> Style:
-        """A table cell's style: tone, then heat or tick as background, then the cursor over both."""
+        """Style of a table cell: tone, then heat or tick as background, overridden by the cursor."""
         key = (cell.tone, cell.heat, cell.bold, cell.underline, cell.picked, under)
         style = self._cells.get(key)
         if style is None:
@@ -125,11 +127,11 @@ class Palette:
         return style
 
     def series_style(self, number: int) -> Style:
-        """Colour of a chart's series; together with its marker it stays distinct beyond the colours there are."""
+        """Colour of a chart's series; with its marker it is distinct even if there are more series than colours."""
         return Style(color=self.series[number % len(self.series)])
 
     def heat(self, level: int) -> str | None:
-        """Background for a heat level, from that of the page to the best level's; None where there are 16 colours."""
+        """Background of a heat level, from that of the page to the best level's; None with 16 colours."""
         if self.depth is ColourDepth.SIXTEEN:
             return None
         if self.depth is ColourDepth.MANY:
@@ -174,7 +176,7 @@ def _cell_style(palette: Palette, cell: Cell, under: Under) -> Style:
 
 
 def _ground(palette: Palette, cell: Cell, under: Under) -> str | None:
-    """The background of a cell that the cursor is not on; None for the page's own."""
+    """Background of a cell without the cursor; None for that of the page."""
     if cell.heat is not None and (heat := palette.heat(cell.heat)) is not None:
         return heat
     if cell.picked:
@@ -218,7 +220,7 @@ SIXTEEN_ON_LIGHT = Palette(
     dark=False,
     depth=ColourDepth.SIXTEEN,
 )
-"""The sixteen colours are whatever the terminal makes of them, so every tone comes with a word or a sign."""
+"""Tones with 16 colours, which the terminal defines: every tone is also expressed by a word or a sign."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ ELLIPSIS = "…"
 
 
 class Tone(StrEnum):
-    """What a piece of text means; a theme says how that looks."""
+    """Meaning of a piece of text; the theme defines its appearance."""
 
     PLAIN = "plain"
     DIM = "dim"
@@ -54,7 +54,9 @@ def line(*parts: str | Span) -> Line:
 
 @lru_cache(maxsize=8192)
 def clean(text: str) -> str:
-    """`text` as one line that can only draw: nothing in it moves the cursor, changes colours or turns the writing."""
+    """`text` as one line without control characters: nothing in it moves the cursor, changes colours or reverses the
+    writing direction.
+    """
     return text if text.isascii() and text.isprintable() else printable(text)
 
 
@@ -78,12 +80,12 @@ def _cut(text: str, width: int, ellipsis: str) -> str:
 
 
 def length(spans: Iterable[Span]) -> int:
-    """Cells that the spans take."""
+    """Width of the spans in cells."""
     return sum(cell_len(clean(span.text)) for span in spans)
 
 
 def cut(spans: Line, width: int, ellipsis: str = ELLIPSIS) -> Line:
-    """The spans within `width` cells; when something is lost, the last cell says so."""
+    """The spans within `width` cells; an ellipsis in the last cell marks truncation."""
     if length(spans) <= width:
         return tuple(Span(clean(span.text), span.tone, span.heat) for span in spans)
     return tuple(_until(spans, width, ellipsis))

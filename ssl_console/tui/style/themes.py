@@ -1,6 +1,5 @@
-"""The console's two themes. Every colour is one of the 256 that a terminal without true colour has.
-
-SSH does not forward COLORTERM, so most sessions have 256 colours: chosen like this, both look the same.
+"""The console's two themes. All colours are among the 256 of terminals without true colour. SSH does not forward
+COLORTERM, so most sessions have 256 colours; this choice makes both look the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calling the user's attention through the terminal: the bell, or a notification of the desktop."""
+"""User alerts through the terminal: the bell, or a desktop notification."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Counts(Protocol):
 
 
 def attention(before: Counts, now: Counts) -> str:
-    """What deserves the user's attention: that the queue has ended, or that runs have failed; else empty."""
+    """Event that requires the user's attention: the queue has ended, or runs have failed; otherwise empty."""
     more = now.failed - before.failed
     failed = [f"{more} run{'s' if more != 1 else ''} failed"] if more > 0 else []
     ended = before.running + before.waiting and not now.running + now.waiting
@@ -40,7 +40,7 @@ def attention(before: Counts, now: Counts) -> str:
 def alert(kind: str, text: str) -> str:
     """The control sequence of a notification (`bell`, `osc9` or `osc777`); empty for any other kind.
 
-    tmux passes it on to the terminal where its option allow-passthrough is on; the bell it handles by itself.
+    tmux passes it on to the terminal if its option allow-passthrough is on, and handles the bell itself.
     """
     text = printable(text).replace(";", ",")
     sequence = {"bell": "\a", "osc9": f"\x1b]9;{TITLE}: {text}\a", "osc777": f"\x1b]777;notify;{TITLE};{text}\a"}

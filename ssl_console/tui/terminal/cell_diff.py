@@ -1,7 +1,6 @@
-"""Output to the terminal: of every update, only the cells that differ from those on the terminal.
-
-Textual writes whole widgets, lines and spans again, and a span from the beginning of its widget on. Over a slow link
-that is the time of a key press, so the last content of every cell is remembered and the rest is left out.
+"""Output of only those cells that differ from the terminal's content. Textual rewrites whole widgets, lines and
+spans. Over a slow link this determines the response time of a key press, so the last content of every cell is
+stored, and unchanged cells are omitted.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ class DiffingApp(QueuedKeysApp[Result]):
         """Exit code of the signal that ended the app, or of its vanished terminal."""
 
     def get_driver_class(self) -> type[Driver]:
-        """Textual's choice, made safe against a terminal that vanishes."""
+        """Textual's driver class, made safe against a vanishing terminal."""
         from textual.drivers.linux_driver import LinuxDriver  # noqa: PLC0415 - not needed without a terminal
 
         from ssl_console.tui.terminal.driver import TerminalDriver  # noqa: PLC0415
@@ -82,11 +81,11 @@ class DiffingApp(QueuedKeysApp[Result]):
         return TerminalDriver if chosen is LinuxDriver else chosen
 
     def on_resize(self) -> None:
-        """A terminal may move or clear its content when it is resized."""
+        """Forget the screen content: a terminal may move or clear it when it is resized."""
         self.screen_buffer.forget()
 
     def action_redraw(self) -> None:
-        """Write everything again, e.g. after another program has written to the terminal."""
+        """Write the whole screen again, e.g. after another program has written to the terminal."""
         self.screen_buffer.forget()
         self.screen.refresh()
 
@@ -100,7 +99,7 @@ class DiffingApp(QueuedKeysApp[Result]):
 
 
 class RenderedUpdate(CompositorUpdate):
-    """An update that is rendered already."""
+    """An update that has been rendered."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -112,7 +111,7 @@ class RenderedUpdate(CompositorUpdate):
 
 @dataclass
 class ScreenRow:
-    """One line of the terminal; None for unknown cells. The cells behind a wide character are empty texts."""
+    """One line of the terminal; None for unknown cells. Cells after the first of a wide character are empty texts."""
 
     texts: list[str | None] = field(default_factory=list)
     styles: list[StyleCode] = field(default_factory=list)
@@ -139,7 +138,7 @@ class ScreenBuffer:
         self._rows.clear()
 
     def difference(self, update: ChopsUpdate | LayoutUpdate, console: Console) -> str:
-        """The shortest text that makes the terminal show the update; empty when it shows it already."""
+        """The shortest text that updates the terminal; empty if it is up to date."""
         depth = ColourDepth.of(console.color_system)
         writer = AnsiWriter()
         for x, y, strip in changed_strips(update):
@@ -254,7 +253,7 @@ def cells(text: str) -> list[str]:
 
 
 def runs(changed: Sequence[int], texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Begin and end of every stretch to write: changed cells, and short gaps of unchanged ones between them."""
+    """Begin and end of every segment to write: changed cells, and short gaps of unchanged ones between them."""
     begin = end = -1
     for number in changed:
         if begin < 0:
@@ -268,7 +267,7 @@ def runs(changed: Sequence[int], texts: Sequence[str]) -> Iterator[tuple[int, in
 
 
 def _whole(begin: int, end: int, texts: Sequence[str]) -> tuple[int, int]:
-    """The stretch, widened to whole characters."""
+    """The segment, extended to whole characters."""
     while begin and not texts[begin]:
         begin -= 1
     while end < len(texts) and not texts[end]:
@@ -291,7 +290,7 @@ def to_ascii(cells: Iterable[str]) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def nearest_ascii(cell: str) -> str:
-    """One ASCII character for a cell: the letter without its accent, a similar sign, else a question mark."""
+    """An ASCII character for a cell: the letter without its accent, a similar sign, otherwise a question mark."""
     if cell in ASCII_SIGNS:
         return ASCII_SIGNS[cell]
     first = unicodedata.normalize("NFKD", cell)[:1]

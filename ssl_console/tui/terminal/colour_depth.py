@@ -1,6 +1,6 @@
-"""Colours as a terminal with few of them shows them, their contrast, and text colours that stay legible. Pure.
+"""Approximation of colours on terminals with few of them, contrast, and legible text colours. Pure.
 
-Contrast is that of the Web Content Accessibility Guidelines 2.1: 4.5 to 1 is the least for text.
+Contrast is that of the Web Content Accessibility Guidelines 2.1: text requires at least 4.5 to 1.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class ColourDepth(StrEnum):
 
     @classmethod
     def of(cls, color_system: str | None) -> ColourDepth:
-        """The depth of a rich console's `color_system`; a console of which nothing is known has true colour."""
+        """The depth of a rich console's `color_system`; true colour if unknown."""
         return cls.SIXTEEN if color_system == "windows" else cls(color_system or cls.TRUE)
 
 
 def nearest(colour: RichColor, depth: ColourDepth) -> RichColor:
-    """The nearest colour that the terminal has. Rich takes greys, and all that is nearly grey, for darker ones.
+    """The nearest colour of the terminal. Rich maps greys, and colours close to grey, to darker ones.
 
     Of 256 colours, 16 to 231 are a cube and 232 to 255 the greys 8, 18, ... 238; the first 16 are the terminal's own.
     """
@@ -60,7 +60,7 @@ def _nearest_of_256(red: int, green: int, blue: int) -> int:
 
 @lru_cache(maxsize=4096)
 def displayed(colour: str, depth: ColourDepth) -> Color:
-    """The colour that the terminal shows for this one."""
+    """The colour that the terminal displays for this one."""
     return Color.from_rich_color(nearest(Color.parse(colour).rich_color, depth))
 
 
@@ -82,7 +82,7 @@ def contrast(ink: Color, ground: Color) -> float:
 
 @lru_cache(maxsize=4096)
 def legible(ink: str, ground: str, depth: ColourDepth) -> str:
-    """The colour nearest to `ink` on its way to white, or to black on a light ground, with enough contrast."""
+    """The colour nearest to `ink`, towards white, or towards black on a light background, with sufficient contrast."""
     behind = displayed(ground, depth)
     start, end = Color.parse(ink), Color.parse("#ffffff" if luminance(behind) < MID_LUMINANCE else "#000000")
     for step in range(STEPS + 1):

@@ -1,6 +1,7 @@
 """A terminal driver for terminals that may vanish at any moment: output is then discarded, and the app exits.
 
-Textual's own driver blocks then: its writer thread dies on the first write, and the event loop waits for it for ever.
+Textual's own driver blocks in this case: its writer thread fails on the first write, and the event loop waits for it
+forever.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ LOST = 128 + signal.SIGHUP
 
 
 class TerminalDriver(LinuxDriver):
-    """Textual's driver, for a terminal that may vanish."""
+    """Textual's driver, made safe against a vanishing terminal."""
 
     def __init__(
         self, app: App[Any], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
@@ -38,7 +39,7 @@ class TerminalDriver(LinuxDriver):
         self._file = cast("Any", self.stream)
 
     def run_input_thread(self) -> None:
-        """Read keys until the end, which may be the terminal's."""
+        """Read keys until the end of the input, which may be that of the terminal."""
         try:
             super().run_input_thread()
         except OSError:
@@ -52,7 +53,7 @@ class TerminalDriver(LinuxDriver):
 
 
 class TerminalStream:
-    """A stream to the terminal that outlives it."""
+    """A stream to the terminal that remains usable after the terminal is gone."""
 
     def __init__(self, stream: TextIO, lost: Callable[[], object]) -> None:
         self._stream, self._lost = stream, lost
@@ -60,11 +61,11 @@ class TerminalStream:
         """Longest duration of a write since the value was last read and reset, in seconds."""
 
     def write(self, text: str) -> int:
-        """Write; without a terminal the text is lost."""
+        """Write; without effect if the terminal is gone."""
         return self._attempt(lambda: self._stream.write(text), len(text))
 
     def flush(self) -> None:
-        """Send what has been written; without a terminal it is lost."""
+        """Flush; without effect if the terminal is gone."""
         self._attempt(self._stream.flush, None)
 
     def fileno(self) -> int:
@@ -109,11 +110,11 @@ def longest_write_s(driver: Driver | None) -> float:
 
 
 CONGESTED = 5
-"""Waiting writes from which on a terminal counts as slow; the queue holds 30, then the app blocks."""
+"""Number of waiting writes from which a terminal counts as slow; the queue holds 30, then the app blocks."""
 HELD_UP_S = 1.0
-"""A single write that takes longer marks the terminal as slow at once."""
+"""Duration of a single write above which the terminal counts as slow at once, in seconds."""
 SMOOTH = 120
-"""Consecutive observations without a delay before the usual rate is tried again: a minute."""
+"""Number of consecutive observations without a delay after which the usual rate is restored: a minute."""
 
 
 @dataclass
@@ -122,7 +123,7 @@ class LinkSpeed:
 
     slow: bool = False
     fixed: bool = False
-    """Requested by the user, and never changed."""
+    """Whether it was set by the user, and is never changed."""
     _congested: int = 0
     _smooth: int = 0
 

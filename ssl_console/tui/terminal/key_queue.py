@@ -1,7 +1,6 @@
-"""Keys are handled one after the other, however fast they arrive: a slow link delivers a whole word at once.
-
-Textual hands out every key at once to whatever has the keyboard then. `/` followed by a word would so be taken for
-the keys of the table, and an enter for a dialog that is not mounted yet would find none of its widgets.
+"""Sequential handling of keys, however fast they arrive: a slow link delivers a whole word at once. Textual
+dispatches every key immediately to the widget that has the focus at that time. A word typed after `/` would be
+interpreted as keys of the table, and enter in a dialog that is not mounted yet would find no widgets.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from textual.widget import Widget
 
 Result = TypeVar("Result")
 PATIENCE_S = 1.0
-"""Longest wait for a screen to be ready; more would feel dead."""
+"""Maximum wait for a screen to be ready in seconds; longer ones would be noticed."""
 
 
 @runtime_checkable
@@ -24,15 +23,15 @@ class KeyListener(Protocol):
     """A widget that is notified of every key pressed while it has the focus."""
 
     def note_key(self) -> None:
-        """A key has been pressed."""
+        """Handle the notification of a key."""
         ...
 
 
 class QueuedKeysApp(App[Result]):
-    """An app that handles a key only when the previous one has been handled completely."""
+    """An app that handles a key only after the previous one has been handled completely."""
 
     async def on_event(self, event: events.Event) -> None:
-        """Run the action of the key, or let it be typed, before the next key is handled."""
+        """Run the action of the key, or pass it to an input, before the next key is handled."""
         if not isinstance(event, events.Key) or event.is_forwarded:
             await super().on_event(event)
             return

@@ -1,4 +1,4 @@
-"""The end of the app: on signals, in time, and after a crash, with a panel and the traceback in a file."""
+"""Shutdown of the app: on signals, within a time limit, and after a crash, with a panel and the traceback in a file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def on_hangup_or_termination(handle: Callable[[int], object]) -> None:
 def exit_within_timeout(code: int) -> None:
     """End this process after `PATIENCE_S` if it has not ended by itself.
 
-    A thread that waits for a file server or a lock would hold it up for ever, invisibly.
+    A thread that waits for a file server or a lock would otherwise block the exit forever, invisibly.
     """
     timer = threading.Timer(PATIENCE_S, os._exit, (code,))
     timer.daemon = True

@@ -7,14 +7,12 @@ from typing import ParamSpec, TypeVar
 Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
 KEPT = 2
-"""Answers kept: two screens may ask in turn."""
+"""Number of cached results: two screens may alternate."""
 
 
 def memoize_by_identity(work: Callable[Asked, Answer]) -> Callable[Asked, Answer]:
-    """`work`, which is not done again for the arguments of one of the last times.
-
-    Unlike `functools.cache` it never hashes: hashing ten thousand results takes as long as much of the work, and the
-    very same tuple, the usual case, is told by its identity.
+    """`work` with a cache for its last arguments. Unlike `functools.cache`, it never hashes, as hashing ten thousand
+    results takes as long as much of the work; the usual case, the same tuple, is recognised by its identity.
     """
     cache: list[tuple[tuple[object, ...], Answer]] = []
 

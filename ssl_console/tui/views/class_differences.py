@@ -19,7 +19,7 @@ ClassScores = Sequence[tuple[str, float, int]]
 def class_lines(
     names: tuple[str, str], scores: tuple[ClassScores, ClassScores], width: int, glyphs: Glyphs
 ) -> list[Line]:
-    """Recall on every class by both, the largest differences first."""
+    """Recall of every class for both, by descending difference."""
     theirs = {name: recall for name, recall, _ in scores[1]}
     rows = [(name, recall, theirs[name], images) for name, recall, images in scores[0] if name in theirs]
     if not rows:
@@ -43,7 +43,7 @@ def _class_line(row: tuple[str, float, float, int], room: int, glyphs: Glyphs) -
 
 
 def disagreement_lines(names: tuple[str, str], images: DisagreeingImages, width: int) -> list[Line]:
-    """How many images each alone has right, and the first of them by name."""
+    """Number of images that only one classifies correctly, and the names of the first ones."""
     found, (one, other) = images.found, (short_name(name) for name in names)
     counts = (
         f"{one} right, {other} wrong: {len(found.only_first)}",
@@ -63,5 +63,5 @@ def disagreement_lines(names: tuple[str, str], images: DisagreeingImages, width:
 
 
 def image_text(image: NamedImage) -> str:
-    """An image and what was predicted, in one line."""
+    """An image and both predictions, in one line."""
     return f"{image.name}  {image.label}: {image.first} | {image.second}"

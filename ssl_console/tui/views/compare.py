@@ -1,4 +1,4 @@
-"""Backbones side by side: differences task by task, and the charts that explain them. Pure."""
+"""Comparison of backbones: differences by task, and explanatory charts. Pure."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
 CostAxis = Literal["parameters", "images/s"]
 TASK = "task"
 ALL_TASKS = "\0"
-"""Key of the row of the mean over all tasks."""
+"""Key of the row with the mean over all tasks."""
 NO_MEAN = "these tasks have no mean, as not all of their scores are percentages: move to a task"
 INCOMPLETE = "no backbone has a score in every column: move to a task"
 
 
 @dataclass(frozen=True)
 class CompareTable:
-    """Some backbones of a ranking against one of them, the base."""
+    """Some backbones of a ranking relative to one of them, the base."""
 
     ranking: Ranking
     backbones: tuple[str, ...]
     base: str
     catalogue: Catalog
     speeds: Mapping[str, float]
-    """Images per second of each backbone, as measured here."""
+    """Images per second of each backbone, as measured in this workspace."""
     glyphs: Glyphs
     paired: PairedTests = field(default_factory=lambda: PairedTests({}))
-    """Paired tests against the base; intervals stand in until a test is computed."""
+    """Paired tests against the base; until they are computed, intervals are used."""
     task: str | None = None
-    """Column whose scores and curves the charts show; None for the mean over all."""
+    """Column for the charts; None for the mean over all."""
 
     @cached_property
     def row(self) -> Mapping[str, RankingRow]:
@@ -57,7 +57,7 @@ class CompareTable:
 
     @cached_property
     def columns(self) -> list[RankingColumn]:
-        """Columns in which at least one of the compared has a score."""
+        """Columns in which at least one compared backbone has a score."""
         rows = [self.row[name] for name in self.backbones if name in self.row]
         return [column for column in self.ranking.columns if any(column.label in row.cells for row in rows)]
 
@@ -72,7 +72,7 @@ class CompareTable:
         return TableModel(tuple(columns), [*(column.label for column in self.columns), *keys], self._cell)
 
     def _column(self, name: str, least: int) -> Column:
-        """As wide as its widest number: half a number misleads. A long name is cut."""
+        """Width of the widest number, so that no number is cut; a long name is cut."""
         numbers = max((len(self._text(name, column.label)) for column in self.columns), default=0)
         return Column(name, short_name(name), max(least, numbers, min(len(short_name(name)), 18)), "right")
 
@@ -96,7 +96,7 @@ class CompareTable:
         return Cell(self.glyphs.none if row is None or row.mean is None else f"{row.mean:.1f}", Tone.DIM)
 
     def _text(self, name: str, label: str) -> str:
-        """A score and, behind those of the others, the difference to the base's."""
+        """A score, followed for other backbones by the difference from the base's."""
         score, difference = self._score(name, label), self._difference(name, label)
         if score is None:
             return self.glyphs.none
@@ -111,7 +111,7 @@ class CompareTable:
 
     @cached_property
     def _room_of_differences(self) -> Mapping[str, int]:
-        """Width of each backbone's widest difference, which aligns its scores."""
+        """Width of each backbone's widest difference, for the alignment of scores."""
         labels = [column.label for column in self.columns]
         return {name: max([5, *(len(self._difference(name, label)) for label in labels)]) for name in self.backbones}
 
@@ -131,7 +131,7 @@ class CompareTable:
         return next(column.higher_is_better for column in self.columns if column.label == label)
 
     def _tone(self, name: str, score: RankingCell, base: RankingCell, label: str) -> Tone:
-        """Coloured only where the paired test sees a difference; without one, where the intervals do not overlap."""
+        """Tone of a significant difference in the paired test; without a test, of non-overlapping intervals."""
         tested = self.paired.tone(name, self.key(label))
         if tested is not None:
             return tested
@@ -141,7 +141,7 @@ class CompareTable:
         return Tone.GOOD if above == self._higher(label) else Tone.BAD
 
     def summary(self) -> Line:
-        """How the others do against the base."""
+        """Results of the others relative to the base."""
         if not self.ranking.rows:
             return line(Span(" nothing measured yet", Tone.DIM))
         if not self.columns:
@@ -155,7 +155,7 @@ class CompareTable:
         return tuple(spans)
 
     def _undecided(self, name: str, alike: int) -> str:
-        """Tasks without a difference: those that are equal within the margin, and those that cannot tell."""
+        """Tasks without a significant difference: those equal within the margin, and those that cannot tell."""
         comparison = self.paired.by_backbone.get(name)
         if comparison is None:
             return f" {alike} alike"
@@ -163,7 +163,7 @@ class CompareTable:
         return f" {equal} equal {comparison.count('alike') - equal} cannot tell of {len(comparison.judged)}"
 
     def _verdict(self, name: str) -> tuple[int, int, int]:
-        """Tasks on which it is better, worse or alike: those that the sentence below the table counts."""
+        """Tasks on which it is better, worse or alike, as counted by the sentence below the table."""
         comparison = self.paired.by_backbone.get(name)
         if comparison is not None:
             return comparison.count("better"), comparison.count("worse"), comparison.count("alike")
@@ -180,14 +180,14 @@ class CompareTable:
         return {column.label: column.key for column in self.columns}
 
     def run_of(self, name: str, label: str) -> str | None:
-        """The own run of a backbone's score; None for a published one, and where there is none."""
+        """The own run of a backbone's score; None for a published score, or without a score."""
         score = self._score(name, label)
         return score.run_id if score is not None and score.source == "mine" else None
 
     # -- charts -------------------------------------------------------------------------------------------------
 
     def transfer(self) -> Chart:
-        """ImageNet top-1 against transfer, with both correlations over every backbone that has both."""
+        """ImageNet top-1 against transfer, with both correlations over all backbones that have both."""
         top1 = {entry.name: entry.card.facts.imagenet_top1 for entry in self.catalogue.backbones}
         points = {name: (x, y) for name, y in self._heights().items() if (x := top1.get(unmarked(name))) is not None}
         across, up = [point[0] for point in points.values()], [point[1] for point in points.values()]
@@ -196,7 +196,7 @@ class CompareTable:
         return Chart(self._point_series(points), "ImageNet top-1", self._height_name, note=note or empty)
 
     def cost(self, axis: CostAxis) -> Chart:
-        """Score against parameters or speed, the Pareto front marked."""
+        """Score against parameters or speed, with the Pareto front."""
         sizes = {entry.name: entry.card.facts.parameters_millions for entry in self.catalogue.backbones}
         costs, heights = self.speeds if axis == "images/s" else sizes, self._heights()
         points = {name: (x, y) for name, y in heights.items() if (x := costs.get(unmarked(name)))}
@@ -227,12 +227,12 @@ class CompareTable:
 
     @property
     def shows_layers(self) -> bool:
-        """Whether the chosen task is a layer curve."""
+        """Whether the selected task is a layer curve."""
         return any(column.label == self.task and column.protocol == LAYERS for column in self.columns)
 
     @property
     def runs(self) -> Mapping[str, str]:
-        """The run behind each compared backbone's score on the chosen task."""
+        """The run of each compared backbone's score on the selected task."""
         cells = {name: self._score(name, self.task or "") for name in self.backbones}
         return {name: cell.run_id for name, cell in cells.items() if cell is not None}
 
@@ -247,14 +247,14 @@ class CompareTable:
         return INCOMPLETE if self.ranking.rows else "nothing to draw yet"
 
     def _heights(self) -> dict[str, float]:
-        """Of every backbone of the ranking: the chosen task's score, or the mean of a complete row."""
+        """Scores of all backbones of the ranking on the selected task, or means of complete rows."""
         if self.task is None:
             return {row.backbone: row.mean for row in self.ranking.rows if row.mean is not None}
         scores = ((row.backbone, row.cells.get(self.task)) for row in self.ranking.rows)
         return {name: score.value for name, score in scores if score is not None}
 
     def _point_series(self, points: Mapping[str, tuple[float, float]]) -> tuple[Series, ...]:
-        """Each compared backbone in its own colour with its name; the others together, without."""
+        """Each compared backbone in its own colour with its name; all others in one series without names."""
         others = tuple(point for name, point in points.items() if name not in self.backbones)
         series = [Series("others", others, "crowd")] if others else []
         for number, name in enumerate(self.backbones):
@@ -264,7 +264,7 @@ class CompareTable:
 
 
 def _association(found: Association | None, count: int) -> str:
-    """Both coefficients with their 95 % intervals; for backbones that have them, why there are none."""
+    """Both coefficients with their 95 % intervals, or the reason why there are none."""
     if found is None:
         return (
             f"{counted(count, 'backbone is', 'backbones are')} too few for a correlation"
@@ -281,7 +281,7 @@ def choices(ranking: Ranking) -> list[str]:
 
 
 def chosen(marked: Sequence[str], ranking: Ranking) -> tuple[str, ...]:
-    """The marked ones that have results; the first two of the ranking while fewer than two are marked."""
+    """The marked backbones with results; the first two of the ranking if fewer than two are marked."""
     measured = {row.backbone for row in ranking.rows}
     selected = [name for name in marked if name in measured]
     best = [row.backbone for row in ranking.rows if row.backbone not in selected]

@@ -53,13 +53,13 @@ class CoverageCell:
 
     status: CellStatus = CellStatus.EMPTY
     score: float | None = None
-    """The newest result's, even where a newer run is under way."""
+    """Score of the newest result, even while a newer run is active."""
     share: float | None = None
-    """Progress of a run, 0 to 1, where it is known."""
+    """Progress of a run, 0 to 1, if known."""
     detail: str = ""
     run_id: str | None = None
     marks: str = ""
-    """Behind the score: reasons to doubt it."""
+    """Marks of warnings, after the score."""
 
     @property
     def needs_run(self) -> bool:
@@ -81,13 +81,13 @@ class Coverage:
     results: Mapping[Pair, Result] = field(default_factory=dict)
     runs: Mapping[Pair, RunView] = field(default_factory=dict)
     stale: Mapping[Pair, str] = field(default_factory=dict)
-    """Why a result no longer counts as up to date."""
+    """Reason by pair for out-of-date results."""
     seeds: Mapping[Pair, int] = field(default_factory=dict)
-    """Over how many seeds the score is a mean."""
+    """Number of seeds of a mean score."""
     reading: Mapping[str, ReadingProgress] = field(default_factory=dict)
-    """The datasets that are pending: their files are being read."""
+    """Datasets that are pending because their files are being read."""
     downloads: Downloads = field(default_factory=dict)
-    """Weights and data that were requested."""
+    """Requested weights and data."""
 
     @classmethod
     def of(
@@ -100,7 +100,7 @@ class Coverage:
         reading: Mapping[str, ReadingProgress] = NOT_READING,
         downloads: Downloads = NOT_FETCHING,
     ) -> Coverage:
-        """The newest own result and the run of every pair that counts, in the variant that the suite measures."""
+        """The newest own result and the newest run of every pair, in the variant of the suite."""
         variants = catalogue.variants(suite)
         latest: dict[Pair, RunView] = {}
         for run in runs:
@@ -111,7 +111,7 @@ class Coverage:
         return cls(catalogue, averaged, latest, stale, seeds, reading, downloads)
 
     def cell(self, backbone: str, task: str) -> CoverageCell:
-        """Status of one pair: of an active run, else of the result, else the reason why there is none."""
+        """Status of one pair: of an active run, of the result, or the reason for its absence."""
         pair = (backbone, task)
         result, run = self.results.get(pair), self.runs.get(pair)
         score, doubts = (result.value, marks(result.badges)) if result else (None, "")
@@ -137,7 +137,7 @@ class Coverage:
 
 
 def download_of(missing: Blocker) -> DownloadItem:
-    """The download that removes a blocker of weights or data."""
+    """The download that provides missing weights or data."""
     return DownloadItem("weights" if missing.kind == "weights" else "data", missing.name)
 
 
@@ -153,13 +153,13 @@ def _lacking(missing: Blocker, status: CellStatus, downloads: Downloads) -> Cove
 
 
 def _pending(progress: ReadingProgress, score: float | None, doubts: str) -> CoverageCell:
-    """A pair whose dataset is being read: whether its result is up to date is known after that."""
+    """A pair whose dataset is being read, after which it is known whether its result is up to date."""
     share = progress.done / progress.total if progress.total else None
     return CoverageCell(CellStatus.PENDING, score, share, reading_text(progress), marks=doubts)
 
 
 def reading_text(progress: ReadingProgress) -> str:
-    """How far the reading of a dataset's files is, in words."""
+    """Progress of reading a dataset's files, in words."""
     how_far = f": {progress.done:,} of {progress.total:,}" if progress.total else " ..."
     return f"the files of {progress.name} are being read{how_far}"
 
@@ -168,7 +168,7 @@ def reading_text(progress: ReadingProgress) -> str:
 def _averages(
     results: Sequence[Result], catalogue: Catalog, suite: str | None
 ) -> tuple[Mapping[Pair, Result], Mapping[Pair, int]]:
-    """The mean over seeds of every pair, and the number of its seeds. Memoized: the cursor moves much more often."""
+    """Mean over seeds of every pair, and the number of its seeds; memoized, as the cursor moves more often."""
     measured = _measured(results, catalogue, suite)
     return {pair: _averaged(held) for pair, held in measured.items()}, {
         pair: len(held) for pair, held in measured.items()
@@ -176,7 +176,7 @@ def _averages(
 
 
 def _measured(results: Sequence[Result], catalogue: Catalog, suite: str | None) -> Mapping[Pair, list[Result]]:
-    """The own results of every pair in the variant that the suite measures, one a seed, of its newest state."""
+    """The newest own result of each seed for every pair, in the variant of the suite."""
     variants = catalogue.variants(suite)
     found: dict[Pair, dict[int, Result]] = {}
     for result in sorted(results, key=lambda one: one.finished):
@@ -191,7 +191,7 @@ def _measured(results: Sequence[Result], catalogue: Catalog, suite: str | None) 
 
 
 def _averaged(results: Sequence[Result]) -> Result:
-    """The newest, with the mean over seeds that rankings show."""
+    """The newest result with the mean over seeds, as in rankings."""
     if len(results) == 1:
         return results[0]
     cell = average_seeds(results)
@@ -214,7 +214,7 @@ def _later(run: RunView, result: Result | None) -> bool:
 
 @memoize_by_identity
 def filter_catalog(catalogue: Catalog, suite: str | None, text: str) -> FilteredCatalog:
-    """The backbones and tasks that match a suite and a filter; those that can be measured now come first."""
+    """The backbones and tasks that match a suite and a filter; those without missing inputs come first."""
     chosen = catalogue.suite.get(suite or "")
     tasks = _of_suite(chosen.tasks if chosen else (), catalogue.tasks)
     backbones = _of_suite(chosen.backbones if chosen else (), catalogue.backbones)

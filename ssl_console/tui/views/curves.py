@@ -12,7 +12,7 @@ from ssl_console.workspace.result import Result
 from ssl_console.workspace.run_observer import RunView
 
 NARROWEST = 1 / 64
-"""Smallest part of the horizontal axis that is drawn."""
+"""Smallest displayed fraction of the horizontal axis."""
 LONG_S = 600.0
 """Duration from which the time axis is in minutes."""
 
@@ -27,14 +27,14 @@ class RunCurves:
 
 @dataclass(frozen=True)
 class Window:
-    """The part of the horizontal axis that is drawn: its ends as shares of the whole, 0 to 1."""
+    """Displayed part of the horizontal axis: its ends as fractions of the whole, 0 to 1."""
 
     low: float = 0.0
     high: float = 1.0
 
     @property
     def magnification(self) -> int:
-        """1 for the whole axis, 2 for a half of it."""
+        """1 for the whole axis, 2 for half of it."""
         return round(1 / (self.high - self.low))
 
     def zoomed(self, factor: float) -> Window:
@@ -49,7 +49,7 @@ class Window:
         return self._within(self.low + step * width / 2, width)
 
     def contains(self, share: float) -> bool:
-        """Whether a point at this share of the axis is drawn."""
+        """Whether a point at this fraction of the axis is displayed."""
         return self.low - 1e-9 <= share <= self.high + 1e-9
 
     @staticmethod
@@ -65,12 +65,12 @@ class CurveOptions:
     metric: str | None = None
     """None for the first one."""
     by_time: bool = False
-    """Over seconds since the run's start; else over steps."""
+    """Whether the horizontal axis is the time in seconds since the run's start, instead of steps."""
     log: bool = False
     window: Window = Window()
 
     def next_metric(self, curves: Iterable[RunCurves]) -> CurveOptions:
-        """The same with the next metric that these runs have."""
+        """The options with the next metric of these runs."""
         names = metrics_of(curves)
         if not names:
             return self
@@ -79,7 +79,7 @@ class CurveOptions:
 
 
 def curve_chart(runs: Sequence[RunCurves], ghost: RunCurves | None, options: CurveOptions, *, ended: bool) -> Chart:
-    """One metric of several runs over each other, and of the best other backbone behind them."""
+    """One metric of several runs, and of the best other backbone."""
     names = metrics_of(runs)
     if not names:
         return Chart(note="no curve: this protocol reports none" if ended else "no metric reported yet")
@@ -95,7 +95,7 @@ def curve_chart(runs: Sequence[RunCurves], ghost: RunCurves | None, options: Cur
 
 
 def metrics_of(runs: Iterable[RunCurves]) -> list[str]:
-    """Metrics that make a curve, of two points at least, in any of the runs."""
+    """Metrics with at least two points in any of the runs."""
     found = (name for run in runs for name, curve in run.curves.items() if _is_curve(curve))
     return list(dict.fromkeys(found))
 
@@ -109,7 +109,7 @@ def legend_names(runs: Sequence[RunView]) -> list[str]:
 
 
 def best_other(results: Sequence[Result], task: str, backbones: Iterable[str]) -> Result | None:
-    """The best result on a task that is not of one of these backbones."""
+    """The best result on a task from a backbone that is not among these."""
     shown = frozenset(backbones)
     fitting = [r for r in results if r.task == task and r.backbone not in shown and r.source == "mine"]
     key: Callable[[Result], float] = lambda result: result.value if result.higher_is_better else -result.value  # noqa: E731
@@ -142,7 +142,7 @@ def _scaled(series: list[Series], options: CurveOptions, *, with_steps: bool) ->
 
 
 def _note(metric: str, without: Sequence[str], series: Sequence[Series], options: CurveOptions) -> str:
-    """The metric, what is drawn of it, and what is not."""
+    """The metric, and notes on the displayed part and omitted points."""
     parts = [f"log {metric}" if options.log else metric]
     if options.window.magnification > 1:
         parts.append(f"zoom {options.window.magnification}x")

@@ -11,10 +11,10 @@ from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
 
 GIGABYTE = 1024.0
 WIDEST_HISTORY = 30
-"""Cells, of `STEP_S` seconds each."""
+"""Maximum number of cells, of `STEP_S` seconds each."""
 NARROWEST_HISTORY = 4
 ENOUGH_HISTORY = 8
-"""Cells of every history that come before the devices' titles."""
+"""Minimum number of cells of every history before devices' titles are shown."""
 HOTTEST_C = 100.0
 NEARLY_FULL = 0.95
 
@@ -30,9 +30,9 @@ class _Figure:
 
 
 def device_lines(devices: Sequence[DeviceView], glyphs: Glyphs, width: int) -> list[Line]:
-    """The devices with heads and histories, then whatever is wrong with them, then who holds their memory."""
+    """Figures and histories of the devices, problems, and the processes that hold memory."""
     if not devices:
-        return [line(Span(" no device has been read yet", Tone.DIM))]
+        return [line(Span(" no reading of a device yet", Tone.DIM))]
     table = _Table.of(devices, glyphs, width)
     lines = [table.heads(), *map(table.row, devices)]
     lines += [] if table.title else _titles(devices, width)
@@ -42,7 +42,7 @@ def device_lines(devices: Sequence[DeviceView], glyphs: Glyphs, width: int) -> l
 
 
 def header_lines(devices: Sequence[DeviceView], glyphs: Glyphs, width: int, most: int) -> list[Line]:
-    """One line for each device, at most `most` lines; the last one gives the number of those left out."""
+    """One line per device, at most `most` lines; the last one contains the number of further devices."""
     table = _Table.of(devices, glyphs, width)
     if len(devices) <= most:
         return [table.row(device) for device in devices]
@@ -52,18 +52,18 @@ def header_lines(devices: Sequence[DeviceView], glyphs: Glyphs, width: int, most
 
 @dataclass(frozen=True)
 class _Table:
-    """Widths that all devices share: of the names, of the texts, and of the histories."""
+    """Common widths for all devices: of names, texts and histories."""
 
     name: int
     figures: tuple[tuple[_Figure, int, int], ...]
-    """Each with the cells of its text and of its history."""
+    """Each figure with the widths of its text and of its history."""
     title: int
-    """0 where there is no room for titles."""
+    """0 if there is no room for titles."""
     glyphs: Glyphs
 
     @classmethod
     def of(cls, devices: Sequence[DeviceView], glyphs: Glyphs, width: int) -> _Table:
-        """The widths for these devices on lines of `width` cells; where it is narrow only load has a history."""
+        """Widths for these devices on lines of `width` cells; on narrow screens only load has a history."""
         name = max((len(device.name) for device in devices), default=6)
         texts = {figure.head: max((len(figure.text(one)) for one in devices), default=0) for figure in _FIGURES}
         present = [figure for figure in _FIGURES if texts[figure.head]]
@@ -111,7 +111,7 @@ def _bar(value: float | None, full: float, glyphs: Glyphs) -> str:
 
 
 def _tone(figure: _Figure, device: DeviceView) -> Tone:
-    """A warning where memory is nearly full."""
+    """Warning tone if memory is nearly full."""
     share = (device.memory_used_mb or 0.0) / device.memory_total_mb if device.memory_total_mb else 0.0
     return Tone.WARN if figure is _MEMORY and share > NEARLY_FULL else Tone.PLAIN
 

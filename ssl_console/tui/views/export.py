@@ -1,4 +1,4 @@
-"""What an export will write, as lines. Pure."""
+"""Preview of an export, as lines. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ MOST_NAMED = 8
 def export_lines(
     ranking: Ranking, notes: Notes, filters: Sequence[str], marked: tuple[int, bool], width: int
 ) -> list[Line]:
-    """Rows, columns, warnings and legends. `marked` are how many rows of the view are, and whether those alone go out.
-
-    `filters` are what the view leaves out, in words.
+    """Rows, columns, warnings and legends. `marked` is the number of marked rows, and whether only these are
+    exported. `filters` describe what the view omits.
     """
     count, alone = marked
     rows = f"{len(ranking.rows)} {'marked ' if alone else ''}rows: {_named([row.backbone for row in ranking.rows])}"

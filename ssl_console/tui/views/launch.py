@@ -1,4 +1,4 @@
-"""The launch dialog as lines: counts, options, disk space, and what cannot run and why. Pure."""
+"""The launch dialog as lines: counts, options, disk space, and the reasons why runs cannot start. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHARING: Mapping[Share, str] = {
     "idle": "waited for until only own runs use them",
     "never": "waited for until nothing uses them",
 }
-"""How a launch treats GPUs that other processes use."""
+"""Sharing of GPUs with other processes."""
 _SEEDS = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?")
 
 
@@ -48,17 +48,17 @@ def launch_lines(
 def looking_lines(
     picked: int, elapsed_s: float, activity: str, reading: Iterable[ReadingProgress], *, starts: bool, width: int
 ) -> list[Line]:
-    """While a launch is planned: for how long, what it waits for, and whether it starts as soon as that is known."""
+    """While a launch is planned: elapsed time, current activity, and whether it starts automatically."""
     head = line(Span(f"Looking at {picked} selected ...", Tone.DIM), Span(f"  {format_duration(elapsed_s)}", Tone.DIM))
     activities = [reading_text(progress) for progress in reading] or ([activity] if activity else [])
     lines = [head, *(line(Span(f" {part}", Tone.BUSY)) for text in activities for part in wrap(text, width - 2))]
     if starts:
-        lines.append(line(Span(" starts when nothing stands in the way; enter again: does not", Tone.ACCENT)))
+        lines.append(line(Span(" starts when nothing prevents it; enter again cancels this", Tone.ACCENT)))
     return lines
 
 
 def nothing_to_start(plan: Plan, request: LaunchRequest) -> str:
-    """Why a launch would start nothing, with the keys that change that."""
+    """Reason why a launch would start nothing, with the keys that change this."""
     kinds = {item.kind for item in plan.missing}
     ways = ["o measures what is refused"] if "doctor" in kinds else []
     ways += [f"w fetches {kinds_of(fetchable(plan))}"] if fetchable(plan) else []
@@ -67,7 +67,7 @@ def nothing_to_start(plan: Plan, request: LaunchRequest) -> str:
 
 
 def refused(plan: Plan) -> list[Blocker]:
-    """Backbones whose checks fail, each once."""
+    """Backbones with failed checks, each once."""
     return [item for item in plan.missing if item.kind == "doctor"]
 
 
@@ -83,7 +83,7 @@ def kinds_of(items: Iterable[Blocker]) -> str:
 
 
 def fetch_question(items: Sequence[Blocker]) -> tuple[str, str]:
-    """Question before downloads and its consequence: what, and how large where the cards state it."""
+    """Question before downloads: the items, with their sizes if the cards state them."""
     what = f"{kinds_of(items)} of {len(items)}" if len(items) > 1 else f"{items[0].kind} of {items[0].name}"
     sizes = [item.megabytes for item in items]
     known = [size for size in sizes if size is not None]
@@ -102,10 +102,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         found = _SEEDS.fullmatch(part)
         if found is None:
-            raise ValueError(f"{part!r} is no seed: write 0-4, or 0,3,7")
+            raise ValueError(f"{part!r} is not a seed: write 0-4, or 0,3,7")
         first, last = int(found[1]), int(found[2] or found[1])
         if not 0 <= last - first < MOST_SEEDS:
-            raise ValueError(f"{part!r} is no range of up to {MOST_SEEDS} seeds: write the smaller one first")
+            raise ValueError(f"{part!r} is not a range of up to {MOST_SEEDS} seeds: write the smaller one first")
         seeds.update(dict.fromkeys(range(first, last + 1)))
     if not 0 < len(seeds) <= MOST_SEEDS:
         raise ValueError(f"{len(seeds)} seeds: write 1 to {MOST_SEEDS}, e.g. 0-4")
@@ -113,7 +113,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def format_seeds(seeds: Sequence[int]) -> str:
-    """The seeds as `parse_seeds` reads them, runs of three and more as ranges."""
+    """Inverse of `parse_seeds`, with ranges for three or more consecutive seeds."""
     parts: list[str] = []
     for start, stop in _ranges(seeds):
         parts += [f"{start}-{stop}"] if stop - start > 1 else [str(seed) for seed in range(start, stop + 1)]
@@ -151,7 +151,7 @@ def _counts(plan: Plan) -> list[Line]:
 
 
 def _why_not(run: PlannedRun) -> str:
-    """Why a run cannot start: what cannot be mended comes first."""
+    """Reasons why runs cannot start, those without a remedy first."""
     kinds = {item.kind for item in run.candidate.missing}
     if "backbone" in kinds:
         return "impossible"
@@ -189,7 +189,7 @@ def _out_of_date(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
 
 
 def _overridden(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
-    """Backbones that are measured although they fail, and what every result of theirs will carry."""
+    """Backbones that are measured despite failed checks, and the warnings of their results."""
     concerns = {run.candidate.backbone.name: run.candidate.concerns for run in plan.runs if run.candidate.concerns}
     sentences = [f"{name} fails its examination: {'; '.join(failed)}" for name, failed in concerns.items()]
     title = "Measured although checks fail (o: not); every result is marked"
@@ -209,7 +209,7 @@ def _missing(plan: Plan, downloads: Downloads, width: int, glyphs: Glyphs) -> li
 
 
 def _lacking(item: Blocker, downloads: Downloads) -> str:
-    """What is missing, with the progress of its download; else with the way to get it where no key does."""
+    """Missing inputs with the progress of their downloads, or with the way to provide them."""
     if not item.fetchable:
         return item.advice
     download = downloads.get(download_of(item))
@@ -231,6 +231,6 @@ def _listed(title: str, tone: Tone, sign: str, sentences: Sequence[str], width: 
 
 def _cost(plan: Plan) -> str:
     if plan.eta_s is None:
-        return "no time known yet: nothing like it was measured here"
+        return "duration unknown: nothing comparable was measured here"
     together = f", {plan.slots} at a time" if plan.slots > 1 else ""
     return f"about {format_duration(plan.eta_s)}{together}"

@@ -9,7 +9,7 @@ from ssl_console.tui.widgets.plot import Chart, Series
 
 
 def layer_chart(backbones: Sequence[str], curves: Mapping[str, LayerCurve]) -> Chart:
-    """The score over depth, each backbone with the pooling that was chosen on its validation images."""
+    """Score by depth, each backbone with the pooling chosen on its validation images."""
     series = tuple(
         Series(f"{name.rpartition('/')[2]} {curves[name].pooling}", _points(curves[name]), number=number)
         for number, name in enumerate(backbones)

@@ -28,10 +28,10 @@ SILENT_S = 120.0
 BAR_WIDTH = 10
 SCORE_WIDTH = 13
 WIDE_ENOUGH = 90
-"""Cells from which long names of tasks get a part of what is left."""
+"""Width from which long names of tasks get a part of the remaining space."""
 GIGABYTE = 1024.0
 BEFORE_COMMAND = re.compile(r"[\s:;,(]*(run|see)?\s*$")
-"""What leads to a command at the end of a text."""
+"""Words that introduce a command at the end of a text."""
 
 TONES: Mapping[RunState, Tone] = {
     RunState.QUEUED: Tone.DIM,
@@ -54,9 +54,9 @@ class RunList:
     glyphs: Glyphs
     history: History
     marked: frozenset[str] = frozenset()
-    """Runs whose curves are drawn over each other."""
+    """Runs whose curves are overlaid."""
     note_room: int = 0
-    """Cells of a note that are in view while the table is not scrolled."""
+    """Visible width of a note while the table is not scrolled."""
 
     @classmethod
     def of(
@@ -159,7 +159,7 @@ _CELLS: Mapping[str, Callable[[RunList, RunView], Cell]] = {
 
 
 def latest_metric(run: RunView) -> tuple[str, float] | None:
-    """Name and newest value of the metric that a curve shows first; it need not be the one that becomes the score."""
+    """Name and newest value of the metric that is plotted first; it need not be the headline."""
     name, curve = next(iter(run.progress.metrics.items()), ("", None))
     return None if curve is None or curve.latest is None else (name, curve.latest)
 
@@ -236,7 +236,7 @@ def _how_many(warnings: int) -> str:
 
 
 def event_lines(events: Sequence[EventLine]) -> list[Line]:
-    """Events for reading, newest last."""
+    """Formatted events, newest last."""
     tones = {"warning": Tone.WARN, "ended": Tone.STRONG, "phase": Tone.ACCENT, "started": Tone.STRONG}
     return [
         line(Span(f" {_clock(e.time)} ", Tone.DIM), Span(f"{e.kind:<10}", tones.get(e.kind, Tone.DIM)), e.text)
@@ -263,7 +263,7 @@ def _note(run: RunView, now: float) -> str:
 
 
 def uncut_note(note: str, room: int) -> str:
-    """The note; one whose command would be cut ends before it, as the details have the whole."""
+    """The note; one whose command would be truncated ends before the command, which the details contain."""
     start = note.find("`")
     if start < 0 or len(note) <= room or note.find("`", start + 1) < room:
         return note

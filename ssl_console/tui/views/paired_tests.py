@@ -1,4 +1,4 @@
-"""The paired tests of a comparison as lines: numbers, forest plot of the differences, and the sentence. Pure."""
+"""Paired tests of a comparison as lines: numbers, forest plot and summary. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TONES = {"better": Tone.GOOD, "worse": Tone.BAD, "alike": Tone.DIM, "described":
 
 @dataclass(frozen=True)
 class PairedTests:
-    """Comparisons of other backbones with the base, as far as they have been computed."""
+    """Comparisons of other backbones with the base, as far as computed."""
 
     by_backbone: Mapping[str, Comparison]
 
@@ -37,7 +37,7 @@ class PairedTests:
         return None if task is None else TONES[task.verdict]
 
     def about(self, backbone: str, column: str | None, width: int) -> list[Line]:
-        """The numbers of the test under the cursor, and the sentence about the backbone over all tasks."""
+        """Numbers of the test under the cursor, and the summary over all tasks."""
         comparison = self.by_backbone.get(backbone)
         if comparison is None:
             return [line()]
@@ -46,7 +46,7 @@ class PairedTests:
 
 
 def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
-    """The test in one line, or in two where one is too short, and its note."""
+    """The test in one line, or in two if there is not enough room, and its note."""
     if task is None:
         return [line()]
     test = task.test
@@ -67,7 +67,7 @@ def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
 
 
 def _sample(task: TaskComparison) -> str:
-    """What is compared, and with whose seeds, where that is not the test images alone."""
+    """Samples of the comparison, and its seeds, unless these are only test images."""
     drawn = seeds_text(task.protocol, sorted({*task.first.seeds, *task.second.seeds}))
     if task.first.unit == "episodes":
         return f", {task.test.n:,} images of the pool, {drawn}"
@@ -75,7 +75,7 @@ def _sample(task: TaskComparison) -> str:
 
 
 def _doubts(task: TaskComparison, width: int) -> list[Line]:
-    """The reasons to doubt either score."""
+    """Warnings about either score."""
     badges = dict.fromkeys((*task.first.badges, *task.second.badges))
     texts = [text for name in badges for text in wrap(f"{marks([name])} {name}: {ADVICE.get(name, '')}", width - 2)]
     return [line(Span(f" {text}", Tone.WARN)) for text in texts]
@@ -83,7 +83,7 @@ def _doubts(task: TaskComparison, width: int) -> list[Line]:
 
 LABEL_WIDTH = 22
 LEAST_AXIS = 20
-"""Cells that the axis needs next to the numbers; with fewer, the numbers are only in the line below the table."""
+"""Minimum width of the axis in cells; with less, the numbers are only shown below the table."""
 
 
 def forest(
@@ -91,8 +91,8 @@ def forest(
 ) -> list[Line]:
     """The difference on every task with its interval, around a line at zero; `columns` are keys by label.
 
-    Differences in another unit than points have no place on that axis, so only their numbers are shown. The task at the
-    cursor is marked. Colours are those of the verdicts, which the words below the table explain.
+    Differences in other units than points cannot be drawn on that axis, so only their numbers are shown. The task at
+    the cursor is marked. Colours are those of the verdicts, explained below the table.
     """
     found = {label: task for label, key in columns.items() if (task := tests.task(backbone, key)) is not None}
     if not found:
@@ -126,7 +126,7 @@ def _bounds(test: PairedTest) -> str:
 
 @dataclass(frozen=True)
 class _ForestScale:
-    """Points to cells."""
+    """Mapping of points to cells."""
 
     low: float
     high: float
@@ -134,7 +134,7 @@ class _ForestScale:
 
     @classmethod
     def of(cls, intervals: Sequence[tuple[float, float]], cells: int) -> _ForestScale:
-        """Wide enough for all of them and for zero."""
+        """Scale that contains all tests and zero."""
         low, high = min([0.0, *(one[0] for one in intervals)]), max([0.0, *(one[1] for one in intervals)])
         margin = 0.02 * (high - low) or 1.0
         return cls(low - margin, high + margin, max(3, cells))

@@ -35,7 +35,7 @@ TONES = {
 
 @dataclass(frozen=True)
 class CoverageGrid:
-    """The grid as shown: its content, the ticks, and the part that matches a filter."""
+    """The displayed grid: its content, the ticks, and the part that matches a filter."""
 
     coverage: Coverage
     shown: FilteredCatalog
@@ -49,15 +49,15 @@ class CoverageGrid:
         return TableModel(columns, [entry.name for entry in self.shown.backbones], self._cell)
 
     def column(self, task: str) -> list[Pair]:
-        """The pairs of one task that are shown."""
+        """The shown pairs of one task."""
         return [(entry.name, task) for entry in self.shown.backbones]
 
     def row(self, backbone: str) -> list[Pair]:
-        """The pairs of one backbone that are shown."""
+        """The shown pairs of one backbone."""
         return [(backbone, entry.name) for entry in self.shown.tasks]
 
     def unmeasured(self) -> list[Pair]:
-        """Every shown pair that lacks an up-to-date result and can be measured."""
+        """All shown pairs that lack an up-to-date result and can be measured."""
         pairs = (pair for entry in self.shown.backbones for pair in self.row(entry.name))
         return [pair for pair in pairs if self.coverage.cell(*pair).needs_run]
 
@@ -109,7 +109,7 @@ _SIGNS = {
 
 
 def about_cell(grid: CoverageGrid, backbone: str | None, task: str | None, width: int) -> list[Line]:
-    """Two lines about the cell under the cursor; what does not fit into the first takes the place of the facts."""
+    """Two lines about the cell under the cursor; a detail without room takes the facts' place."""
     entry = grid.coverage.catalogue.backbone.get(backbone or "")
     of_task = grid.coverage.catalogue.task.get(task or "")
     if entry is None or of_task is None:
@@ -130,7 +130,7 @@ def about_cell(grid: CoverageGrid, backbone: str | None, task: str | None, width
 
 
 def summary(grid: CoverageGrid, state: AppState, filtered: bool) -> Line:
-    """The line above the grid: its extent, and the number of ticks."""
+    """The line above the grid: its size, and the number of ticks."""
     shown, suite = grid.shown, state.planned_suite
     scope = f" suite {suite}" if suite else " all tasks"
     size = f"  {counted(len(shown.backbones), 'backbone')} {grid.glyphs.times} {counted(len(shown.tasks), 'task')}"

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 NAME_WIDTH = 24
 SCALE_WIDTH = (8, 30)
-"""Cells of the way from first to last: at least, and at most."""
+"""Minimum and maximum width of the scale from the first to the last rank, in cells."""
 BEFORE_SCALE = 60
-"""Cells of a row before it."""
+"""Width of a row before the scale, in cells."""
 ABOUT_MISSING = {
     "complete rows": "only backbones measured on every task",
     "common tasks": "only tasks on which every backbone was measured",
@@ -50,7 +50,7 @@ def rank_interval_lines(table: RankTable, replicates: int, width: int, glyphs: G
 
 
 def _row(row: RankInterval, last: int, width: int, glyphs: Glyphs) -> Line:
-    """Its group, its rank, and where on the way from first to last the replicates put it."""
+    """Its group, its rank, and its interval on the scale."""
     tone = Tone.STRONG if row.group == 1 else Tone.PLAIN
     return line(
         Span(f" {fit(str(row.group), 5, 'right')} ", Tone.DIM),

@@ -37,18 +37,18 @@ NUMBER_WIDTH = 7
 INTERVAL_WIDTH = 15
 AGGREGATE_WIDTH = 6
 ESTIMATE_WIDTH = 13
-"""With its interval."""
+"""Width with its interval."""
 OVERALL = "overall"
 ABOUT_AGGREGATES: Mapping[str, tuple[str, str]] = {
-    "estimate": ("est.", "estimated effect in log-odds, over the scores that exist; it orders the rows"),
+    "estimate": ("est.", "estimated effect in log-odds, from all existing scores; determines the order of the rows"),
     "mean": ("mean", "mean of the scores; complete rows only"),
     "mean_log_odds": ("odds", "mean of the log-odds of the scores; complete rows only"),
-    "mean_rank": ("rank", "mean place over the columns shown, among complete rows; 1 is best"),
-    "win_rate": ("win %", "share of comparisons won, column by column; a tie is half a win"),
+    "mean_rank": ("rank", "mean rank over the shown columns, among complete rows; 1 is best"),
+    "win_rate": ("win %", "percentage of comparisons won, column by column; a tie is half a win"),
 }
 """Short label, and explanation."""
 ROUNDING = 0.05
-"""Half of the last decimal shown: scores that differ by less look the same."""
+"""Half of the last decimal shown: scores that differ by less are displayed equally."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ColumnStats:
     label: str
     higher_is_better: bool
     rows: Sequence[RankingRow] = ()
-    """Those that are shown."""
+    """Shown rows."""
 
     @cached_property
     def _values(self) -> list[float]:
@@ -81,24 +81,24 @@ class ColumnStats:
 
     @cached_property
     def best(self) -> str:
-        """The best score as shown; scores that look the same are best, too."""
+        """The best score as displayed, and scores displayed equally."""
         return self._as_shown[0] if self._as_shown else ""
 
     @cached_property
     def second(self) -> str:
-        """The second best, likewise."""
+        """The second best score, likewise."""
         return self._as_shown[1] if len(self._as_shown) > 1 else ""
 
 
 @memoize_by_identity
 def _count_apart(results: tuple[Result, ...], columns: tuple[RankingColumn, ...]) -> int:
-    """Results that stand apart from these columns. Memoized: a filter of rows leaves the columns as they are."""
+    """Number of results in further columns. Memoized: a filter of rows does not change the columns."""
     return count_apart(results, Ranking(columns, ()))
 
 
 @dataclass(frozen=True)
 class RankingTable:
-    """The ranking as shown."""
+    """The displayed ranking."""
 
     ranking: Ranking
     query: RankingQuery
@@ -106,15 +106,15 @@ class RankingTable:
     glyphs: Glyphs
     marked: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
-    """Fields in the filter that nothing has."""
+    """Fields of the filter that no row or column has."""
     total: int = 0
-    """Rows there are without the filter."""
+    """Number of rows without the filter."""
     columns: int = 0
-    """Columns there are before those are left out that some row lacks."""
+    """Number of columns before those missing in some row are omitted."""
     apart: int = 0
-    """Further columns that its tasks have, in it or not."""
+    """Number of further columns of its tasks, shown or not."""
     reordered: bool = False
-    """Whether the columns that are left out change the order."""
+    """Whether the omitted columns change the order."""
 
     @classmethod
     def of(
@@ -125,7 +125,7 @@ class RankingTable:
         glyphs: Glyphs,
         marked: tuple[str, ...] = (),
     ) -> RankingTable:
-        """The rows and columns that the view leaves, in its order, compared among themselves."""
+        """The rows and columns of the view, in its order, with aggregates recomputed."""
         suite = catalogue.suite.get(query.suite or "")
         base = base_ranking(results, suite.columns if suite else None, query.published)
         filtered, unknown = apply_query(base, query, catalogue)
@@ -146,19 +146,19 @@ class RankingTable:
 
     @cached_property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """The backbones of every group by the key of its head, in the table's order; empty without grouping."""
+        """The backbones of every group by the key of its header, in the table's order; empty without grouping."""
         return groups_of(self.ranking, self.query, self.catalogue)
 
     @cached_property
     def keys(self) -> list[str]:
-        """The rows of the table: the backbones, each group below its head."""
+        """The rows of the table: the backbones, each group below its header."""
         if not self.groups:
             return [row.backbone for row in self.ranking.rows]
         return [key for head, names in self.groups.items() for key in (head, *names)]
 
     @cached_property
     def facts(self) -> Mapping[str, ColumnStats]:
-        """Of every scored column."""
+        """Statistics of every column with scores."""
         rows = self.ranking.rows
         return {
             column.label: ColumnStats(column.label, column.higher_is_better, rows) for column in self.ranking.columns
@@ -166,7 +166,7 @@ class RankingTable:
 
     @cached_property
     def measured(self) -> tuple[RankingColumn, ...]:
-        """Columns in which some row has a score; all of them while no row has any."""
+        """Columns in which some row has a score; all columns while no row has any."""
         found = {label for row in self.ranking.rows for label in row.cells}
         return tuple(column for column in self.ranking.columns if column.label in found) or self.ranking.columns
 
@@ -177,7 +177,7 @@ class RankingTable:
 
     @cached_property
     def aggregates(self) -> tuple[Aggregate, ...]:
-        """Those that are shown: not hidden by the user, and known for some row."""
+        """Shown aggregates: not hidden by the user, and known for some row."""
         wanted = tuple(aggregate for aggregate in AGGREGATES if aggregate.name not in self.query.hidden)
         if not (self.ranking.rows and self.ranking.columns):
             return wanted
@@ -185,7 +185,7 @@ class RankingTable:
 
     @cached_property
     def places(self) -> Mapping[str, str]:
-        """Place of every row by the sort column; ties share a place, marked with `=`."""
+        """Rank of every row by the sort column; ties have the same rank, marked with `=`."""
         if self.query.sort == NAME:
             return {}
         numbers = {name: number for name, number in self._numbers().items() if number is not None}
@@ -194,11 +194,11 @@ class RankingTable:
 
     @cached_property
     def _models(self) -> dict[int, TableModel]:
-        """Tables by the width of the screen."""
+        """Tables by screen width."""
         return {}
 
     def rows(self, width: int) -> TableModel:
-        """As a table for a screen of `width` cells; the same one for the same width."""
+        """The rows as a table for a screen of `width` cells, cached by width."""
         if width not in self._models:
             self._models[width] = self._model(width)
         return self._models[width]
@@ -230,7 +230,7 @@ class RankingTable:
         return self._score(row, self.facts[column.key])
 
     def _group_cell(self, group: str, column: Column) -> Cell:
-        """The head of a group: its name, and the best of its scores."""
+        """The header of a group: its name, and the best of its scores."""
         names = self.groups[group]
         if column.key == NAME:
             return Cell(f"{group.removeprefix(GROUP)} ({len(names)})", Tone.TITLE)
@@ -258,7 +258,7 @@ class RankingTable:
         return Cell(shown, bold=aggregate.name in self._best_of(row.backbone))
 
     def _beside_estimate(self, row: RankingRow) -> str:
-        """Its interval, where intervals are requested, and the sign of a circle."""
+        """Its interval, if intervals are shown, and the mark of a cycle."""
         half = row.estimate.half_width if row.estimate and self.query.intervals else None
         interval = "" if half is None else f" {self.glyphs.plus_minus}{half:.2f}"
         return interval + (CIRCLE if row.circle else "")
@@ -279,20 +279,20 @@ class RankingTable:
         return Cell(shown, heat=level if self.query.heat else None, bold=best, underline=second)
 
     def _beside_score(self, row: RankingRow, label: str, score: RankingCell) -> str:
-        """The interval, or the difference to the published number, where it is requested and known."""
+        """The interval, or the difference from the published number, if it is shown and known."""
         if self.query.intervals:
             return self._interval(score)
         twin = self.published_twin(row, label) if self.query.differences else None
         return "" if twin is None else f" {score.value - twin.value:+.1f}"
 
     def _interval(self, score: RankingCell) -> str:
-        """± only where both sides print alike."""
+        """± only if both sides are equal after rounding."""
         if score.half_width is None:
             return ""
         return f" {half_widths(score.value, score.ci_low, score.ci_high, self.glyphs.plus_minus)}"
 
     def published_twin(self, row: RankingRow, label: str) -> RankingCell | None:
-        """The published number of an own score."""
+        """The published number for an own score."""
         other = self.row.get(f"{row.backbone}{PUBLISHED}")
         return other.cells.get(label) if other else None
 
@@ -314,7 +314,7 @@ class RankingTable:
     # -- columns ------------------------------------------------------------------------------------------------
 
     def _sign(self, key: str) -> str:
-        """The direction, and which of several sort keys it is."""
+        """The direction, and the number among several sort keys."""
         for number, (by, reverse) in enumerate(self.query.sorts, start=1):
             if by == key:
                 return (self.glyphs.up if reverse else self.glyphs.down) + (str(number) if self.query.then else "")
@@ -338,7 +338,7 @@ class RankingTable:
     # -- order --------------------------------------------------------------------------------------------------
 
     def _numbers(self) -> dict[str, int | None]:
-        """Place of every row: one more than the rows that are certainly better."""
+        """Rank of every row: one more than the number of rows that are certainly better."""
         if self.query.sort in self.facts:
             return self._numbers_of_scores(self.facts[self.query.sort])
         if self.query.sort == ESTIMATE:
@@ -349,7 +349,7 @@ class RankingTable:
         return {name: None if value is None else better.index(value) + 1 for name, value in values.items()}
 
     def _numbers_of_scores(self, facts: ColumnStats) -> dict[str, int | None]:
-        """Scores whose intervals overlap with the first of a group share its place."""
+        """Scores whose intervals overlap with the first of a group have its rank."""
         scores = {row.backbone: row.cells.get(facts.label) for row in self.ranking.rows}
         ordered = [(name, score) for name, score in scores.items() if score is not None]
         ordered.sort(key=lambda pair: pair[1].value, reverse=facts.higher_is_better)
@@ -363,11 +363,11 @@ class RankingTable:
 
 
 ranking_table = memoize_by_identity(RankingTable.of)
-"""`RankingTable.of`, memoized: the table is requested whenever a run has progressed."""
+"""`RankingTable.of`, memoized: the table is requested at every progress of a run."""
 
 
 def _fitting(pinned: Sequence[Column], room: int) -> int:
-    """How many pinned columns stay at the left: half of the screen remains for those that scroll."""
+    """Number of pinned columns that remain at the left: half of the screen is reserved for scrolling columns."""
     count, used = 0, 0
     for column in pinned:
         used += column.width + 1

@@ -1,4 +1,4 @@
-"""The lines above and below the ranking table: what it shows, and the cell under the cursor. Pure."""
+"""Lines above and below the ranking table: summary of the view, and the cell under the cursor. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ssl_console.tui.views.ranking_order import GROUP
 from ssl_console.workspace.badges import ADVICE, marks
 
 MOST_NAMED = 4
-"""Hidden columns that are named; the others are counted."""
+"""Maximum number of named hidden columns; the others are counted."""
 
 
 def about_score(table: RankingTable, backbone: str | None, column: str | None) -> list[Line]:
-    """Two lines about the cell under the cursor: the score, and its difference to the published one."""
+    """Two lines about the cell under the cursor: the score, and its difference from the published one."""
     row = table.row.get(backbone or "")
     if backbone is not None and backbone.startswith(GROUP):
         names = table.groups[backbone]
@@ -48,7 +48,7 @@ def about_score(table: RankingTable, backbone: str | None, column: str | None) -
 
 
 def copied_cell(table: RankingTable, key: str, column: str) -> str:
-    """A cell for the clipboard: a score with its interval and marks, anything else as it is shown."""
+    """A cell for the clipboard: a score with its interval and marks, anything else as displayed."""
     row = table.row.get(key)
     score = row.cells.get(column) if row else None
     if score is None:
@@ -67,7 +67,7 @@ def _about_aggregate(table: RankingTable, row: RankingRow, column: str) -> str:
 
 
 def _about_estimate(row: RankingRow) -> str:
-    """Its interval, and whether the order of the rows says less than it seems to."""
+    """Its interval, and whether the order of the rows is less certain than it looks."""
     if row.estimate is None:
         return ""
     value, half = row.estimate.value, row.estimate.half_width
@@ -85,12 +85,12 @@ def _published_difference(table: RankingTable, row: RankingRow, column: str, sco
 
 
 def summary(table: RankingTable, suite: str | None) -> Line:
-    """What the table shows: the sort, the filter and the hidden columns are always named."""
+    """Summary of the table; the sort order, the filter and hidden columns are always named."""
     return tuple(span for part in _parts(table, suite) for span in part)
 
 
 def summary_lines(table: RankingTable, suite: str | None, width: int) -> list[Line]:
-    """The same in one line, or in two where one is too short."""
+    """The summary in one line, or in two if there is not enough room."""
     parts = _parts(table, suite)
     first: list[Span] = []
     for number, part in enumerate(parts):
@@ -111,13 +111,13 @@ def _parts(table: RankingTable, suite: str | None) -> list[Line]:
         (f"  by {query.group}", Tone.ACCENT, bool(query.group)),
         (f"  /{query.filter.strip()}", Tone.ACCENT, bool(query.filter.strip())),
         ("  with weights", Tone.ACCENT, query.weights),
-        (f"  hidden {_hidden(sorted(query.hidden))}, neither counted nor exported", Tone.ACCENT, bool(query.hidden)),
+        (f"  hidden {_hidden(sorted(query.hidden))}, neither used nor exported", Tone.ACCENT, bool(query.hidden)),
         (size, Tone.DIM, True),
         (f"  {unmeasured} more without a score", Tone.WARN, unmeasured > 0),
         (f"  common tasks only, {len(ranking.columns)} of {table.columns}", Tone.ACCENT, query.common),
         (f"  {ranking.incomplete} incomplete", Tone.WARN, ranking.incomplete > 0),
         (f"  {table.apart} kept apart", Tone.WARN, table.apart > 0),
-        ("  all columns would give another order", Tone.WARN, table.reordered),
+        ("  all columns would give a different order", Tone.WARN, table.reordered),
         (f"  unknown field {', '.join(table.unknown)}", Tone.BAD, bool(table.unknown)),
         (f"   {table.glyphs.ticked} {len(table.marked)} marked", Tone.ACCENT, bool(table.marked)),
     ]
@@ -131,12 +131,12 @@ def _sorted_by(table: RankingTable) -> list[str]:
 
 
 def column_name(key: str) -> str:
-    """A column as its head names it."""
+    """Title of a column."""
     return "name" if key == NAME else ABOUT_AGGREGATES.get(key, (key, ""))[0]
 
 
 def left_out_of_view(table: RankingTable) -> list[str]:
-    """What the view leaves out, in words."""
+    """Descriptions of omitted rows and columns."""
     query, rows = table.query, table.total - len(table.ranking.rows)
     unmeasured = len(table.ranking.columns) - len(table.measured)
     parts = [

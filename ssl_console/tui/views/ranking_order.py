@@ -16,16 +16,16 @@ from ssl_console.tui.views.ranking_query import RankingQuery
 Grouping = Literal["", "family", "architecture", "pre-training data", "size"]
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
 GROUP = "\0"
-"""Beginning of the key of a group's head among the keys of rows."""
+"""Prefix of the key of a group's header among the keys of rows."""
 UNKNOWN = "unknown"
 SIZES = ((10, "under 10 M"), (35, "10 to 35 M"), (120, "35 to 120 M"), (500, "120 to 500 M"))
 """Upper limits in millions of parameters."""
 SCALES = {aggregate.name: 1 if aggregate.name == "mean" else 2 for aggregate in AGGREGATES}
-"""Decimals shown."""
+"""Number of displayed decimals."""
 
 
 def order_rows(ranking: Ranking, query: RankingQuery, catalogue: Catalog) -> Ranking:
-    """The rows sorted by every key of the query: rows that look alike by one key are ordered by the next.
+    """The rows sorted by every key of the query: rows displayed equally by one key are ordered by the next.
 
     With groups, the group of the first row comes first.
     """
@@ -40,7 +40,7 @@ def order_rows(ranking: Ranking, query: RankingQuery, catalogue: Catalog) -> Ran
 
 
 def _sorted_as_shown(ranking: Ranking, by: str, reverse: bool) -> Ranking:
-    """Stable: rows whose values look alike stay in their order."""
+    """Stable sort by displayed values."""
     ordered = sort_rows(ranking, by, reverse).rows
     places: dict[object, int] = {}
     for row in ordered:
@@ -83,7 +83,7 @@ def _size(millions: float | None) -> str:
 
 
 def groups_of(ranking: Ranking, query: RankingQuery, catalogue: Catalog) -> Mapping[str, tuple[str, ...]]:
-    """Backbones by the key of their group's head, groups in the order of their first rows; empty without grouping."""
+    """Backbones by the key of their group's header, groups in the order of their first rows; empty without grouping."""
     if not query.group:
         return {}
     found: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""The user's selection of the rankings, and the rows and columns that match it. Pure."""
+"""The user's selection in the rankings, and the rows and columns that match it. Pure."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ class RankingQuery:
     sort: str = ESTIMATE
     reverse: bool = False
     then: tuple[tuple[str, bool], ...] = ()
-    """Further sort keys for rows that look alike by the first, each with its direction."""
+    """Further sort keys for ties, each with its direction."""
     group: str = ""
     """One of `views.ranking_order.GROUPINGS`."""
     pins: tuple[str, ...] = ()
-    """Columns that stay at the left."""
+    """Pinned columns."""
     weights: bool = False
-    """Only backbones whose weights are here."""
+    """Whether only backbones with present weights are shown."""
     intervals: bool = False
     differences: bool = False
-    """Show how far own scores are from the published ones."""
+    """Whether differences from published scores are shown."""
     heat: bool = True
     common: bool = False
-    """Only the columns in which every row shown has a score; without it, incomplete rows have no rank."""
+    """Whether only the columns with scores of all shown rows are used; otherwise, incomplete rows have no rank."""
     published: Published = "beside"
-    """Published numbers: none, in the columns that were measured here too, or in all columns there are."""
+    """Display of published numbers: none, in measured columns, or in all columns."""
 
     @property
     def sorts(self) -> tuple[tuple[str, bool], ...]:
@@ -52,12 +52,12 @@ class RankingQuery:
         return (self.sort, self.reverse), *self.then
 
     def sorted_by(self, column: str) -> RankingQuery:
-        """Sorted by this column alone; the other way round if it is already."""
+        """Sorted by this column alone; in reverse if it already is."""
         reverse = not self.reverse if self.sort == column and not self.then else False
         return replace(self, sort=column, reverse=reverse, then=())
 
     def also_sorted_by(self, column: str) -> RankingQuery:
-        """With this column as a further sort key; the other way round if it is one, and without it after that."""
+        """With this column as a further sort key; in reverse if it already is, and without it after that."""
         if column == self.sort:
             return replace(self, reverse=not self.reverse)
         direction = dict(self.then).get(column)
@@ -69,18 +69,18 @@ class RankingQuery:
         return replace(self, then=others)
 
     def limited_to(self, columns: Collection[str]) -> RankingQuery:
-        """Without sort keys that are not among these columns."""
+        """Without sort keys for other columns."""
         left = [pair for pair in self.sorts if pair[0] in columns] or [(ESTIMATE, False)]
         return replace(self, sort=left[0][0], reverse=left[0][1], then=tuple(left[1:]))
 
     def pinned(self, column: str) -> RankingQuery:
-        """With the column pinned, or not any more."""
+        """With the column pinned or unpinned."""
         pins = tuple(pin for pin in self.pins if pin != column)
         return replace(self, pins=pins if column in self.pins else (*self.pins, column))
 
     @property
     def terms(self) -> str:
-        """The filter, with the weights that it requires."""
+        """The filter, including the condition on weights."""
         return f"({self.filter}) weights:present" if self.weights else self.filter
 
 
@@ -90,7 +90,7 @@ def view_document(query: RankingQuery) -> dict[str, JsonValue]:
 
 
 def view_of_document(document: JsonValue) -> RankingQuery | None:
-    """The query of a saved view; None for a document that is none."""
+    """The query of a saved view; None for an invalid document."""
     try:
         return TypeAdapter(RankingQuery).validate_python(document)
     except ValidationError:
@@ -99,7 +99,7 @@ def view_of_document(document: JsonValue) -> RankingQuery | None:
 
 @memoize_by_identity
 def base_ranking(results: tuple[Result, ...], columns: tuple[tuple[str, str], ...] | None, shown: Published) -> Ranking:
-    """Own and published rows in these columns. Memoized: filtering and sorting start from it."""
+    """Own and published rows in these columns. Memoized, as it is the input of filtering and sorting."""
     own = [result for result in results if result.source == "mine"]
     if shown == "off":
         return rank(own, columns)
@@ -108,24 +108,24 @@ def base_ranking(results: tuple[Result, ...], columns: tuple[tuple[str, str], ..
 
 @memoize_by_identity
 def badge_sources(catalogue: Catalog) -> BadgeSources:
-    """What the backbones' cards say about results."""
+    """Facts of the backbones' cards about results."""
     return BadgeSources.of(entry.card for entry in catalogue.backbones)
 
 
 @memoize_by_identity
 def badged(results: tuple[Result, ...], catalogue: Catalog) -> tuple[Result, ...]:
-    """The results with every reason to doubt them. Memoized: every view and export starts from it."""
+    """The results with all warnings. Memoized, as it is the input of all views and exports."""
     return tuple(badge_sources(catalogue).badged(results))
 
 
 @memoize_by_identity
 def badged_by_run(results: tuple[Result, ...], catalogue: Catalog) -> Mapping[str, Result]:
-    """The same by run."""
+    """Results with all warnings, by run."""
     return {result.run_id: result for result in badged(results, catalogue)}
 
 
 def apply_query(base: Ranking, query: RankingQuery, catalogue: Catalog) -> tuple[Ranking, tuple[str, ...]]:
-    """The rows and columns that a filter and the user's choice of columns leave."""
+    """The rows and columns selected by a filter and the user's choice of columns."""
     if not query.terms.strip():
         labels = [column.label for column in base.columns if column.label not in query.hidden]
         return base if len(labels) == len(base.columns) else pick_columns(base, labels), ()
@@ -137,7 +137,7 @@ def apply_query(base: Ranking, query: RankingQuery, catalogue: Catalog) -> tuple
 
 @memoize_by_identity
 def _row_subjects(base: Ranking, catalogue: Catalog) -> Mapping[str, Filterable]:
-    """What a filter compares of each row. Memoized: each letter of a filter needs all of them."""
+    """Subjects of a filter, by row. Memoized, as each letter of a filter needs all of them."""
     entries = {row.backbone: catalogue.backbone.get(unmarked(row.backbone)) for row in base.rows}
     return {
         row.backbone: row_subject(row, entry.subject if (entry := entries[row.backbone]) else None) for row in base.rows
@@ -150,7 +150,7 @@ def _column_subject(column: RankingColumn, catalogue: Catalog) -> Filterable:
 
 
 def reordered(base: Ranking, shown: Ranking) -> bool:
-    """Whether the rows stand in another order than they would with all columns of `base`."""
+    """Whether the order of the rows differs from that with all columns of `base`."""
     if len(shown.columns) == len(base.columns):
         return False
     before = {row.backbone: row.order for row in base.rows}

@@ -1,4 +1,4 @@
-"""Everything about one result, as lines and a chart. Pure."""
+"""Details of one result, as lines and a chart. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssl_console.workspace.result import Result, ResultRecord
 LABEL = 32
 NO_SOURCES = BadgeSources()
 NAME_WIDTH = 16
-"""Minimal width of a class name."""
+"""Minimum width of a class name."""
 BESIDE_NAME = 18
 """Width of the figures of a class."""
 
@@ -35,13 +35,15 @@ def result_lines(
     per_class: Sequence[tuple[str, float, int]] = (),
     sources: BadgeSources = NO_SOURCES,
 ) -> list[Line]:
-    """The whole record, the most important parts first. `sources` are the facts about backbones behind badges."""
+    """The whole record, the most important parts first. `sources` are the facts about backbones from which badges
+    follow.
+    """
     distance = distances([*results, result], sources.twins).get(result.run_id)
     lines = [*_head(result, record, results), *_doubts(sources.explained(result, record, results), width)]
     lines += _section("Uncertainty", _tree(_intervals(result, record, results, distance), width))
     lines += _section("Reproduce", _wrapped(command, width))
     if record is None:
-        return [*lines, (), line(Span(" The run's folder is gone: only the row in the database is left.", Tone.WARN))]
+        return [*lines, (), line(Span(" The run folder is missing: only the row in the database remains.", Tone.WARN))]
     sections: tuple[tuple[str, list[Line]], ...] = (
         ("Warnings", [line(Span(f"   {t}", Tone.WARN)) for w in record.warnings for t in wrap(w, width - 4)]),
         ("All scores", _pairs({name: f"{value:.3f}" for name, value in record.metrics.items()})),
@@ -90,13 +92,15 @@ def _doubts(badges: Sequence[Badge], width: int) -> list[Line]:
     texts = [
         text for badge in badges for text in wrap(f"{marks([badge.name])} {badge.name}: {badge.advice}", width - 4)
     ]
-    return _section("Reasons to doubt it", [line(Span(f"   {text}", Tone.WARN)) for text in texts])
+    return _section("Why the score is marked", [line(Span(f"   {text}", Tone.WARN)) for text in texts])
 
 
 def _intervals(
     result: Result, record: ResultRecord | None, results: Sequence[Result], distance: BaselineComparison | None
 ) -> dict[str, str]:
-    """Of the test samples, of the images behind few-shot episodes, of the seeds, and of the untrained twin."""
+    """Intervals over test samples, over the images of few-shot episodes, over seeds, and the difference from the
+    untrained twin.
+    """
     intervals = {"test samples": f"{result.ci_low:.2f} to {result.ci_high:.2f}"}
     if method := result.interval_method or (record.interval_method if record else ""):
         intervals["test samples"] += f"  ({method})"
@@ -125,7 +129,7 @@ def _computed_by(record: ResultRecord) -> dict[str, str]:
 
 
 def place_among(result: Result, results: Sequence[Result]) -> tuple[int, int]:
-    """Place of a result among the best of every backbone in its column, and how many those are."""
+    """Rank of a result among the best of every backbone in its column, and their number."""
     sign = 1 if result.higher_is_better else -1
     best: dict[str, float] = {}
     for other in results:
@@ -136,7 +140,7 @@ def place_among(result: Result, results: Sequence[Result]) -> tuple[int, int]:
 
 
 def result_chart(result: Result, record: ResultRecord | None, results: Sequence[Result]) -> Chart:
-    """The reliability diagram, if the protocol recorded one; otherwise the score among those of other backbones."""
+    """The reliability diagram, if the protocol recorded one; otherwise the scores in the column."""
     diagram = reliability_diagram(record.diagnostics) if record else None
     if diagram is None:
         return score_chart(result, results)
@@ -183,7 +187,7 @@ def reliability_diagram(diagnostics: Mapping[str, JsonValue]) -> tuple[Shares, S
 
 
 def per_class_lines(scores: Sequence[tuple[str, float, int]], width: int) -> list[Line]:
-    """Classes with the share of their images that was recognised, worst first, in as many columns as fit."""
+    """Recall by class, worst first, in as many columns as fit."""
     ordered = sorted(scores, key=lambda score: (score[1], score[0]))
     longest = max((len(name) for name, _, _ in ordered), default=0)
     name_width = max(NAME_WIDTH, min(longest, width - BESIDE_NAME - 2))
@@ -233,7 +237,7 @@ def _scalar(value: JsonValue) -> str:
 
 
 def _without_curves(diagnostics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """The diagnostics without those that are shown as a chart or a table."""
+    """The diagnostics except those shown as a chart or a table."""
     return {
         name: value
         for name, value in diagnostics.items()

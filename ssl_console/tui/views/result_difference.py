@@ -1,4 +1,4 @@
-"""Why two results differ, as lines: what changes the number apart from what should not. Pure."""
+"""Differences between two results as lines: those that affect the score, and those that should not. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from ssl_console.analysis.result_diff import Change, FieldDifference, Group
 
 TITLES: dict[Group, str] = {
-    "made of": "parts of the key, which change the number",
+    "made of": "parts of the key, which affect the score",
     "run by": "code, packages and machine, which should not",
-    "came out": "what was chosen on the way, and the scores",
+    "came out": "selected hyperparameters, and the scores",
 }
 LONGEST = 60
 
 
 def difference_lines(found: FieldDifference, width: int, glyphs: Glyphs) -> list[Line]:
-    """The sentence, then every part that differs, in three groups."""
+    """The summary, then all differences in three groups."""
     first, second = found.first.result, found.second.result
     lines = [line(Span(f" {text}", Tone.STRONG)) for text in wrap(found.sentence, width - 2)]
     lines += [(), line(Span(f" {about(first)}", Tone.DIM)), line(Span(f" {about(second)}", Tone.DIM))]

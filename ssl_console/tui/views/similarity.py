@@ -17,7 +17,7 @@ MEASURES: Mapping[Measure, str] = {"cka": "CKA", "mutual_knn": f"mutual {NEIGHBO
 
 
 def similarity_lines(matrix: SimilarityMatrix, width: int, glyphs: Glyphs) -> list[Line]:
-    """Both matrices one below the other, and what they were computed from."""
+    """Both matrices, and the features from which they were computed."""
     note = (
         f"stored features of {matrix.images} images of {matrix.dataset}/{matrix.split}; "
         f"chance of mutual {NEIGHBOURS}-NN: {matrix.chance:.3f}"
@@ -29,7 +29,7 @@ def similarity_lines(matrix: SimilarityMatrix, width: int, glyphs: Glyphs) -> li
 
 
 def _matrix(matrix: SimilarityMatrix, measure: Measure, width: int, glyphs: Glyphs) -> Iterator[Line]:
-    """Names with their numbers, which head the columns; columns that do not fit are counted."""
+    """Names with numbers, which are the column headers; columns without room are counted."""
     names, values = [short_name(name) for name in matrix.backbones], matrix.values(measure)
     room = 4 + min(max(map(len, names)), LONGEST_NAME)
     columns = max(1, min(len(names), (width - room - 1) // CELL))

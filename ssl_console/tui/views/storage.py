@@ -12,7 +12,7 @@ TITLE_WIDTH, SIZE_WIDTH = 40, 10
 
 
 def storage_lines(uses: Sequence[StorageUse], free: int) -> list[Line]:
-    """One line for each purpose, the total and the free space (bytes), then the commands that free some of it."""
+    """One line per purpose, the total and the free space (bytes), then the commands that free some of it."""
     rows = [(use.title, use.size) for use in uses]
     sizes = [_row(title, size, Tone.PLAIN) for title, size in rows]
     total = [_row("in all", sum(size for _, size in rows), Tone.STRONG), _row("free on this disk", free, Tone.DIM)]
@@ -24,7 +24,7 @@ def _row(title: str, size: int, tone: Tone) -> Line:
 
 
 def _commands(uses: Sequence[StorageUse]) -> list[Line]:
-    """Each command once, after the purposes that it frees."""
+    """Each command once, after the purposes it applies to."""
     commands = dict.fromkeys(use.freed_by for use in uses if use.freed_by)
     purposes = {command: ", ".join(use.title for use in uses if use.freed_by == command) for command in commands}
     return [

@@ -1,4 +1,4 @@
-"""Time left of runs and of the queue, over all their phases, from the durations of finished runs. Pure."""
+"""Remaining time of runs and of the queue, over all phases, from the durations of finished runs. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
 
 MOST_SHARE = 0.99
-"""A run that takes longer than expected is nearly done, not done."""
+"""Maximum progress of a run that takes longer than expected."""
 
 
 @memoize_by_identity
 def history_of(results: tuple[Result, ...]) -> History:
-    """Durations of the results measured here."""
+    """Durations of the results of this workspace."""
     return History.of(result for result in results if result.source == "mine")
 
 
 def run_left_s(run: RunView, history: History, now: float) -> float | None:
-    """Seconds until the run ends, at least those of its phase; None when no run like it has finished."""
+    """Seconds until the run ends, at least those of its phase; None without comparable finished runs."""
     expected = history.seconds(Work(run.backbone, run.task, run.variant, run.protocol))
     if expected is None:
         return None
@@ -31,7 +31,7 @@ def run_left_s(run: RunView, history: History, now: float) -> float | None:
 
 
 def run_share(run: RunView, left: float, now: float) -> float | None:
-    """How much of the whole run is over; None before it has started."""
+    """Progress of the whole run; None before its start."""
     if run.progress.started is None:
         return None
     elapsed = max(0.0, now - run.progress.started)
@@ -39,7 +39,7 @@ def run_share(run: RunView, left: float, now: float) -> float | None:
 
 
 def queue_left_s(state: AppState, now: float) -> float | None:
-    """Seconds until all runs have ended when as many go on as now; None when one's duration is unknown."""
+    """Seconds until all runs have ended at the current parallelism; None if one's duration is unknown."""
     history = history_of(state.results)
     left = [run for run in in_order(state.runs.values()) if not run.state.final]
     slots = sum(run.state is not RunState.QUEUED for run in left)
@@ -47,7 +47,7 @@ def queue_left_s(state: AppState, now: float) -> float | None:
 
 
 def queue_text(state: AppState, now: float) -> str:
-    """`12 of 40 done, about 25 min left`; without runs that wait or run, empty."""
+    """`12 of 40 done, about 25 min left`; empty without queued or running runs."""
     tally = state.tally
     active = tally.running + tally.waiting
     if not active:

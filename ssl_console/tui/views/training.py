@@ -1,4 +1,4 @@
-"""A watched training as a chart, a table and a sentence. Pure."""
+"""A watched training as a chart, a table and a summary. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATUS: Mapping[str, tuple[str, Tone]] = {
     "skipped": ("skipped", Tone.DIM),
 }
 NAMES_SHARE = 0.3
-"""Fraction of the chart's width at the left that is kept free for the names of other backbones."""
+"""Fraction of the chart's width reserved at the left for the names of other backbones."""
 COLUMNS = (
     Column("step", "step", 12, align="right"),
     Column("mean", "mean", 8, align="right"),
@@ -48,7 +48,7 @@ def chart_of(curve: TransferCurve) -> Chart:
 
 
 def rows_of(training: WatchedTraining, curve: TransferCurve, results: Sequence[Result] = ()) -> TableModel:
-    """The checkpoints, newest first; the marks of the badged `results` stand behind the means that they are part of."""
+    """The checkpoints, newest first, with means and the marks of the contributing `results`."""
     doubts: dict[str, dict[str, None]] = {}
     for result in results:
         if result.task in training.tasks:

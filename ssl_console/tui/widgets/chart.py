@@ -18,7 +18,7 @@ _TONES = {GHOST: Tone.DIM, AXIS: Tone.FAINT, LABEL: Tone.DIM, NOTHING: Tone.PLAI
 
 
 class ChartView(Widget):
-    """A chart widget. `show` repaints the lines that differ."""
+    """A chart widget. `show` repaints only lines that differ."""
 
     DEFAULT_CSS = "ChartView { height: 1fr; }"
 

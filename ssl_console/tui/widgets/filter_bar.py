@@ -16,7 +16,7 @@ from ssl_console.tui.keys import bindings
 
 
 class StaticInput(Input):
-    """The widget."""
+    """An input whose cursor does not blink."""
 
     cursor_blink = reactive(False, init=False)
 
@@ -35,7 +35,7 @@ ABOUT = (
 
 
 class FilterLine(StaticInput):
-    """Where the filter is typed."""
+    """The input line of a filter."""
 
     BINDINGS: ClassVar = bindings("filter")
 
@@ -45,13 +45,13 @@ class FilterLine(StaticInput):
         """Text for the help."""
 
     def action_clear(self) -> None:
-        """Everything is shown again."""
+        """Clear the filter."""
         screen = self.screen
         if isinstance(screen, Refreshable):
             screen.go_back()
 
     async def action_submit(self) -> None:
-        """Keep the filter, before any other key is handled."""
+        """Accept the filter, before any other key is handled."""
         bar = self.parent
         assert isinstance(bar, FilterBar)
         bar.keep()
@@ -67,7 +67,7 @@ class FilterBar(Horizontal):
     """
 
     class Changed(Message):
-        """Another filter."""
+        """Message: the filter has changed."""
 
         def __init__(self, text: str) -> None:
             self.text = text
@@ -77,7 +77,7 @@ class FilterBar(Horizontal):
         super().__init__()
         self._fields = fields
         self.last = ""
-        """The last filter that was typed, also after it was cleared."""
+        """The last typed filter, also after it was cleared."""
 
     def compose(self) -> ComposeResult:
         """A slash and the line."""
@@ -90,7 +90,7 @@ class FilterBar(Horizontal):
         return self.query_one(Input).value
 
     def show_text(self, text: str) -> None:
-        """Show a filter that was typed on another screen, without a message."""
+        """Show a filter typed on another screen, without a message."""
         line = self.query_one(Input)
         if line.value != text:
             self.display = bool(text)
@@ -99,12 +99,12 @@ class FilterBar(Horizontal):
                 line.value = text
 
     def edit(self) -> None:
-        """Show the line and put the keyboard into it, for the very next key."""
+        """Show and focus the line at once, for the next key."""
         self.display = True
         self.screen.set_focus(self.query_one(Input))
 
     def clear(self) -> bool:
-        """Clear the filter; False when there was none."""
+        """Clear the filter; False if there was none."""
         was_open = self.display
         self.query_one(Input).value = ""
         self.display = False
@@ -117,7 +117,7 @@ class FilterBar(Horizontal):
         self.post_message(self.Changed(event.value))
 
     def keep(self) -> None:
-        """Keep the filter, and focus the table."""
+        """Accept the filter, and focus the table."""
         if not self.text:
             self.display = False
         screen = self.screen

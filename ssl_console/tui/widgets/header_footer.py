@@ -1,4 +1,4 @@
-"""The bar above every screen, with tabs and status, and the line of keys below it."""
+"""Top bar with tabs and status, and the line of keys at the bottom of every screen."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ssl_console.tui.style.text import Line, Span, Tone, length
 GAP = 2
 """Cells after a key's label in the footer."""
 SPACIOUS_FIRST = (("  ", True), (" ", True), (" ", False))
-"""Gap before a tab, and whether the tabs of other screens have titles; tried in this order."""
+"""Gap before a tab, and whether the tabs of other screens have titles, in order of preference."""
 
 
 @dataclass(frozen=True)
 class StatusText:
-    """Text at the right end of the bar."""
+    """Text at the right end of the top bar."""
 
     text: str = ""
     tone: Tone = Tone.DIM
@@ -49,7 +49,9 @@ class TopBar(Widget):
             self.refresh()
 
     def render_line(self, y: int) -> Strip:  # noqa: ARG002 - there is only one
-        """The one line. Where it is short the tabs move together, then those of other screens are their keys alone."""
+        """The tabs and the status. On narrow screens tabs have smaller gaps, then other screens' tabs show only their
+        keys.
+        """
         right = tuple(Span(part.text, part.tone) for part in self._status)
         spans: list[Span] = []
         for gap, labels in SPACIOUS_FIRST:
@@ -72,14 +74,14 @@ class TopBar(Widget):
         return spans
 
     def on_click(self, event: events.Click) -> None:
-        """A click on a tab opens it."""
+        """Open the screen of a clicked tab."""
         for start, end, mode in self._tabs:
             if start <= event.x < end:
                 host(self).show_screen(mode)
 
 
 class KeyLine(Widget):
-    """The keys that do something here and now: first those of the focused pane, last those that work everywhere."""
+    """Currently enabled keys: first those of the focused pane, last those of the app."""
 
     DEFAULT_CSS = "KeyLine { height: 1; background: $surface; }"
 
@@ -92,7 +94,7 @@ class KeyLine(Widget):
         self.screen.bindings_updated_signal.unsubscribe(self)
 
     async def on_click(self, event: events.Click) -> None:
-        """A click on a key runs its action; one next to them shows the keys that do not fit."""
+        """Run the action of a clicked key; a click elsewhere shows the keys that do not fit."""
         bound = next((bound for start, end, bound in self._places() if start <= event.x < end), None)
         if bound is not None:
             await self.app.run_action(bound.binding.action, bound.node)
@@ -104,12 +106,12 @@ class KeyLine(Widget):
 
     @property
     def visible_keys(self) -> list[Binding]:
-        """The keys that have room."""
+        """The keys for which there is room."""
         left, right = self._fitting()
         return [bound.binding for bound in (*left, *right)]
 
     def _fitting(self) -> tuple[list[ActiveBinding], list[ActiveBinding]]:
-        """Keys of the screen that fit next to those that work everywhere, of which `:` gives way; and the latter."""
+        """Keys of the screen that fit next to those of the app, of which `:` is dropped first; and the latter."""
         here, everywhere = keys_of(self.screen)
         if 1 + length(key_spans([*here, *everywhere])) > self.size.width:
             everywhere = [bound for bound in everywhere if bound.binding.id != "app.palette"]
@@ -119,7 +121,7 @@ class KeyLine(Widget):
         return fitting, everywhere
 
     def _places(self) -> Iterator[tuple[int, int, ActiveBinding]]:
-        """First cell of each visible key, and the one after its label."""
+        """First cell of each visible key, and the cell after its label."""
         left, right = self._fitting()
         for first, bindings in ((1, left), (self.size.width - length(key_spans(right)), right)):
             start = first
@@ -138,7 +140,7 @@ class KeyLine(Widget):
 
 
 def keys_of(screen: Screen[object]) -> tuple[list[ActiveBinding], list[ActiveBinding]]:
-    """Bindings of the footer: those of the screen and its focused widget, and those of the app."""
+    """Bindings in the footer: those of the screen and its focused widget, and those of the app."""
     here: dict[str, ActiveBinding] = {}
     everywhere: dict[str, ActiveBinding] = {}
     for active in screen.active_bindings.values():
@@ -150,7 +152,7 @@ def keys_of(screen: Screen[object]) -> tuple[list[ActiveBinding], list[ActiveBin
 
 
 def _typed(screen: Screen[object], key: str) -> bool:
-    """Whether the focused pane takes the key as a letter."""
+    """Whether the focused pane accepts the key as text."""
     sign = shown(key)
     return screen.focused is not None and screen.focused.check_consume_key(key, sign if len(sign) == 1 else None)
 
@@ -163,6 +165,6 @@ def key_spans(bindings: Sequence[ActiveBinding]) -> tuple[Span, ...]:
 
 
 def _spread(left: Sequence[Span], right: Sequence[Span], width: int) -> Line:
-    """Left and right end of a line; when both do not fit, the right end gives way."""
+    """Left and right end of a line; if both do not fit, the right end is truncated."""
     gap = width - length(left) - length(right)
     return (*left, Span(" " * gap), *right) if gap >= 1 else tuple(left)

@@ -1,4 +1,4 @@
-"""An image of a result as a widget: half blocks in colour, or ASCII shades, and the path of its file."""
+"""Widget for images of a result: half blocks in colour, or ASCII shades, and the path of the file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ssl_console.workspace.pictures import ASCII_SHADES, SHADES, Picture, Pictur
 
 
 class ImageView(Widget):
-    """An image widget. Of several images, the first is drawn, and all are listed."""
+    """An image widget. The first of several images is drawn, and all are listed."""
 
-    DEFAULT_CSS = "PictureView { height: 1fr; }"
+    DEFAULT_CSS = "ImageView { height: 1fr; }"
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -28,7 +28,7 @@ class ImageView(Widget):
         self._drawn: tuple[object, ...] = ()
 
     def show(self, pictures: Sequence[Picture]) -> None:
-        """Show these."""
+        """Show these images."""
         if [picture.path for picture in pictures] != [picture.path for picture in self.pictures]:
             self.pictures = pictures
             self.refresh()

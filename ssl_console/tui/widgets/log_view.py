@@ -1,4 +1,4 @@
-"""The log of a run, followed while its end is in view. Reading happens in a thread, drawing line by line."""
+"""The log of a run, followed while its end is visible. A thread reads it; drawing is line by line."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ssl_console.tui.widgets.styled_text import Lines
 BLOCK = 1 << 16
 """Bytes read at a time."""
 MOST_LINES = 20_000
-"""Lines held; beyond that the far end of the window is given up, and read again when it is wanted."""
+"""Maximum number of lines in memory; beyond that, lines at the far end are dropped, and read again on demand."""
 LONGEST = 4096
-"""Characters of one line that are kept."""
+"""Maximum length of a line in characters."""
 
 
 @dataclass(frozen=True)
@@ -30,25 +30,25 @@ class LogWindow:
     """Where each line begins."""
     start: int = 0
     end: int = 0
-    """Just behind the last line."""
+    """Position after the last line."""
     size: int = 0
     """Size of the file in bytes when it was last read."""
     added_before: int = field(default=0, compare=False)
-    """Lines that the last step put before those that were there: a view moves down by as many."""
+    """Number of lines that the last step added before the others, by which a view moves down."""
 
     @property
     def at_end(self) -> bool:
-        """Whether nothing has been written behind the window."""
+        """Whether the window reaches the end of the file."""
         return self.end >= self.size
 
     @property
     def at_start(self) -> bool:
-        """Whether it begins with the file."""
+        """Whether the window begins at the start of the file."""
         return self.start == 0
 
 
 def open_end(path: Path) -> LogWindow:
-    """The end of the file: empty while there is none."""
+    """The end of the file; empty if it does not exist."""
     size = _size(path)
     start = _line_start(path, max(0, size - BLOCK))
     return _read(LogWindow(path, size=size), start, size)
@@ -61,7 +61,7 @@ def open_start(path: Path) -> LogWindow:
 
 
 def earlier(window: LogWindow) -> LogWindow:
-    """The window, and a block before it."""
+    """The window extended by a block at its beginning."""
     if window.path is None or window.at_start:
         return replace(window, added_before=0)
     start = _line_start(window.path, max(0, window.start - BLOCK), window.start)
@@ -77,7 +77,7 @@ def earlier(window: LogWindow) -> LogWindow:
 def later(window: LogWindow) -> LogWindow:
     """The window extended at its end by the next block, or by newly written lines.
 
-    A file that was cut short or replaced by a shorter one is opened again.
+    A truncated or replaced file is opened again.
     """
     if window.path is None:
         return window
@@ -105,7 +105,7 @@ def _size(path: Path) -> int:
 
 
 def _read(window: LogWindow, start: int, end: int) -> LogWindow:
-    """Lines from `start`; the last one counts as far as it goes when the file ends there."""
+    """Lines from `start`; an incomplete last line is included at the end of the file."""
     if window.path is None or start >= end:
         return replace(window, start=start, end=start)
     data = _bytes(window.path, start, end - start)
@@ -121,7 +121,7 @@ def _read(window: LogWindow, start: int, end: int) -> LogWindow:
 
 
 def _line_start(path: Path, offset: int, limit: int | None = None) -> int:
-    """The first line that begins at `place` or behind it; `place` itself when none does within a block."""
+    """Start of the first line at or after `place`; `place` itself if there is none within a block."""
     if offset == 0:
         return 0
     data = _bytes(path, offset - 1, BLOCK if limit is None else min(BLOCK, limit - offset))
@@ -145,7 +145,7 @@ NO_LOG = [line(Span(" no log yet", Tone.DIM))]
 
 
 def empty_log(path: Path | None, width: int) -> list[Line]:
-    """What stands in the place of a log without a line: the file in which output would be."""
+    """Text for an empty log: the file to which output would be written."""
     if path is None:
         return NO_LOG
     head = line(Span(" nothing has been printed; output would be in", Tone.DIM))
@@ -164,7 +164,7 @@ class LogView(Lines):
         self.show(NO_LOG)
 
     def open(self, path: Path | None) -> None:
-        """The log of another run, from its end."""
+        """Show the end of another run's log."""
         if path == self.window.path:
             return
         self.window = LogWindow(path)
@@ -211,7 +211,7 @@ class LogView(Lines):
             self._read(lambda: later(window))
 
     def action_scroll_home(self) -> None:
-        """The beginning of the file."""
+        """Show the beginning of the file."""
         path = self.window.path
         if path is not None and not self.window.at_start:
             self.following = False
@@ -219,7 +219,7 @@ class LogView(Lines):
         self.scroll_to(y=0, animate=False, force=True, immediate=True)
 
     def action_scroll_end(self) -> None:
-        """The end of the file."""
+        """Show the end of the file."""
         path = self.window.path
         self.following = True
         if path is not None and not self.window.at_end:

@@ -13,12 +13,12 @@ from ssl_console.tui.widgets.filter_bar import StaticInput
 
 
 class PathInput(StaticInput):
-    """The widget. Tab goes to the next field where there is nothing left to complete."""
+    """A path input. Tab moves to the next field if nothing remains to be completed."""
 
     BINDINGS: ClassVar = bindings("path")
 
     class Listed(Message):
-        """Several entries begin as the path does."""
+        """Message: several entries match."""
 
         def __init__(self, names: tuple[str, ...]) -> None:
             self.names = names

@@ -11,7 +11,7 @@ from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import clean, fit, wrap
 
 SeriesIndex = int
-"""A series by its number, or one of the negative constants."""
+"""Index of a series, or one of the negative constants."""
 GHOST: SeriesIndex = -1
 AXIS: SeriesIndex = -2
 LABEL: SeriesIndex = -3
@@ -24,7 +24,7 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 @dataclass
 class Canvas:
-    """`width` x `height` cells; dots count from the upper left."""
+    """A canvas of `width` x `height` cells; dots count from the upper left."""
 
     width: int
     height: int
@@ -36,16 +36,16 @@ class Canvas:
 
     @property
     def dots_x(self) -> int:
-        """Dots across."""
+        """Number of dots per row."""
         return self.width * 2 if self.braille else self.width
 
     @property
     def dots_y(self) -> int:
-        """Dots down."""
+        """Number of dots per column."""
         return self.height * 4 if self.braille else self.height
 
     def point(self, x: int, y: int, colour: SeriesIndex) -> None:
-        """One dot; outside the canvas nothing happens."""
+        """Draw one dot; no effect outside of the canvas."""
         if not (0 <= x < self.dots_x and 0 <= y < self.dots_y):
             return
         cell = (x // 2, y // 4) if self.braille else (x, y)
@@ -66,21 +66,21 @@ class Canvas:
             self.point(round(x0 + (x1 - x0) * step / steps), round(y0 + (y1 - y0) * step / steps), colour)
 
     def sign(self, column: int, row: int, text: str, colour: SeriesIndex) -> None:
-        """Characters over whatever is there."""
+        """Write characters, replacing existing content."""
         for offset, character in enumerate(text):
             if 0 <= column + offset < self.width and 0 <= row < self.height:
                 self._signs[column + offset, row] = character
                 self._colours[column + offset, row] = colour
 
     def free(self, column: int, row: int, length: int) -> bool:
-        """Whether nothing has been drawn there, and it is on the canvas."""
+        """Whether a cell is on the canvas and empty."""
         if column < 0 or column + length > self.width or not 0 <= row < self.height:
             return False
         cells = ((column + offset, row) for offset in range(length))
         return not any(cell in self._signs or cell in self._masks for cell in cells)
 
     def row(self, row: int) -> Iterator[tuple[str, SeriesIndex]]:
-        """One line as runs of equal ink."""
+        """One line as runs of equal colour."""
         text, colour = "", NOTHING
         for column in range(self.width):
             character, next_colour = self._cell(column, row)
@@ -114,12 +114,13 @@ class Series:
     name: str
     points: tuple[Point, ...]
     kind: str = "curve"
-    """`curve`, `ghost` (a curve to compare with), `points`, `crowd` (points that are not the matter), or `front`
-    (a thin line that needs no legend)."""
+    """`curve`, `ghost` (a curve to compare with), `points`, `crowd` (points of secondary interest), or `front` (a
+    thin line without a legend).
+    """
     number: int = 0
     """Colour and marker."""
     labels: tuple[str, ...] = ()
-    """Names of the points, written next to them where there is room."""
+    """Names of the points, drawn next to them if there is room."""
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,12 @@ class Chart:
     log_x: bool = False
     log_y: bool = False
     note: str = ""
-    """Shown next to the legend, or alone when there is nothing to draw."""
+    """Text next to the legend, or alone if there is nothing to draw."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A range of numbers laid over dots."""
+    """A range of numbers mapped to dots."""
 
     low: float
     high: float
@@ -152,7 +153,7 @@ class Axis:
 
 
 def draw(chart: Chart, width: int, height: int, glyphs: Glyphs) -> list[list[TextRun]]:
-    """The chart in `height` lines of `width` cells, each as runs of one ink."""
+    """The chart in `height` lines of `width` cells, each as runs of one colour."""
     points = [point for series in chart.series for point in series.points if _drawable(point, chart)]
     if not points or width < SMALLEST[0] or height < SMALLEST[1]:
         return _only_a_note(chart if not points else Chart(note="too small for a chart"), width, height)
@@ -184,7 +185,7 @@ def draw(chart: Chart, width: int, height: int, glyphs: Glyphs) -> list[list[Tex
 
 
 def linear_axis(values: Sequence[float], ticks: int, *, margin: float = 0.0) -> Axis:
-    """About `ticks` round ticks within the values' range; `margin` is the share of it left free at both ends."""
+    """About `ticks` round ticks within the values' range; `margin` is the fraction left free at both ends."""
     low, high = min(values), max(values)
     spread = high - low
     if spread == 0:
@@ -196,9 +197,8 @@ def linear_axis(values: Sequence[float], ticks: int, *, margin: float = 0.0) -> 
 
 
 def log_axis(values: Sequence[float], most: int = 12) -> Axis:
-    """Powers of ten and their doubles and fives, at most `most` ticks, where that is too many powers of ten alone.
-
-    Round numbers where fewer than two of those are in the range.
+    """Ticks at powers of ten, and at 2 and 5 times these; only powers of ten if there would be more than `most`
+    ticks; round numbers if there would be fewer than two.
     """
     low, high = min(values) / 1.15, max(values) * 1.15
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -241,7 +241,7 @@ def _draw_series(canvas: Canvas, chart: Chart, x_axis: Axis, y_axis: Axis, glyph
 
 
 def _draw_curve(canvas: Canvas, places: Sequence[tuple[int, int]], colour: SeriesIndex) -> None:
-    """From point to point. A step before the last one begins another pass: no line leads back to it."""
+    """Line segments between points. A step before the last one begins a new line."""
     for start, end in zip(places, places[1:] or places, strict=False):
         if end[0] >= start[0]:
             canvas.segment(start, end, colour)
@@ -256,7 +256,7 @@ def _marker(series: Series, glyphs: Glyphs) -> str:
 
 
 def _overlaid(chart: Chart) -> bool:
-    """Whether there are several curves, each of which then ends in its own marker, so that colour is not needed."""
+    """Whether there are several curves, each of which ends in its own marker, so that they differ without colour."""
     return sum(series.kind == "curve" for series in chart.series) > 1
 
 
@@ -280,7 +280,7 @@ def _row(canvas: Canvas, axis: Axis, value: float) -> int:
 
 
 def _x_labels(chart: Chart, axis: Axis, gutter: int, canvas: Canvas) -> list[TextRun]:
-    """Tick labels under their places, the axis's name at the right end."""
+    """Tick labels below their positions, with the axis's name at the right end."""
     name = fit(chart.x, min(len(chart.x), canvas.width // 2)) if chart.x else ""
     room = canvas.width - len(name) - (2 if name else 0)
     text = ""

@@ -16,7 +16,7 @@ from ssl_console.tui.style.text import Line, length
 
 
 class Lines(ScrollView, can_focus=True):
-    """The widget. Lines longer than it is wide end in an ellipsis."""
+    """A text widget. Lines longer than its width end in an ellipsis."""
 
     DEFAULT_CSS = """
     Lines { height: 1fr; overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1; }
@@ -27,7 +27,7 @@ class Lines(ScrollView, can_focus=True):
         super().__init__(id=id, classes=classes)
         self.content: Sequence[Line] = content
         self.shift = 0
-        """Cells that long lines are moved to the left."""
+        """Number of cells by which long lines are shifted to the left."""
         self.virtual_size = Size(0, len(content))
 
     def show(self, content: Sequence[Line]) -> None:
@@ -42,11 +42,11 @@ class Lines(ScrollView, can_focus=True):
                 self.refresh(Region(0, y, self.size.width, 1))
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002
-        """As many lines as there are: for `height: auto`."""
+        """Number of lines, for `height: auto`."""
         return len(self.content)
 
     def get_content_width(self, container: Size, viewport: Size) -> int:  # noqa: ARG002
-        """As wide as the longest line: for `width: auto`."""
+        """Width of the longest line, for `width: auto`."""
         return max((length(line) for line in self.content), default=0)
 
     def render_line(self, y: int) -> Strip:
@@ -63,7 +63,7 @@ class Lines(ScrollView, can_focus=True):
         )
 
     def action_shift(self, cells: int) -> None:
-        """Move long lines to the left, or back."""
+        """Shift long lines to the left, or back."""
         longest = max((length(line) for line in self.content), default=0)
         shift = max(0, min(self.shift + cells, longest - self.size.width // 2))
         if shift != self.shift:
@@ -72,7 +72,7 @@ class Lines(ScrollView, can_focus=True):
 
 
 class Tail(Lines):
-    """Lines that are followed at their end while the end is in view."""
+    """Lines whose end is followed while it is visible."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -83,14 +83,14 @@ class Tail(Lines):
         self.following = True
 
     def show(self, content: Sequence[Line]) -> None:
-        """Show these lines; the last ones, unless one has gone up to earlier ones."""
+        """Show the last lines, unless the user has scrolled up."""
         following = self.following
         super().show(content)
         if following:
             self._to_end()
 
     def on_resize(self) -> None:
-        """The end stays in sight."""
+        """Keep the end visible."""
         if self.following:
             self._to_end()
 
@@ -99,7 +99,7 @@ class Tail(Lines):
         self.following = True
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Follow while the end is in sight."""
+        """Follow while the end is visible."""
         super().watch_scroll_y(old_value, new_value)
         self.following = new_value >= self.max_scroll_y - 1
 

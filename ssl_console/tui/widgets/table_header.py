@@ -7,7 +7,7 @@ from ssl_console.tui.widgets.table_model import Column, VisibleColumn
 
 
 def label_text(text: str, sort: str, width: int, column: Column, ellipsis: str) -> str:
-    """The label, cut before the sort sign rather than through it."""
+    """The label, truncated before the sort sign."""
     if not sort:
         return fit(text, width, column.align, ellipsis)
     body = text[: -len(sort)]

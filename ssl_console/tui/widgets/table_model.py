@@ -1,4 +1,4 @@
-"""Content of a table: columns, row keys in order, and a function that makes a cell when it is drawn."""
+"""Content of a table: columns, row keys in order, and a function that creates a cell when it is drawn."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Column:
     width: int
     align: Align = "left"
     group: str = ""
-    """A first header line that neighbouring columns share."""
+    """A first header line, shared by neighbouring columns."""
     sort: str = ""
-    """Sign behind the label when the table is sorted by this column."""
+    """Sign after the label if the table is sorted by this column."""
     marked: bool = False
-    """Ticked as a whole."""
+    """Whether the whole column is ticked."""
 
 
 def _no_cell(_key: str, _column: Column) -> Cell:
@@ -38,13 +38,13 @@ class TableModel:
     keys: Sequence[str] = ()
     cell: Callable[[str, Column], Cell] = _no_cell
     fixed: int = 1
-    """How many columns stay at the left when the others scroll."""
+    """Number of columns that do not scroll horizontally."""
     reached: int | None = None
-    """The first column that a cursor on cells goes to; the first that scrolls unless given."""
+    """The first column that the cursor can reach; the first scrolling one by default."""
 
     @property
     def first_reached(self) -> int:
-        """The first column that a cursor on cells goes to."""
+        """The first column that the cursor can reach."""
         return self.fixed if self.reached is None else self.reached
 
     @cached_property
@@ -65,7 +65,7 @@ class TableModel:
 
     @property
     def header_lines(self) -> int:
-        """One line of labels, and one of groups where there are any."""
+        """One line of labels, and one of groups if there are any."""
         return 2 if any(column.group for column in self.columns) else 1
 
 
@@ -85,7 +85,7 @@ class Geometry:
     widths: Sequence[int]
     fixed: int
     whole: Sequence[bool] = field(default=())
-    """Columns that are not drawn at all where they would be cut: half a number misleads."""
+    """Columns that are omitted rather than truncated, because a truncated number misleads."""
     starts: Sequence[int] = field(default=())
     """Left edges of the scrolling columns, from 0."""
     fixed_width: int = 0
@@ -102,11 +102,11 @@ class Geometry:
         return cls(widths, fixed, whole or [False] * len(widths), starts, fixed_width, fixed_width + edge)
 
     def first_visible(self, scroll: int) -> int:
-        """Number (among the scrolling columns) of the first one drawn: columns never begin half way."""
+        """Index (among the scrolling columns) of the first one drawn: columns never begin in the middle."""
         return max(0, bisect_right(self.starts, scroll) - 1)
 
     def visible_columns(self, scroll: int, width: int) -> list[VisibleColumn]:
-        """The columns on a line of `width` cells; the last may be cut, if it holds text."""
+        """The columns on a line of `width` cells; the last may be truncated, if it contains text."""
         columns: list[VisibleColumn] = []
         x, first = 0, self.fixed + self.first_visible(scroll)
         for number in (*range(min(self.fixed, len(self.widths))), *range(first, len(self.widths))):
@@ -140,14 +140,14 @@ class Geometry:
 
 @dataclass(frozen=True)
 class FilterHits:
-    """Rows and columns that a filter matches."""
+    """Rows and columns that match a filter."""
 
     rows: Sequence[str] = ()
     columns: Sequence[str] = ()
 
 
 def next_of(hits: Sequence[str], keys: Sequence[str], current: str | None, step: int) -> str | None:
-    """The hit after `current` in the order of `keys`, or before it for -1, going round; None when there is none."""
+    """The match after `current` in the order of `keys`, or before it for -1, cyclically; None if there is none."""
     wanted = set(hits)
     places = [number for number, key in enumerate(keys) if key in wanted]
     if not places:

@@ -1,6 +1,6 @@
 """A table drawn line by line, with any number of rows; only changed cells are drawn again.
 
-The cursor follows the key of the row, not its position: it stays on its row through sorting, filtering and new rows.
+The cursor follows the key of the row, not its position: it stays on its row when rows are sorted, filtered or added.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LineTable(ScrollView, can_focus=True):
     BINDINGS: ClassVar = bindings("table")
 
     class Moved(Message):
-        """The cursor is elsewhere."""
+        """Message: the cursor has moved."""
 
         def __init__(self, table: LineTable, row: str | None, column: str | None) -> None:
             self.table, self.row, self.column = table, row, column
@@ -51,10 +51,10 @@ class LineTable(ScrollView, can_focus=True):
             return self.table
 
     class Opened(Moved):
-        """A double click on a cell. The enter key is bound by the screens."""
+        """Message: double click on a cell. The enter key is bound by the screens."""
 
     class HeaderClicked(Moved):
-        """A click on a column's head."""
+        """Message: click on a column's header."""
 
     def __init__(self, *, cursor: CursorKind = "row", empty: str = "", id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -65,20 +65,19 @@ class LineTable(ScrollView, can_focus=True):
         self._row: str | None = None
         self._column: str | None = None
         self.shows_cursor = False
-        """Whether the cursor is as bright as with the keyboard: another widget passes its keys on."""
+        """Whether the cursor is drawn as with focus, because another widget passes its keys on."""
         self._moved = False
-        """Whether a key has been pressed here: until then the cursor stays at the beginning, whatever comes in."""
+        """Whether a key has been pressed here: before that, the cursor stays at the beginning when rows are added."""
         self.hits: Callable[[], FilterHits] = FilterHits
-        """Rows and columns that the last filter matched, in their order."""
+        """Rows and columns matched by the last filter, in their order."""
         self._painted: dict[str, list[Cell]] = {}
         self._base = Style()
 
     # -- content ------------------------------------------------------------------------------------------------
 
     def show(self, rows: TableModel) -> None:
-        """Show `rows`: repaint the cells that differ, or everything when rows or columns are others.
-
-        The very same model, shown again, has not changed.
+        """Show `rows`: repaint the cells that differ, or everything if rows or columns differ. An identical model
+        object is assumed to be unchanged.
         """
         before, self.rows = self.rows, rows
         if before.columns == rows.columns and before.keys == rows.keys and before.fixed == rows.fixed:
@@ -142,7 +141,7 @@ class LineTable(ScrollView, can_focus=True):
         return self._column
 
     def move_to(self, row: str | None = None, column: str | None = None) -> None:
-        """Put the cursor on a row, a column or both; keys that are not there change nothing."""
+        """Move the cursor to a row, a column or both; unknown keys have no effect."""
         self._moved = True
         old = (self._row, self._column)
         if row in self.rows.index:
@@ -189,47 +188,37 @@ class LineTable(ScrollView, can_focus=True):
         return self.rows.first_reached if self.cursor_kind == "cell" else 0
 
     def action_up(self) -> None:
-        """One row up."""
         self._step_row(-1)
 
     def action_down(self) -> None:
-        """One row down."""
         self._step_row(1)
 
     def action_left(self) -> None:
-        """One column to the left."""
         self._step_column(-1)
 
     def action_right(self) -> None:
-        """One column to the right."""
         self._step_column(1)
 
     def action_first_column(self) -> None:
-        """The first column."""
         self._step_column(-len(self.rows.columns))
 
     def action_last_column(self) -> None:
-        """The last column."""
         self._step_column(len(self.rows.columns))
 
     def action_page_up(self) -> None:
-        """A screenful up."""
         self._step_row(-max(1, self.size.height - self.rows.header_lines - 1))
 
     def action_page_down(self) -> None:
-        """A screenful down."""
         self._step_row(max(1, self.size.height - self.rows.header_lines - 1))
 
     def action_first(self) -> None:
-        """The first row."""
         self._step_row(-len(self.rows.keys))
 
     def action_last(self) -> None:
-        """The last row."""
         self._step_row(len(self.rows.keys))
 
     def action_hit(self, step: int) -> None:
-        """The next or previous match: a row where the filter was about rows, otherwise a column."""
+        """Move to the next or previous match: a row if the filter was about rows, otherwise a column."""
         hits = self.hits()
         rows = next_of(hits.rows, self.rows.keys, self._row, step)
         keys = [column.key for column in self.rows.columns]
@@ -239,12 +228,12 @@ class LineTable(ScrollView, can_focus=True):
         self.move_to(rows, columns)
 
     def heads(self) -> list[tuple[int, str]]:
-        """First cell and key of every column that the cursor reaches, as drawn."""
+        """First cell and key of every drawn column that the cursor can reach."""
         found = [(visible, self.rows.columns[visible.number].key) for visible in self._visible_columns()]
         return [(visible.x, key) for visible, key in found if visible.number >= self._first_column]
 
     def on_click(self, event: events.Click) -> None:
-        """A click moves the cursor, a second one opens; on a head it sorts."""
+        """Move the cursor; open the cell on a second click; sort on a header."""
         number = self.rows.geometry.column_at(event.x, round(self.scroll_x), self._width)
         column = self.rows.columns[number].key if number is not None else None
         if event.y < self.rows.header_lines:
@@ -262,18 +251,18 @@ class LineTable(ScrollView, can_focus=True):
         self._moved = True
 
     def on_resize(self) -> None:
-        """Keep the cursor in sight."""
+        """Keep the cursor visible."""
         self._fit_virtual_size()
         self._scroll_to_cursor()
 
     def on_focus(self, event: events.Focus) -> None:
-        """The cursor is drawn brighter while the table has the keyboard; nothing else needs drawing again."""
+        """Draw the cursor brighter; nothing else has to be redrawn."""
         event.prevent_default()
         self._take_focus(True)
         self._tell_parent(events.DescendantFocus(self))
 
     def on_blur(self, event: events.Blur) -> None:
-        """And fainter when not."""
+        """Draw the cursor fainter."""
         event.prevent_default()
         self._take_focus(False)
         self._tell_parent(events.DescendantBlur(self))
@@ -290,7 +279,7 @@ class LineTable(ScrollView, can_focus=True):
     # -- drawing ------------------------------------------------------------------------------------------------
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Several lines, with the background style computed once: it takes as long as a line."""
+        """Several lines, with the background style computed once, as it takes as long as a line."""
         self._base = self.rich_style
         return super().render_lines(crop)
 
@@ -325,7 +314,7 @@ class LineTable(ScrollView, can_focus=True):
         return Strip(segments).simplify().adjust_cell_length(self._width, gap.style)
 
     def _same_under(self, key: str, visible: VisibleColumn) -> bool:
-        """Whether the cell has the same background as the gap behind it, and can be joined with it."""
+        """Whether the cell and the gap after it have the same background, and can be joined."""
         return key != self._row or self.cursor_kind == "row" or self.rows.columns[visible.number].key != self._column
 
     def _cell_segments(self, key: str, visible: VisibleColumn, cell: Cell, context: RenderContext) -> Iterator[Segment]:

@@ -1,4 +1,4 @@
-"""All keys of a dialog, in as many lines as they take."""
+"""All keys of a dialog, wrapped to several lines if necessary."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssl_console.tui.widgets.header_footer import key_spans, keys_of
 
 
 class WrappedKeys(Widget):
-    """The widget. No key is left out, unlike in the footer of a screen."""
+    """The widget. Unlike in the footer of a screen, all keys are shown."""
 
     DEFAULT_CSS = "WrappedKeys { height: auto; width: 1fr; }"
 
@@ -27,7 +27,7 @@ class WrappedKeys(Widget):
         return [tuple(line) for line in lines]
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002
-        """As many lines as the keys take."""
+        """Number of lines of the keys."""
         return len(self._lines(width))
 
     def render_line(self, y: int) -> Strip:

@@ -115,7 +115,7 @@ def test_settings_and_suites_that_are_wrong_do_not_replace_what_is_there(
     editor(monkeypatch, tmp_path, "sed -i 's/digits/nothing/' \"$1\"")
     with pytest.raises(ConsoleError, match="linear/nothing"):
         edit_task_card(session, "mine")
-    with pytest.raises(ConsoleError, match="there is a suite mine already"):
+    with pytest.raises(ConsoleError, match="suite mine already exists"):
         save_suite(session, "mine", ["linear/digits"])
     assert session.tasks.suites["mine"].tasks == ("linear/digits",)
 

@@ -151,7 +151,7 @@ async def test_what_planning_waits_for_is_shown_with_the_time_and_enter_is_kept(
         await until(pilot, lambda: "examining own/net" in text_of(pilot))
         await until(pilot, lambda: "Looking at 1 selected ... 1 s" in text_of(pilot))
         await pilot.press("a", "enter")
-        assert "starts when nothing stands in the way" in text_of(pilot)
+        assert "starts when nothing prevents it" in text_of(pilot)
         release.set()
         await until(pilot, lambda: not isinstance(app.screen, LaunchDialog))
         await until(pilot, lambda: started == [1])

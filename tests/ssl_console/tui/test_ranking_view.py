@@ -146,8 +146,8 @@ def test_hidden_columns_are_named_and_it_is_said_when_they_would_change_the_orde
     pairs = {("a", "knn/x"): 90, ("b", "knn/x"): 80, ("a", "knn/y"): 50, ("b", "knn/y"): 95}
     results = tuple(score(*pair, value) for pair, value in pairs.items())
     other, same = (table(RankingQuery(hidden=frozenset({name})), results) for name in ("knn/y", "knn/x"))
-    assert "hidden knn/y, neither counted nor exported" in head_of(other)
-    assert "all columns would give another order" in head_of(other)
+    assert "hidden knn/y, neither used nor exported" in head_of(other)
+    assert "all columns would give a different order" in head_of(other)
     assert "another order" not in head_of(same)
     assert "hidden" not in head_of(table(results=results))
 

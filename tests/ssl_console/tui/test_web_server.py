@@ -261,7 +261,7 @@ def test_a_taken_port_is_named_with_the_way_out(still: Workspace) -> None:
         command = [sys.executable, "-P", "-m", "ssl_console", "--workspace", str(still.root), "serve", "--port", port]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert f"127.0.0.1:{port} cannot be had" in done.stderr
+    assert f"127.0.0.1:{port} is unavailable" in done.stderr
     assert "Traceback" not in done.stderr
 
 
