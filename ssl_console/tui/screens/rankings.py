@@ -60,9 +60,7 @@ class RankingsScreen(MarkingScreen[str]):
         Key("intervals", "i", "intervals", "intervals", "Show the 95 % intervals"),
         Key("suite", "t", "suite", "suite", "The columns of one suite, or all"),
         Key("ranks", "r", "ranks", "rank intervals", "Rank confidence intervals, ties, critical difference"),
-        Key(
-            "sort-also", "S", "sort_also", "sort also", "Sort by this column as well, to break ties", footer=False
-        ),
+        Key("sort-also", "S", "sort_also", "sort also", "Sort by this column as well, to break ties", footer=False),
         Key("hide", "minus", "hide", "hide", "Hide the column under the cursor", footer=False),
         Key("pin", "P", "pin", "pin", "Keep the column under the cursor at the left, or let it scroll", footer=False),
         Key("find-column", "F", "find_column", "find column", "Go to a column by its name", footer=False),
