@@ -9,8 +9,7 @@ prediction; all rounds and all rivals share them, so that the best backbone is p
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pvariance, variance
 from typing import Literal
@@ -18,59 +17,12 @@ from typing import Literal
 import numpy as np
 
 from ssl_console.analysis.ladder import LadderRung, LadderStep, climb
+from ssl_console.analysis.predictors import PredictionError
 from ssl_console.analysis.quantiles import NORMAL_95
 from ssl_console.analysis.ranking_cell import RankingCell
-from ssl_console.analysis.statistics.distributions import t_quantile
 from ssl_console.analysis.statistics.selection import BestOf, Floats, best_of
 from ssl_console.analysis.statistics.sequential import ERROR, share_of_error
-from ssl_console.workspace.result import Result
-
-FEWEST_DEGREES = 3
-"""Degrees of freedom below which the error of a prediction counts as unknown."""
-
-
-@dataclass(frozen=True)
-class PredictionError:
-    """How well differences under a cheap protocol have predicted those under the target, on other datasets."""
-
-    deviation: float
-    """Standard deviation, in points, of the error of a predicted difference of two backbones."""
-    degrees: int
-    datasets: int
-
-    def slack(self, error: float) -> float:
-        """Points by which a predicted difference is exceeded with at most probability `error`, on one side."""
-        return t_quantile(self.degrees, 1 - 2 * error) * self.deviation
-
-
-EXACT = PredictionError(0.0, 10**6, 0)
-"""Prediction error of the target protocol itself."""
-
-
-def prediction_error(results: Iterable[Result], cheap: str, target: str, dataset: str) -> PredictionError | None:
-    """Error of predictions, from backbones measured by both protocols on other datasets; None where too few are known.
-
-    A backbone's score under the target minus that under the cheap protocol varies around its dataset's mean; the
-    deviation of a difference of two backbones is larger by the root of two.
-    """
-    if cheap == target:
-        return EXACT
-    gains: dict[tuple[str, str, str], dict[str, float]] = {}
-    scores: dict[tuple[str, str], dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    for one in sorted(results, key=lambda result: result.finished):
-        if one.dataset_name != dataset and one.protocol_name in {cheap, target} and one.higher_is_better:
-            scores[one.dataset_name, one.protocol_name][one.variant][one.backbone] = one.value
-    for name in {place[0] for place in scores}:
-        for first, cheaps in scores[name, cheap].items():
-            for second, targets in scores[name, target].items():
-                both = cheaps.keys() & targets.keys()
-                gains[name, first, second] = {key: targets[key] - cheaps[key] for key in both}
-    known = [list(one.values()) for one in gains.values() if len(one) > 1]
-    degrees = sum(len(one) - 1 for one in known)
-    if degrees < FEWEST_DEGREES:
-        return None
-    squares = sum(sum((gain - fmean(one)) ** 2 for gain in one) for one in known)
-    return PredictionError(math.sqrt(2 * squares / degrees), degrees, len({place[0] for place in gains}))
+from ssl_console.workspace.race_record import PredictorError
 
 
 @dataclass(frozen=True)
@@ -82,18 +34,29 @@ class RaceRound:
     prediction: PredictionError | None
     """None while the error of predictions is unknown; then nothing is pruned."""
     pruned: tuple[str, ...]
+    slack: float | None = None
+    """Points by which a predicted difference may err; None where that is unknown."""
+    errors: tuple[PredictorError, ...] = ()
+    """How often each predictor of the protocol misorders backbones, the most reliable first; empty while unknown."""
 
     @property
     def survivors(self) -> tuple[str, ...]:
         return tuple(name for name in self.rung.cells if name not in self.pruned)
 
 
-def race_round(rung: LadderRung, prediction: PredictionError | None, rounds: int, contenders: int) -> RaceRound:
+def race_round(
+    rung: LadderRung,
+    prediction: PredictionError | None,
+    rounds: int,
+    contenders: int,
+    errors: Sequence[PredictorError] = (),
+) -> RaceRound:
     """Prune after a protocol. `rounds` and `contenders` are those of the whole race, which share its error."""
     error = share_of_error(rounds, contenders - 1, ERROR / 2)
     (step,) = climb([rung], 1, error=error)
-    slack = math.inf if prediction is None else prediction.slack(error) if prediction.deviation else 0.0
-    return RaceRound(rung, step, prediction, tuple(name for name, test in step.leads.items() if test.low > slack))
+    slack = None if prediction is None else prediction.slack(error) if prediction.deviation else 0.0
+    pruned = () if slack is None else tuple(name for name, test in step.leads.items() if test.low > slack)
+    return RaceRound(rung, step, prediction, pruned, slack, tuple(errors))
 
 
 def belief_of_race(rounds: Sequence[RaceRound]) -> BestOf:

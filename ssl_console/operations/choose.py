@@ -6,13 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from backbones.catalog.card import BackboneCard
-from ssl_console.analysis.race import (
-    Contender,
-    RaceRound,
-    belief_of_race,
-    prediction_error,
-    race_round,
-)
+from ssl_console.analysis.predictors import prediction_error, predictor_errors
+from ssl_console.analysis.race import Contender, RaceRound, belief_of_race, race_round
 from ssl_console.operations.ladder import (
     RUNGS,
     Alternative,
@@ -26,8 +21,9 @@ from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.result import Result
 
-CHEAP: tuple[tuple[Alternative, ...], ...] = RUNGS[:2]
-"""Protocols on features, which every contender runs: they predict the target."""
+SAMPLE: tuple[Alternative, ...] = (("transferability-sample", None),)
+CHEAP: tuple[tuple[Alternative, ...], ...] = (SAMPLE, *RUNGS[:2])
+"""Protocols on features of a sample, then of all images, which every contender runs: they predict the target."""
 TARGET: tuple[Alternative, ...] = RUNGS[-1]
 FINALISTS = 3
 
@@ -98,8 +94,11 @@ class Race:
         results = self.session.badged_results()
         measured = measured_rung(self.session, rung, {result.run_id: result for result in results})
         prediction = prediction_error(results, rung.task.protocol, self._target, self.request.dataset.name)
+        errors = predictor_errors(
+            results, rung.task.protocol, self._target, self.request.dataset.name, self.session.outputs.metrics
+        )
         contenders = len(self.request.backbones) - len(self.excluded)
-        self.rounds.append(race_round(measured, prediction, len(self.plan), contenders))
+        self.rounds.append(race_round(measured, prediction, len(self.plan), contenders, errors))
         return self.rounds[-1]
 
     def contenders(self) -> list[Contender]:

@@ -131,6 +131,11 @@ class Workspace:
         return self.root / "trainings"
 
     @property
+    def races(self) -> Path:
+        """One file per race of backbones."""
+        return self.root / "races"
+
+    @property
     def results(self) -> Path:
         """The TinyDB file."""
         return self.root / "results.json"

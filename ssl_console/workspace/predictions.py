@@ -60,6 +60,11 @@ class RunOutputs:
             self._records[run_id] = self._read_record(run_id)
         return self._records[run_id]
 
+    def metrics(self, run_id: str) -> Mapping[str, float]:
+        """All metrics of a run; empty without a record."""
+        record = self.record(run_id)
+        return {} if record is None else record.metrics
+
     def _read_arrays(self, run_id: str) -> Arrays | None:
         try:
             with np.load(self.workspace.run(run_id).predictions, allow_pickle=False) as file:

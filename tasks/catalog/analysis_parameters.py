@@ -101,6 +101,26 @@ class TransferabilityParameters:
 
 
 @dataclass(frozen=True)
+class TransferabilitySampleParameters:
+    """Transferability scores and nearest neighbours on a sample of the images; no others are encoded."""
+
+    preprocessing: PreprocessingName = "paper"
+    images: int = 2_000
+    """Training and validation images at most, evenly over classes."""
+    test_images: int = 1_000
+    """At most, drawn at random."""
+    components: int = 5
+    """Of NLEEP's mixture, for each class."""
+    neighbours: int = 20
+    temperature: float = 0.07
+
+    def __post_init__(self) -> None:
+        require_at_least(2, images=self.images, test_images=self.test_images)
+        require_at_least(1, components=self.components, neighbours=self.neighbours)
+        require_above_zero(temperature=self.temperature)
+
+
+@dataclass(frozen=True)
 class PatchPcaParameters:
     """Principal components of patch features, as colours."""
 
@@ -240,5 +260,20 @@ SCORES_OF_FEATURES = (
             "h-score-regularised": Margin(0.05, "of the trace"),
             "nleep": Margin(0.05, "of log likelihood"),
         },
+    ),
+    ProtocolSpec(
+        name="transferability-sample",
+        version=1,
+        family="transferability-sample",
+        presets={
+            "default": TransferabilitySampleParameters(),
+            "small": TransferabilitySampleParameters(images=500, test_images=250),
+        },
+        module="tasks.protocols.transferability_sample",
+        summary="20 nearest neighbours, LogME, H-score, NLEEP and PARC on 2,000 training and 1,000 test images",
+        inputs="bank",
+        sample="tasks.evaluation.sampled_splits:sampled",
+        rescore="tasks.metrics.rescore:classification",
+        descriptive=True,
     ),
 )

@@ -93,6 +93,9 @@ class ProtocolSpec:
     further_splits: str | None = None
     """`module:function` that returns further source splits (by name) of a dataset and the parameters, whose features
     are stored too; `ManyShotInputs.shifts` then holds them, and the further test sets of the dataset."""
+    sample: str | None = None
+    """`module:function` that returns the dataset with fewer images, from the dataset and the parameters; the others are
+    not encoded. None for all images."""
     layers: bool = False
     """Whether `ManyShotInputs.layers` holds layer-wise features; `blocks` and `storage` of the parameters choose which
     (`backbones.catalog.layer_columns.LayerRequest`)."""

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
-from PIL import Image
 
 from tasks.catalog.robustness_parameters import RobustnessParameters
 from tasks.datasets.corruptions import corrupted_split
-from tasks.datasets.dataset import Dataset, ImageSource, SourceSplit, digest_lines
-from tasks.datasets.splits import Indices, many_shot_indices
-
-
-@dataclass(frozen=True)
-class ChosenImages:
-    """Some images of a list."""
-
-    images: ImageSource
-    indices: Indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Image.Image:
-        """RGB image. Raises `DataError`."""
-        return self.images[int(self.indices[index])]
+from tasks.datasets.dataset import Dataset, SourceSplit
+from tasks.datasets.splits import many_shot_indices
+from tasks.evaluation.sampled_splits import chosen_split
 
 
 def corrupted_splits(dataset: Dataset, parameters: RobustnessParameters) -> dict[str, SourceSplit]:
@@ -41,15 +26,4 @@ def test_split(dataset: Dataset) -> SourceSplit:
     split = dataset.splits[name]
     if np.array_equal(indices, np.arange(len(split.images))):
         return split
-    digest = digest_lines([split.images_digest, f"images {indices.tolist()}"])
-    identifiers = tuple(split.identifiers[int(index)] for index in indices)
-    images = ChosenImages(split.images, indices)
-    return SourceSplit(
-        "test",
-        images,
-        split.labels[indices],
-        identifiers,
-        digest,
-        split.labels_digest,
-        newest_change=split.newest_change,
-    )
+    return replace(chosen_split(split, indices, "test"), labels_digest=split.labels_digest)

@@ -88,6 +88,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
         reporter.warn(f"{dataset.name}: {note}")
 
     protocol = PROTOCOLS[task.protocol]
+    whole, dataset = dataset, _sample(protocol, dataset, parameters)
     shifts = _shifts(protocol, dataset, parameters)
     layers = protocol.layer_request(parameters)
     decoder = usable_decoder(paths.decoder, device, reporter)
@@ -114,7 +115,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     outcome = module.evaluate(inputs, parameters, seed, reporter)
     diagnostics: dict[str, Json] = {"features": checks, **_duplicates(inputs), "data_notes": list(dataset.notes)}
     outcome = replace(outcome, diagnostics={**outcome.diagnostics, **diagnostics})
-    return Evaluation(outcome, _provenance(subject, dataset, stored))
+    return Evaluation(outcome, _provenance(subject, whole, stored))
 
 
 def split_source(
@@ -133,6 +134,15 @@ def split_source(
     arrays = {name: split.layers[layers].values for name, split in stored.items()}
     columns = next(iter(stored.values())).layers[layers].manifest.columns
     return SplitFeatures(dataset, card.metric, pooled, subject.spec, seed, device, arrays, columns)
+
+
+def _sample(protocol: ProtocolSpec, dataset: Dataset, parameters: FeatureParameters) -> Dataset:
+    """The images that the protocol reads: those that it declares, or all."""
+    if protocol.sample is None:
+        return dataset
+    module, _, name = protocol.sample.partition(":")
+    found: Dataset = getattr(import_module(module), name)(without_shifts(dataset), parameters)
+    return found
 
 
 def _shifts(protocol: ProtocolSpec, dataset: Dataset, parameters: FeatureParameters) -> dict[str, SourceSplit]:

@@ -17,6 +17,8 @@ Floats = npt.NDArray[np.float64]
 LOGME_ITERATIONS = 11
 LOGME_TOLERANCE = 1e-3
 PARC_DIMENSIONS = 32
+CONSTANT = 1e-12
+"""Deviation of a component relative to the largest one up to which it is rounding: all images have the same value."""
 TIED = 12
 """Digits to which distances are rounded, so that equal ones are ties."""
 
@@ -95,7 +97,8 @@ def parc(features: Floats, labels: npt.NDArray[np.integer], classes: int) -> flo
     labels. Correlations over components depend on the components' signs, which are scikit-learn's, as published.
     """
     reduced = PCA(min(PARC_DIMENSIONS, *features.shape), svd_solver="full").fit_transform(features)
-    reduced = reduced / np.where(reduced.std(axis=0) > 0, reduced.std(axis=0), 1.0)
+    deviations = reduced.std(axis=0)
+    reduced = reduced / np.where(deviations > CONSTANT * deviations.max(), deviations, 1.0)
     upper = np.triu_indices(len(features), 1)
     one_hot = np.eye(classes)[labels]
     by_features, by_labels = (1 - np.corrcoef(rows)[upper].round(TIED) for rows in (reduced, one_hot))

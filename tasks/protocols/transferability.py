@@ -24,7 +24,7 @@ from tasks.catalog.analysis_parameters import TransferabilityParameters
 from tasks.evaluation.inputs import BankInputs
 from tasks.features.shards import StoredRows
 from tasks.metrics.jackknife import interval_of_jackknife, scores_of_jackknife
-from tasks.metrics.outcome import Outcome
+from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.transferability import (
     between_classes,
     h_score,
@@ -44,6 +44,24 @@ ENERGY = 0.8
 
 def evaluate(inputs: BankInputs, parameters: TransferabilityParameters, seed: int, reporter: Reporter) -> Outcome:
     """Score training and validation images; the seed initialises NLEEP's mixture."""
+    arrays, diagnostics = scored_bank(inputs, parameters.pairwise_images, parameters.components, seed, reporter)
+    return Outcome(
+        headline="logme",
+        metrics=scores_of_jackknife(arrays),
+        interval=interval_of_jackknife(arrays, "logme"),
+        samples={"train": len(inputs.bank)},
+        diagnostics=diagnostics,
+        predictions=arrays,
+    )
+
+
+def scored_bank(
+    inputs: BankInputs, pairwise_images: int, components: int | None, seed: int, reporter: Reporter
+) -> tuple[dict[str, Floats], dict[str, Json]]:
+    """Scores of the bank with those without groups of its images, and diagnostics.
+
+    PARC and NLEEP are of at most `pairwise_images`; NLEEP has `components` for each class, and is left out for None.
+    """
     bank, labels, classes = inputs.bank.features, inputs.bank.labels, len(inputs.classes)
     reporter.phase("moments", len(bank), "images")
     groups = grouped_moments(bank, labels, np.arange(len(bank)), classes, inputs.device)
@@ -57,20 +75,16 @@ def evaluate(inputs: BankInputs, parameters: TransferabilityParameters, seed: in
         ),
     }
     arrays = jackknife_arrays(groups, scores)
-    chosen = np.asarray(spread_over(len(bank), parameters.pairwise_images))
+    chosen = np.asarray(spread_over(len(bank), pairwise_images))
     rows = bank.take(chosen).astype(np.float64)
     reporter.phase("PARC and NLEEP", len(rows), "images")
-    components = min(parameters.components * classes, len(rows) // 2)
     arrays["jackknife:parc"] = np.array([parc(rows, labels[chosen], classes)])
-    arrays["jackknife:nleep"] = np.array([nleep(rows, labels[chosen], classes, components, seed)])
-    return Outcome(
-        headline="logme",
-        metrics=scores_of_jackknife(arrays),
-        interval=interval_of_jackknife(arrays, "logme"),
-        samples={"train": len(bank)},
-        diagnostics={"shrinkage": shrinkage, "pairwise_images": len(rows), "nleep_components": components},
-        predictions=arrays,
-    )
+    diagnostics: dict[str, Json] = {"shrinkage": shrinkage, "pairwise_images": len(rows)}
+    if components is not None:
+        count = min(components * classes, len(rows) // 2)
+        arrays["jackknife:nleep"] = np.array([nleep(rows, labels[chosen], classes, count, seed)])
+        diagnostics["nleep_components"] = count
+    return arrays, diagnostics
 
 
 def fourth_moment(features: StoredRows, mean: Floats) -> float:

@@ -11,8 +11,10 @@ from ssl_console.cli.output import stdout
 from ssl_console.operations.choose import FINALISTS, TARGET, Race
 from ssl_console.operations.ladder import Alternative, LadderRequest, dataset_named, rungs_named
 from ssl_console.operations.launch import LaunchOptions
+from ssl_console.operations.race_progress import RaceProgress
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ExitCode
+from ssl_console.workspace.race_record import PredictorError
 
 HEAD = ("backbone", "scores", "P(best)", "regret", "images/s", "memory", "energy", "licence", "")
 EVERY = ("*",)
@@ -52,10 +54,13 @@ def choose(session: Session, selection: ChooseSelection, options: RunOptions) ->
     race = selection.race(session, options)
     for name, reason in race.excluded.items():
         stdout.say(f"ssl-console: {name} does not take part: {reason}")
+    progress = RaceProgress(race, selection.goal, limit.seconds)
     try:
-        _run(session, race, limit, options)
+        reason = _run(session, race, limit, options, progress)
     except StagesEnded as stop:
+        progress.write(ended=True, reason="a run of the race did not end with a result")
         return stop.code
+    progress.write(ended=True, reason=reason)
     if not race.rounds:
         return ExitCode.UNDECIDED
     code = ExitCode.DONE if race.settled else ExitCode.UNDECIDED
@@ -63,20 +68,38 @@ def choose(session: Session, selection: ChooseSelection, options: RunOptions) ->
     return code
 
 
-def _run(session: Session, race: Race, limit: TimeLimit, options: RunOptions) -> None:
+def _run(session: Session, race: Race, limit: TimeLimit, options: RunOptions, progress: RaceProgress) -> str:
+    """Run the rounds; return why the race ended before its target was measured, empty if it did not."""
     while not race.over:
         rung = race.next_rung()
         if not rung.done:
             if refusal := limit.refusal(rung):
                 stdout.say(f"ssl-console: {refusal}")
-                return
+                return refusal
+            progress.write(rung)
             run_stage(session, rung, options)
             rung = race.next_rung()
         found = race.take(rung)
+        progress.write()
         if options.as_json:
             stdout.json_line({"event": "round", **round_document(found)})
         else:
-            stdout.say(round_sentence(found))
+            for line in round_sentences(found):
+                stdout.say(line)
+    return ""
+
+
+def round_sentences(found: RaceRound) -> list[str]:
+    """What a round has shown, and how far its predictors can be trusted."""
+    return [round_sentence(found), *map(error_sentence, found.errors)]
+
+
+def error_sentence(error: PredictorError) -> str:
+    """`  knn orders 12 % (5 to 25 %) of 30 pairs of backbones differently from the target, on 3 other datasets`."""
+    interval = f"{100 * error.low:.0f} to {100 * error.high:.0f} %"
+    places = f"{error.datasets} other dataset{'s' * (error.datasets != 1)}"
+    wrong = f"{100 * error.misordered:.0f} % ({interval}) of {error.pairs} pairs of backbones"
+    return f"  {error.predictor} orders {wrong} differently from the target, on {places}"
 
 
 def round_sentence(found: RaceRound) -> str:
@@ -99,6 +122,8 @@ def round_document(found: RaceRound) -> dict[str, object]:
         "leader": found.step.leader,
         "pruned": list(found.pruned),
         "prediction_error": None if found.prediction is None else asdict(found.prediction),
+        "slack": found.slack,
+        "predictors": [one.model_dump() for one in found.errors],
     }
 
 

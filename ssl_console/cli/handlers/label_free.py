@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
@@ -29,14 +29,9 @@ CURVE_HEAD = ("task", "backbone", "block", "depth", "pooling", "score", "95 % in
 def correlate_score(session: Session, name: str, *, as_json: bool) -> None:
     """Print the correlations of a score. Raises ConsoleError where no two backbones have it and a result."""
     results = session.badged_results()
-
-    def metrics_of(run_id: str) -> Mapping[str, float]:
-        record = session.outputs.record(run_id)
-        return {} if record is None else record.metrics
-
-    found = score_correlations(results, name, metrics_of)
+    found = score_correlations(results, name, session.outputs.metrics)
     if not found:
-        known = ", ".join(known_scores(results, metrics_of))
+        known = ", ".join(known_scores(results, session.outputs.metrics))
         raise ConsoleError(
             f"no two backbones have {name!r} and a result on the same dataset: "
             + (f"available: {known}" if known else "run transferability/... and other tasks first")

@@ -7,15 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ssl_console.analysis.race import (
-    EXACT,
-    Contender,
-    PredictionError,
-    belief_of_race,
-    chosen,
-    prediction_error,
-    race_round,
-)
+from ssl_console.analysis.predictors import EXACT, PredictionError, prediction_error, predictor_errors
+from ssl_console.analysis.race import Contender, belief_of_race, chosen, race_round
 from ssl_console.workspace.result import Result
 from tests.ssl_console.analysis.test_ladder import result, rungs
 from tests.verdicts.recorded import names, recorded, resampled
@@ -42,6 +35,47 @@ def test_the_error_of_predictions_is_measured_on_other_datasets_only() -> None:
     assert found.deviation == pytest.approx(np.std(gains[:, 1] - gains[:, 0], ddof=1) * 2**0.5)
     assert prediction_error(results("digits"), "knn", "linear", "digits") is None
     assert prediction_error([], "linear", "linear", "digits") is EXACT
+
+
+def logme_of(run_id: str) -> dict[str, float]:
+    """LogME that is the reverse of the accuracy under kNN."""
+    name = run_id.rpartition("-")[0]
+    return {"logme": -float(recorded("digits")[names().index(name), 0].mean())} if name in names() else {}
+
+
+def test_every_predictor_has_the_fraction_of_pairs_that_it_misorders_on_other_datasets() -> None:
+    every = [one.model_copy(update={"protocol": "transferability-sample"}) if one.protocol == "knn" else one
+             for one in results("digits")]  # fmt: skip
+    found = {one.predictor: one for one in predictor_errors(
+        [*every, *results("shapes")], "transferability-sample", "linear", "shapes", logme_of)}  # fmt: skip
+    knn, linear = recorded("digits")[:, :2].mean(axis=2).T
+    wrong = [(knn[a] > knn[b]) != (linear[a] > linear[b]) for a in range(6) for b in range(a)]
+    plain, logme = found["transferability-sample"], found["transferability-sample:logme"]
+    assert plain.misordered == pytest.approx(np.mean(wrong))
+    assert logme.misordered == pytest.approx(1 - np.mean(wrong))
+    assert (plain.pairs, plain.datasets) == (15, 1)
+    assert plain.low < plain.misordered < plain.high
+    assert predictor_errors(results("digits"), "knn", "linear", "digits", logme_of) == []
+
+
+def test_the_interval_of_misordered_pairs_covers_the_true_fraction_in_nineteen_of_twenty_worlds() -> None:
+    """Scores under the target are the predicted ones with normal errors: the fraction is the angle between them."""
+    generator, covered, worlds = np.random.default_rng(3), 0, 300
+    truth = np.arctan(0.8) / np.pi
+    for _ in range(worlds):
+        cheap = generator.standard_normal((2, 12))
+        target = cheap + 0.8 * generator.standard_normal((2, 12))
+        made = [
+            result(f"b{place}", protocol, np.full(4, 50 + scores[place])).model_copy(
+                update={"dataset": f"d{dataset}", "value": 50 + scores[place]}
+            )
+            for dataset in range(2)
+            for protocol, scores in (("knn", cheap[dataset]), ("linear", target[dataset]))
+            for place in range(12)
+        ]
+        (found,) = predictor_errors(made, "knn", "linear", "x", lambda _run: {})
+        covered += found.low <= truth <= found.high
+    assert 0.95 - 2 * (0.05 * 0.95 / worlds) ** 0.5 <= covered / worlds
 
 
 def test_nothing_is_pruned_while_the_error_of_predictions_is_unknown() -> None:

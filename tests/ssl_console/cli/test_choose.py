@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ssl_console.workspace.race_record import races
 from tests.ssl_console.cli.shell import Shell
 
 ASKED = ("choose", "-b", "own/*", "--data", "things", "--target", "echo")
@@ -18,6 +19,11 @@ def test_the_finalists_are_measured_once_and_every_backbone_has_its_chances(shel
         "own/second": "finalist",
     }
     assert sum(one["probability"] for one in choice["contenders"]) == pytest.approx(1)
+    (race,) = races(shell.workspace)
+    assert (race.target, race.state, race.choice) == ("echo/things", "ended", choice["choice"])
+    assert [(one.role, one.state, len(one.entrants)) for one in race.rungs] == [("target", "done", 2)]
+    assert {one.status for one in race.rungs[0].entrants} == {"measured"}
+    assert race.rungs[0].entrants[0].score == 50.0
     again = shell(*ASKED, "--hours", "1", "--for", "memory")
     assert again.code == 12
     assert "chosen for memory" in again.out
@@ -30,6 +36,9 @@ def test_without_time_nothing_is_run_and_the_reason_is_given(shell: Shell) -> No
     assert found.code == 12
     assert "0 s of the budget are left" in found.err
     assert not list(shell.workspace.runs.iterdir())
+    (race,) = races(shell.workspace)
+    assert "0 s of the budget are left" in race.reason
+    assert [(one.role, one.state) for one in race.rungs] == [("target", "planned")]
 
 
 @pytest.mark.parametrize(

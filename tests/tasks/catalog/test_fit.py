@@ -46,7 +46,7 @@ def test_dense_targets_are_offered_for_the_protocols_that_need_them(targets: lis
 
 
 ONE_LABEL = {"linear-heads", "layers", "k-shot", "transferability", "attentive", "retrieval", "clustering"}
-ONE_LABEL |= {"finetune-vit", "robustness"}
+ONE_LABEL |= {"finetune-vit", "robustness", "transferability-sample"}
 """Protocols on single labels with a separate test split."""
 
 

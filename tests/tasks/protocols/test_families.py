@@ -42,6 +42,7 @@ PROTOCOL_CHANGES = {
     "label-free/shapes": ["label-free.images=20"],
     "lidar/shapes": ["lidar.images=4", "lidar.views=2"],
     "transferability/shapes": ["transferability.components=1"],
+    "transferability-sample/shapes": ["transferability-sample.images=12", "transferability-sample.neighbours=3"],
     "retrieval/shapes": ["retrieval.recalls=1"],
     "clustering/shapes": ["clustering.restarts=1"],
     "attentive/shapes": ["attentive.steps=1", "attentive.batch_size=4", "attentive.rates=0.01"],
@@ -89,6 +90,7 @@ def test_the_table_has_every_protocol() -> None:
 
 
 VECTORS_ALONE = {"robustness", "knn", "label-free", "transferability", "k-shot", "few-shot", "colour"}
+VECTORS_ALONE |= {"transferability-sample"}
 """Protocols that use only the vectors of `linear`: two families are sufficient for all."""
 
 

@@ -69,6 +69,7 @@ WITHOUT_TRAINING = {
     "clustering": "clustering/shapes-hue",
     "label-free": "label-free/shapes-hue",
     "transferability": "transferability/shapes-hue",
+    "transferability-sample": "transferability-sample/shapes-hue",
     "layers": "layers/shapes-hue",
     "k-shot": "k-shot/shapes-hue",
     "robustness": "robustness/shapes-hue",
@@ -79,6 +80,7 @@ WITHOUT_TRAINING = {
 }
 """Protocols without a training, each with a task."""
 WITH_SMALL = {"robustness", "knn-segmentation", "knn-segmentation-capi", "patch-pca", "correspondence"}
+WITH_SMALL |= {"transferability-sample"}
 """Those that have a preset for small machines."""
 
 

@@ -1,0 +1,50 @@
+"""Predictors of transfer from a sample: nearest neighbours and transferability scores, the first look at a backbone.
+
+The headline is the accuracy of nearest neighbours (`tasks.protocols.knn`) of a sample of the training images on a
+sample of the test images, whose answers are stored, so that backbones can be compared on the same images. LogME,
+H-score, NLEEP and PARC (`tasks.protocols.transferability`) are of the same training images. It describes and is not
+ranked: how often each score misorders backbones is measured by `choose`, on the other datasets of a workspace.
+
+NLEEP is left out where its mixture has fewer than ten images for each component: it would be the most expensive part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tasks.catalog.analysis_parameters import TransferabilitySampleParameters
+from tasks.catalog.protocols import KnnParameters
+from tasks.evaluation.inputs import BankInputs
+from tasks.metrics.jackknife import scores_of_jackknife
+from tasks.metrics.outcome import Outcome
+from tasks.protocols import knn, transferability
+from tasks.reporter import Reporter
+
+IMAGES_PER_COMPONENT = 10
+"""Of NLEEP's mixture, at least."""
+
+
+def evaluate(inputs: BankInputs, parameters: TransferabilitySampleParameters, seed: int, reporter: Reporter) -> Outcome:
+    """Let the nearest neighbours vote, and score the bank; the seed initialises NLEEP's mixture."""
+    votes = knn.evaluate(inputs, _voting(parameters), seed, reporter)
+    arrays, diagnostics = transferability.scored_bank(
+        inputs, parameters.images, _components(inputs, parameters), seed, reporter
+    )
+    return replace(
+        votes,
+        metrics={**votes.metrics, **scores_of_jackknife(arrays)},
+        diagnostics={**votes.diagnostics, **diagnostics},
+        predictions={**votes.predictions, **arrays},
+    )
+
+
+def _voting(parameters: TransferabilitySampleParameters) -> KnnParameters:
+    return KnnParameters(
+        neighbours=(parameters.neighbours,), headline=parameters.neighbours, temperature=parameters.temperature
+    )
+
+
+def _components(inputs: BankInputs, parameters: TransferabilitySampleParameters) -> int | None:
+    """Components for each class; None where the mixture would have too few images."""
+    needed = parameters.components * len(inputs.classes) * IMAGES_PER_COMPONENT
+    return parameters.components if len(inputs.bank) >= needed else None
