@@ -27,13 +27,14 @@ from safetensors.torch import load_file
 
 from backbones.catalog.checkpoint_files import ADAPTERS, adapter_base, checkpoint_files
 from backbones.checkpoints.adapters import holds_lora, lora_settings, merged, merged_inside
-from backbones.checkpoints.distributed import METADATA, read_distributed
 from backbones.checkpoints.haiku_pickle import RefusedPickle
 from backbones.checkpoints.inert_pickle import InertObject
 from backbones.checkpoints.quantised import dequantised
 from backbones.checkpoints.torch_archive import (
+    METADATA,
     is_legacy,
     read_archive,
+    read_distributed,
     read_legacy,
     read_plain,
     tensor_of,

@@ -1,4 +1,5 @@
-"""SHA-256 digests of weight files, cached so that listing backbones does not read gigabytes.
+"""SHA-256 digests of weight files, cached so that listing backbones does not read gigabytes, and canonical JSON for
+digests of values.
 
 A cached digest is valid for one size and modification time; when these change, the file is read again.
 """
@@ -6,6 +7,7 @@ A cached digest is valid for one size and modification time; when these change, 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -125,3 +127,8 @@ def write_if_possible(path: Path, content: bytes) -> None:
         return
     with suppress(OSError):
         Path(name).unlink()  # a partial file is useless
+
+
+def canonical(value: object) -> bytes:
+    """JSON with sorted keys and no spaces, as bytes: the input of every digest."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ssl_console.analysis.badged_results import legend
 from ssl_console.analysis.latex_head import grouped_head
-from ssl_console.analysis.marked_scores import legend
 from ssl_console.analysis.published.agreement import differences
 from ssl_console.analysis.ranking import (
     ABOUT_CIRCLE,

@@ -1,4 +1,5 @@
-"""Figures for papers: the critical-difference diagram and the transfer scatter, as SVG, PNG or PDF.
+"""Pictures for papers as SVG, PNG or PDF: the critical-difference diagram, the transfer scatter, the specification
+curve of a multiverse, and published against own scores.
 
 Needs matplotlib, which is an extra: `pip install 'ssl-console[figures]'`. Equal data give equal files.
 """
@@ -13,8 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backbones.io.files import write_atomically
+from ssl_console.analysis.badged_results import mark_sentences
 from ssl_console.analysis.imagenet_correlation import Setting
-from ssl_console.analysis.marked_scores import mark_sentences
+from ssl_console.analysis.multiverse import Specification, choice_values
+from ssl_console.analysis.published.ledger import LedgerColumn
+from ssl_console.analysis.published.tables import source_of
 from ssl_console.analysis.rank_intervals import CriticalDifference
 from ssl_console.system.errors import ConsoleError
 
@@ -30,6 +34,14 @@ DARK, PALE, ACCENT = "#222222", "#bbbbbb", "#1f6fb2"
 PANELS_ACROSS = 3
 NOTE_COLUMNS = 120
 """Characters per line of notes."""
+INCHES_ACROSS = 8.0
+CURVE_INCHES = 2.4
+VALUE_INCHES = 0.19
+"""Height of the line of one value."""
+PANEL_INCHES = (3.6, 3.4)
+MARGIN = 0.06
+"""Margin of an axis beyond the points, at each end."""
+OUTLIER = "#c0392b"
 
 
 def check_name(path: Path) -> Path:
@@ -147,3 +159,79 @@ def _coefficient(setting: Setting) -> str:
         return "too few backbones for a correlation"
     found = setting.association.pearson
     return f"Pearson {found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f}), {setting.association.n} backbones"
+
+
+def save_specification_curve(
+    curve: Sequence[Specification], names: tuple[str, str], path: Path, notes: Sequence[str] = ()
+) -> None:
+    """Write the curve. `names` are the backbones whose difference it shows. Raises ConsoleError, OSError."""
+    values = choice_values(curve)
+    below = VALUE_INCHES * max(1, len(values))
+
+    def draw(figure: Figure) -> None:
+        share = CURVE_INCHES / (CURVE_INCHES + below)
+        upper = figure.add_axes((0.2, 1 - share + 0.02, 0.78, share - 0.04))
+        lower = figure.add_axes((0.2, 0.02, 0.78, 1 - share - 0.02), sharex=upper)
+        _draw_differences(upper, curve, names)
+        _draw_choices(lower, curve, values)
+        draw_notes(figure, notes)
+
+    save_figure(path, (INCHES_ACROSS, CURVE_INCHES + below), draw)
+
+
+def _draw_differences(axes: Axes, curve: Sequence[Specification], names: tuple[str, str]) -> None:
+    ahead = [one.difference > 0 for one in curve]
+    colors = [ACCENT if one else DARK for one in ahead]
+    axes.scatter(range(len(curve)), [one.difference for one in curve], s=6, color=colors, zorder=2)
+    axes.axhline(0, color=PALE, lw=1, zorder=0)
+    axes.set_ylabel("difference in points", fontsize=8)
+    axes.set_title(f"{names[0]} minus {names[1]}, {len(curve)} protocols", fontsize=9)
+    axes.tick_params(labelsize=7, labelbottom=False, bottom=False)
+
+
+def _draw_choices(axes: Axes, curve: Sequence[Specification], values: Sequence[tuple[str, str]]) -> None:
+    """One line of ticks for every value of a choice."""
+    for line, (name, value) in enumerate(values):
+        places = [number for number, one in enumerate(curve) if one.choice.values[name] == value]
+        axes.scatter(places, [line] * len(places), marker="|", s=14, color=DARK, lw=0.7)
+    axes.set_yticks(range(len(values)), [f"{name} {value}" for name, value in values], fontsize=7)
+    axes.set(ylim=(len(values) - 0.5, -0.5), xlim=(-1, len(curve)))
+    axes.tick_params(bottom=False, labelbottom=False, left=False)
+    for side in ("top", "right", "bottom", "left"):
+        axes.spines[side].set_visible(False)
+
+
+def save_published_scatter(columns: Sequence[LedgerColumn], path: Path) -> None:
+    """Write the scatter. Raises ConsoleError without matplotlib or for a file of that name, OSError."""
+    across = min(PANELS_ACROSS, len(columns))
+    down = math.ceil(len(columns) / across)
+    notes = [f"{one.column.task} [{one.variant}]: {source_of(one.column)}{_flag(one)}" for one in columns]
+
+    def draw(figure: Figure) -> None:
+        for number, column in enumerate(columns, start=1):
+            _draw_column(figure.add_subplot(down, across, number), column)
+        figure.tight_layout()
+        draw_notes(figure, notes)
+
+    save_figure(path, (PANEL_INCHES[0] * across, PANEL_INCHES[1] * down), draw)
+
+
+def _flag(column: LedgerColumn) -> str:
+    return "; published settings were chosen on the test images" if column.chosen_on_test else ""
+
+
+def _draw_column(axes: Axes, column: LedgerColumn) -> None:
+    """Points on equal axes with the line of equality; outliers in another colour, with their names."""
+    points = [(one.pair.published.value, one.pair.own.value) for one in column.entries]
+    low, high = min(map(min, points)), max(map(max, points))
+    margin = MARGIN * (high - low) or 1.0
+    ends = [low - margin, high + margin]
+    axes.plot(ends, ends, color=PALE, lw=1, zorder=0)
+    for entry, (printed, own) in zip(column.entries, points, strict=True):
+        axes.scatter([printed], [own], s=18, color=OUTLIER if entry.outlier else ACCENT, zorder=2)
+        if entry.outlier or len(points) <= 12:
+            name = entry.backbone.rpartition("/")[2]
+            axes.annotate(name, (printed, own), xytext=(3, 3), textcoords="offset points", fontsize=6, color=DARK)
+    axes.set(xlim=ends, ylim=ends, xlabel=f"published ({column.column.table})", ylabel="measured here")
+    chosen = "chosen on the test images" if column.chosen_on_test else f"chosen on: {column.column.chosen_on}"
+    axes.set_title(f"{column.column.task} {column.column.metric} [{column.variant}]\n{chosen}", fontsize=8)

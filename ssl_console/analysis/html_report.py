@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from ssl_console.analysis.badged_results import mark_sentences, marked_scores
 from ssl_console.analysis.export import Notes, data_notes_of, footnotes
-from ssl_console.analysis.marked_scores import mark_sentences, marked_scores
 from ssl_console.analysis.optimism import ABOUT as ABOUT_OPTIMISM
 from ssl_console.analysis.optimism import ProtocolOptimism
 from ssl_console.analysis.ranking import AGGREGATES, CIRCLE, ESTIMATE, Ranking, RankingColumn, RankingRow, judged
-from ssl_console.analysis.ranking_cell import RankingCell
-from ssl_console.analysis.sample_text import size_text
+from ssl_console.analysis.ranking_cell import RankingCell, size_text
 from ssl_console.system.safe_text import json_text, printable
 from ssl_console.workspace.badges import LEGEND, marks
 from ssl_console.workspace.result import ResultRecord

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ssl_console.analysis.badged_results import legend
 from ssl_console.analysis.export import escape_markdown
-from ssl_console.analysis.marked_scores import legend
-from ssl_console.analysis.ranking_cell import unit_of
-from ssl_console.analysis.sample_text import size_text
+from ssl_console.analysis.ranking_cell import size_text, unit_of
 from ssl_console.workspace.badges import marks
 from ssl_console.workspace.result import Result
 

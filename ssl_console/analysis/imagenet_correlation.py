@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from ssl_console.analysis.marked_scores import MarkedScore, marked_scores
+from ssl_console.analysis.badged_results import MarkedScore, marked_scores
 from ssl_console.analysis.published.agreement import PUBLISHED, unmarked
 from ssl_console.analysis.published.tables import published
 from ssl_console.analysis.ranking import Ranking, RankingColumn, RankingRow, rank

@@ -14,7 +14,7 @@ from statistics import median
 
 from pydantic import JsonValue
 
-from ssl_console.analysis.marked_scores import legend
+from ssl_console.analysis.badged_results import legend
 from ssl_console.workspace.result import Result, ResultRecord
 
 NOTHING_CHOSEN = "its protocol selects nothing"

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ssl_console.analysis.badged_results import MarkedScore, legend, marked_document, marked_scores
 from ssl_console.analysis.export import Ties
-from ssl_console.analysis.marked_scores import MarkedScore, legend, marked_document, marked_scores
 from ssl_console.analysis.quantiles import NORMAL_95
 from ssl_console.analysis.ranking import Ranking, RankingColumn, judged
 from ssl_console.analysis.ranking_cell import RankingCell

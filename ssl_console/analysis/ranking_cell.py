@@ -1,17 +1,19 @@
-"""One score of a ranking: the mean over seeds, with its interval. Pure; needs no numpy."""
+"""One score of a ranking: the mean over seeds with its interval, its variance over seeds, and the samples it is based
+on, in words. Pure; needs no numpy.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean, stdev
 from typing import Literal
 
 from ssl_console.analysis.quantiles import NORMAL_95, student_95
-from ssl_console.workspace.result import Result, Source
-from tasks.catalog.protocols import PROTOCOLS
+from ssl_console.workspace.result import Result, ResultRecord, Source
+from tasks.catalog.protocols import PROTOCOLS, is_trained
 
 Unit = Literal["images", "episodes"]
 
@@ -97,3 +99,54 @@ def log_odds(percent: float, n: int) -> float:
     margin = 0.5 / max(n, 1)
     share = min(max(percent / 100, margin), 1 - margin)
     return math.log(share / (1 - share))
+
+
+def size_text(n: int, unit: Unit) -> str:
+    """`1,000 images` or `600 episodes`."""
+    return f"{n:,} {unit}"
+
+
+def record_text(result: Result, record: ResultRecord | None) -> str:
+    """`n 225 images of the pool, in 600 episodes` if the run's record contains the size of the pool."""
+    unit = unit_of(result.protocol_name)
+    pool = record.samples.get("pool") if record is not None and unit == "episodes" else None
+    if pool is not None:
+        return f"n {pool:,} images of the pool, in {size_text(result.n, unit)}"
+    return f"n {size_text(result.n, unit)}"
+
+
+def seeds_text(protocol: str, seeds: Sequence[int]) -> str:
+    """`seed 0`; for protocols that train or draw with it, `the run's seed 0 of training` or `of episodes`."""
+    shown = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    use = "training" if is_trained(protocol) else "episodes" if unit_of(protocol) == "episodes" else ""
+    whose = "the run's" if len(seeds) == 1 else "the runs'"
+    return f"{whose} {shown} of {use}" if use else shown
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """The same measurement with several seeds."""
+
+    values: Mapping[int, float]
+    """By seed."""
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return fmean(self.values.values())
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation between seeds."""
+        return stdev(self.values.values())
+
+
+def seed_spread(result: Result, results: Iterable[Result]) -> SeedSpread | None:
+    """All seeds with which the same version of the backbone was measured in the column; None if there is only one."""
+    alike = (
+        one
+        for one in sorted(results, key=lambda one: one.finished)
+        if (one.column, one.backbone, one.made_of) == (result.column, result.backbone, result.made_of)
+    )
+    values = {result.seed: result.value, **{one.seed: one.value for one in alike}}
+    return SeedSpread(dict(sorted(values.items()))) if len(values) > 1 else None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ssl_console.analysis.marked_scores import MarkedScore, marked_scores
+from ssl_console.analysis.badged_results import MarkedScore, marked_scores
 from ssl_console.analysis.ranking import Ranking, RankingColumn, RankingRow, rank
 from ssl_console.analysis.statistics.correlation import FEWEST, Coefficient, associate
 from ssl_console.workspace.result import Result

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ssl_console.analysis.marked_scores import legend
+from ssl_console.analysis.badged_results import legend
 from ssl_console.workspace.badges import marks
 from ssl_console.workspace.result import Result
 

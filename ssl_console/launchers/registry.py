@@ -1,4 +1,4 @@
-"""Registry of launchers: those of this package, and those of other packages by their entry points.
+"""Registry of launchers, of this package and of others by their entry points, and the placement of new runs on them.
 
 [project.entry-points."ssl_console.launchers"]   module with LAUNCHERS, a sequence of subclasses of Launcher
 """
@@ -10,18 +10,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import cast, get_args
 
 from backbones.io.card_files import suggest
 from backbones.io.plugins import LAUNCHERS, PlugIn, PlugInProblem, find
 from ssl_console.launchers.base import Launcher
 from ssl_console.launchers.local.launcher import LocalLauncher
 from ssl_console.launchers.slurm.launcher import SlurmLauncher
+from ssl_console.system.device import slots_of
+from ssl_console.system.devices import all_devices, choose_devices, require_usable
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.machine_checks import Check
-from ssl_console.workspace.config import Config
+from ssl_console.workspace.config import LOCAL, Config, Share
 from ssl_console.workspace.paths import RunFolder, Workspace
+from ssl_console.workspace.run import Placement
 
 BUILT_IN: tuple[type[Launcher], ...] = (LocalLauncher, SlurmLauncher)
+OPTION = "--launcher"
 
 
 @dataclass(frozen=True)
@@ -123,3 +128,54 @@ def refusal(launcher: object, known: Mapping[str, type[Launcher]]) -> str:
     if launcher.name in known:
         return f"a launcher {launcher.name!r} already exists"
     return ""
+
+
+def parse_launcher(text: str | None) -> str | None:
+    """Name of a launcher, or None for the one in the settings. Raises ConsoleError."""
+    return None if text is None else check_launcher(text, OPTION)
+
+
+def parse_share(text: str | None) -> Share | None:
+    """Sharing of a GPU, or None for the one in the settings. Raises ConsoleError."""
+    if text is not None and text not in get_args(Share):
+        raise ConsoleError(f"--share {text}: choose {', '.join(get_args(Share))}")
+    return cast("Share | None", text)
+
+
+def resolve_placement(
+    workspace: Workspace,
+    config: Config,
+    launcher: str | None = None,
+    devices: tuple[str, ...] = (),
+    share: Share | None = None,
+) -> Placement:
+    """Launcher, devices and sharing of new runs. Devices on the command line belong to this machine, so without a
+    launcher option they mean local workers, whatever the settings are.
+
+    Raises ConsoleError for a launcher that is not installed, or one with devices of its own where `devices` are named
+    or their sharing is.
+    """
+    check_settings(workspace, config)
+    name = launcher or (LOCAL if devices else config.launcher)
+    chosen = open_launcher(name, workspace, config, OPTION)
+    if devices and chosen.capacity() is not None:
+        hint = f" ({chosen.device_hint})" if chosen.device_hint else ""
+        raise ConsoleError(
+            f"--devices {','.join(devices)} names devices of this machine, and {OPTION} {name} runs elsewhere: "
+            f"drop one of them{hint}"
+        )
+    if share is not None and chosen.capacity() is not None:
+        raise ConsoleError(
+            f"--share {share} is for GPUs of this machine, and {OPTION} {name} runs elsewhere: drop one of them"
+        )
+    return Placement(name, devices, share)
+
+
+def slots_for(workspace: Workspace, config: Config, placement: Placement) -> int:
+    """Number of concurrent runs. Raises ConsoleError for a device that does not exist."""
+    capacity = open_launcher(placement.launcher, workspace, config).capacity()
+    if capacity is not None:
+        return capacity.workers
+    chosen = choose_devices(placement.devices or config.devices, all_devices())
+    require_usable(chosen)
+    return sum(slots_of(device, config.slots_per_device) for device in chosen)

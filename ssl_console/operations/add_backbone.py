@@ -1,9 +1,11 @@
-"""Cards for the user's own checkpoints, from an inspection of the file and the user's options. Without torch."""
+"""Cards for the user's own checkpoints and for models of a hub, from an inspection of the files and the user's options.
+Without torch.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import tomli_w
@@ -21,10 +23,12 @@ from backbones.catalog.card import (
     Triple,
 )
 from backbones.catalog.file_reference import NORMALISATIONS
-from backbones.catalog.hub_models import hub_reference
+from backbones.catalog.hub_fetch import bring, look_up
+from backbones.catalog.hub_models import COMMIT, hub_reference
 from backbones.catalog.trusted_code import code_file, is_code, trust
 from backbones.inspection.proposal import Inspection, InspectionHints, Proposal, inspect
 from backbones.io.card_files import MalformedName
+from backbones.io.download import Progress
 from backbones.io.files import write_atomically
 from ssl_console.operations.card_names import NAME, name_of_checkpoint
 from ssl_console.operations.session import Session
@@ -291,3 +295,43 @@ def _flags(proposal: Proposal) -> str:
 def _arguments(proposal: Proposal) -> str:
     given = ", ".join(f"{key}={value!r}" for key, value in proposal.arguments.items())
     return f"({given})" if given else ""
+
+
+def fetch_hub_model(session: Session, name: str, on_progress: Progress) -> BackboneCard:
+    """Fetch the newest commit of the revision, inspect it, and store its card under the name.
+
+    Raises WeightsError where the hub refuses or is unreachable; ConsoleError for an ambiguous model, with the command
+    that resolves it.
+    """
+    reference = hub_reference(name)
+    known = session.weights.hub_models.card_at(reference, reference.revision)
+    if COMMIT.fullmatch(reference.revision) and known is not None:
+        session.weights.fetch(known, on_progress)
+        return known
+    snapshot = look_up(reference, session.weights.hub)
+    card = session.weights.hub_models.card_at(reference, snapshot.commit)
+    if card is None:
+        path, weights = bring(snapshot, session.weights, on_progress)
+        options = BackboneOptions(path=path, hub=weights, name=f"hf/{reference.repository}")
+        try:
+            card = make_card(options, inspect_checkpoint(options))
+        except ConsoleError as error:
+            words = str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")
+            raise type(error)(
+                f"{reference.name} is fetched, but {words}: decide with `ssl-console add backbone {reference.name} ...`"
+            ) from error
+        session.weights.hub_models.keep(reference, card)
+    session.weights.fetch(card, on_progress)
+    session.weights.hub_models.pin(reference, snapshot.commit)
+    return card.model_copy(update={"name": reference.name})
+
+
+def local_options(
+    session: Session, options: BackboneOptions, on_progress: Progress = lambda _done, _total: None
+) -> BackboneOptions:
+    """Options for local files: a model of the hub is fetched first. Raises WeightsError."""
+    if options.hub_name is None:
+        return options
+    reference = hub_reference(options.hub_name)
+    path, weights = bring(look_up(reference, session.weights.hub), session.weights, on_progress)
+    return replace(options, path=path, hub=weights, name=options.card_name, hub_name=None)

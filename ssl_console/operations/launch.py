@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from backbones.catalog.card import BackboneCard, Precision
-from backbones.io.canonical_json import canonical
+from backbones.io.file_digests import canonical
 from ssl_console.operations.check_backbone import exclude_failing
 from ssl_console.operations.session import Session
 from ssl_console.planning.candidates import identity_of_run, resolve_candidates

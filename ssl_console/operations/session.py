@@ -254,7 +254,7 @@ class Session:
         self, launcher: str | None = None, devices: tuple[str, ...] = (), share: Share | None = None
     ) -> Placement:
         """Placement of new runs, from options and settings. Raises ConsoleError."""
-        from ssl_console.launchers.placement import resolve_placement
+        from ssl_console.launchers.registry import resolve_placement
 
         _ = self.launchers  # unusable plug-ins are reported once
         return resolve_placement(self.workspace, self.config, launcher, devices, share)
@@ -275,7 +275,7 @@ class Session:
 
     def slots(self, placement: Placement) -> int:
         """Number of concurrent runs. Raises ConsoleError for a device that does not exist."""
-        from ssl_console.launchers.placement import slots_for
+        from ssl_console.launchers.registry import slots_for
 
         return slots_for(self.workspace, self.config, placement)
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from backbones.io.canonical_json import canonical
+from backbones.io.file_digests import canonical
 from backbones.io.files import write_atomically
 from ssl_console.workspace.badges import Badge
 from ssl_console.workspace.paths import Workspace

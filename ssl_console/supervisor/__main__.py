@@ -32,7 +32,7 @@ from ssl_console.supervisor.loop import Supervisor
 from ssl_console.supervisor.tenure import PlaceLost, Tenure, TenureLost
 from ssl_console.system.errors import ConsoleError, OperationFailed, format_os_error
 from ssl_console.system.file_system import NO_ROOM, inabilities
-from ssl_console.system.log_rate import PrintableFormatter, RateLimit
+from ssl_console.system.safe_text import PrintableFormatter, RateLimit
 from ssl_console.workspace.config import load_config
 from ssl_console.workspace.ownership import check_ownership, make_private, share_if_wanted
 from ssl_console.workspace.paths import Workspace

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from backbones.io.canonical_json import canonical
+from backbones.io.file_digests import canonical
 from backbones.io.files import write_atomically
 from ssl_console.system.processes import this_host
 from ssl_console.worker.provenance import code, versions

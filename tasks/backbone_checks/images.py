@@ -11,7 +11,8 @@ from PIL import Image
 
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.readers.embedded import read_digits
-from tasks.synthetic import SceneKind, render, sklearn_data
+from tasks.synthetic import SceneKind, render
+from tasks.synthetic import digits as handwritten
 
 PHOTO_SIDES = (160, 400)
 """Range of the sides of squares cut out of the photographs (427 x 640), in pixels."""
@@ -29,7 +30,7 @@ class Labelled:
 def photographs(count: int) -> list[Image.Image]:
     """Random but fixed square crops of the two photographs included in scikit-learn."""
     random = np.random.RandomState(0)
-    whole = sklearn_data.photographs()
+    whole = handwritten.photographs()
     return [_cut(whole[index % len(whole)], random) for index in range(count)]
 
 

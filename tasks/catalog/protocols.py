@@ -28,8 +28,7 @@ from tasks.catalog.protocol import (
     require_above_zero,
     require_at_least,
 )
-from tasks.catalog.retrieval_parameters import RETRIEVAL
-from tasks.catalog.robustness_parameters import ROBUSTNESS
+from tasks.catalog.retrieval_parameters import RETRIEVAL, ROBUSTNESS
 from tasks.catalog.training_free_parameters import TRAINING_FREE
 from tasks.datasets.card import DatasetCard
 

@@ -1,4 +1,6 @@
-"""Retrieval and clustering of frozen features, as the console lists them: parameters and presets. Torch-free."""
+"""Retrieval, clustering and robustness on frozen features, as the console lists them: parameters and presets. Needs no
+torch.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backbones.catalog.card import PreprocessingName
-from tasks.catalog.protocol import ProtocolSpec, require_at_least
+from tasks.catalog.protocol import ProtocolSpec, require_above_zero, require_at_least
+
+KINDS = ("noise", "blur", "pixelate", "jpeg", "brightness", "contrast", "colour", "occlusion")
+"""Corruptions of `tasks.datasets.corruptions`."""
+IMAGENET_SHIFTS = ("imagenet-v2", "imagenet-r", "imagenet-a", "imagenet-sketch")
 
 
 @dataclass(frozen=True)
@@ -83,4 +89,46 @@ RETRIEVAL = (
         rescore="tasks.metrics.rescore:instances",
         averaged=True,
     ),
+)
+
+
+@dataclass(frozen=True)
+class RobustnessParameters:
+    """Logistic regression on frozen features, tested on the test images, on corruptions of them and on other sets."""
+
+    preprocessing: Literal["paper", "own", "squash", "resize-256"] = "paper"
+    corruptions: tuple[str, ...] = KINDS
+    severities: tuple[int, ...] = (1, 3, 5)
+    also: tuple[str, ...] = ()
+    """Names of datasets with classes of the same names, each a column of its own (`--test-also`)."""
+    strengths: int = 45
+    """How many weight decays are tried on validation images."""
+    validation_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        require_at_least(1, strengths=self.strengths, severities=min(self.severities, default=1))
+        require_above_zero(validation_share=self.validation_share)
+        if set(self.corruptions) - set(KINDS):
+            raise ValueError(f"corruptions are some of {', '.join(KINDS)}, not {', '.join(self.corruptions)}")
+        if max(self.severities, default=1) > 5 or self.validation_share >= 1:
+            raise ValueError("severities are 1 to 5, and validation_share is a share of the training images")
+        if not (self.corruptions and self.severities) and not self.also:
+            raise ValueError("corruptions with severities, or other sets (also), are required")
+
+
+ROBUSTNESS = ProtocolSpec(
+    name="robustness",
+    version=1,
+    family="robustness",
+    presets={
+        "default": RobustnessParameters(),
+        "every-severity": RobustnessParameters(severities=(1, 2, 3, 4, 5)),
+        "imagenet-shifts": RobustnessParameters(preprocessing="resize-256", corruptions=(), also=IMAGENET_SHIFTS),
+        "small": RobustnessParameters(severities=(3,), strengths=9),
+    },
+    module="tasks.protocols.robustness",
+    summary="logistic regression trained once, tested on corruptions and on other sets of the same classes",
+    further_splits="tasks.evaluation.corrupted_splits:corrupted_splits",
+    rescore="tasks.metrics.robustness:rescorer",
+    averaged=True,
 )

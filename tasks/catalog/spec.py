@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from backbones.catalog.card import Scalar
-from backbones.io.canonical_json import canonical
+from backbones.io.file_digests import canonical
 from tasks.catalog.protocol import Parameters
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.datasets.card import MetricName

@@ -11,8 +11,7 @@ from backbones.io.errors import counted
 from tasks.datasets.balance import Balance
 from tasks.datasets.csv_index import IndexRow
 from tasks.datasets.file_kinds import is_leftover, walk, why_not
-from tasks.datasets.folder_meanings import look_again
-from tasks.datasets.split_words import Ambiguous, split_of
+from tasks.datasets.folder_meanings import Ambiguous, look_again, split_of
 
 SHOWN = 5
 

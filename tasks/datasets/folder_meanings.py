@@ -1,4 +1,4 @@
-"""Folders and files whose names suggest something other than classes: splits, groups of classes, masks."""
+"""Meanings of names: common names of splits, and folders and files whose names suggest something other than classes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from backbones.io.errors import counted
 from tasks.datasets.balance import Balance
 from tasks.datasets.csv_index import IndexRow
-from tasks.datasets.split_words import Ambiguous, split_of
 
 MASK = re.compile(
     r"(.+?)[ _.-]+(?:mask|seg|segmentation|gt|groundtruth|annotation|label)s?(?:[ _.-]?\d+)?", re.IGNORECASE
 )
 ANNOTATIONS = frozenset({"mask", "label", "annotation", "segmentation", "groundtruth", "gt"})
 SHOWN = 3
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "devel", "validate"), "val"),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "holdout", "heldout"), "test"),
+}
 
 
 def look_again(
@@ -115,3 +120,14 @@ def _without_masks(
 def _is_mask(path: PurePosixPath, stems: set[str]) -> bool:
     found = MASK.fullmatch(path.stem)
     return found is not None and str(path.with_name(found[1])) in stems
+
+
+class Ambiguous(ValueError):  # noqa: N818 - a domain word, raised as such
+    """The input has several interpretations; the message names them and the deciding option."""
+
+
+def split_of(name: str) -> str | None:
+    """Standard split of a file or column name: `train2017`, `instances_val`, `Training`; None if unknown."""
+    words = "".join(sign if sign.isalpha() else " " for sign in name.lower()).split()
+    pairs = [first + second for first, second in pairwise(words)]
+    return next((SPLIT_WORDS[word] for word in (*pairs, *words) if word in SPLIT_WORDS), None)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from backbones.io import files
-from backbones.io.canonical_json import canonical
+from backbones.io.file_digests import canonical
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.file_states import ABSENT, State, state_of
 from tasks.datasets.layout import Layout

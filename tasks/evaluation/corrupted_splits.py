@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tasks.catalog.robustness_parameters import RobustnessParameters
+from tasks.catalog.retrieval_parameters import RobustnessParameters
 from tasks.datasets.corruptions import corrupted_split
 from tasks.datasets.dataset import Dataset, SourceSplit
 from tasks.datasets.splits import many_shot_indices

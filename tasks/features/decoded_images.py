@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec
-from backbones.io.canonical_json import canonical
+from backbones.io.file_digests import canonical
 from backbones.io.files import own_opener
 from tasks.features.decoded_files import CHECKS, PIXELS, TITLE, decoded_splits, locked, opened, remove_locked
 

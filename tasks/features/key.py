@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from backbones.catalog.layer_columns import LayerRequest
-from backbones.io.canonical_json import canonical
+from backbones.io.file_digests import canonical
 
 FORMAT = 1
 """Increased when entries of older versions must not be read."""

@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 
 from tasks.metrics.confidence_intervals import LEVEL, wilson
 from tasks.metrics.outcome import Interval
-from tasks.metrics.standard_errors import Floats, crossed_error, jackknife_error
+from tasks.metrics.standard_errors import crossed_error, jackknife_error
 
 METHOD = "images and draws"
 Predicted = npt.NDArray[np.integer]
@@ -26,6 +26,7 @@ ROUNDING = 1e-6
 """Width of an interval, in percent, below which it counts as zero."""
 GROUPS = 10
 """Number of groups of test images, each omitted once."""
+Floats = npt.NDArray[np.float64]
 
 
 def accuracy_of_draws(predicted: Predicted, labels: npt.NDArray[np.integer]) -> float:

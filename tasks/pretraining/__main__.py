@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from platformdirs import user_cache_path
 
-from backbones.cpu.malloc import keep_freed_memory
+from backbones.cpu.threads import keep_freed_memory
+from tasks.pretraining.augmentation import RECIPES, Method
 from tasks.pretraining.export import Origin, export
 from tasks.pretraining.image_pool import open_pool
 from tasks.pretraining.loop import Checkpointing, PretrainingProgress, Run, Trainer, create_backbone, train
-from tasks.pretraining.recipes import RECIPES, Method
 
 
 def _arguments(words: list[str] | None) -> argparse.Namespace:

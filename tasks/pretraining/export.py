@@ -8,7 +8,7 @@ from safetensors.torch import save
 from torch import nn
 
 from backbones.io.files import whole_file
-from tasks.pretraining.recipes import INPUT_SIZE, PIXEL_MEAN, PIXEL_STD, Architecture
+from tasks.pretraining.augmentation import INPUT_SIZE, PIXEL_MEAN, PIXEL_STD, Architecture
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbones.io.files import write_array
-from tasks.pretraining.recipes import INPUT_SIZE
+from tasks.pretraining.augmentation import INPUT_SIZE
 from tasks.synthetic import RENDERER_VERSION, Scene, SceneKind, render
 
 SPLIT = "pretraining"

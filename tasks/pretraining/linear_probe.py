@@ -14,9 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.pretraining.augmentation import normalise, to_tensor
+from tasks.pretraining.augmentation import INPUT_SIZE, RECIPES, Method, normalise, to_tensor
 from tasks.pretraining.loop import create_backbone
-from tasks.pretraining.recipes import INPUT_SIZE, RECIPES, Method
 from tasks.synthetic import Factors, SceneKind, render
 from tasks.synthetic.digits import glyphs
 

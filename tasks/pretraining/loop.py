@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from backbones.io.files import whole_file
-from tasks.pretraining.augmentation import Colouring, to_tensor
+from tasks.pretraining.augmentation import RECIPES, Architecture, Colouring, Method, Recipe, to_tensor
 from tasks.pretraining.export import Origin
 from tasks.pretraining.image_pool import Pool
 from tasks.pretraining.objectives import MaskedAutoencoder, Objective, PoolBatch, Rotation, SimClr, Supervised
-from tasks.pretraining.recipes import RECIPES, Architecture, Method, Recipe
 
 
 @dataclass(frozen=True)

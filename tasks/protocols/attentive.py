@@ -48,9 +48,8 @@ from tasks.metrics.classification_outputs import calibration_errors, predictions
 from tasks.metrics.outcome import Json, Outcome, chosen_on_test
 from tasks.metrics.scoring import all_scores, check_metric, interval
 from tasks.protocols.attentive_heads import RECIPES, HeadRecipe
+from tasks.protocols.finetune.augmentation import auto_augmented, erased, on_pixels
 from tasks.protocols.finetune.image_batches import RoleImages, mean_colour
-from tasks.protocols.finetune.mixing import erased
-from tasks.protocols.finetune.rand_augment import auto_augmented, on_pixels
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import Prefetched, Training, loss_still_decreasing, prefetched, train

@@ -33,8 +33,7 @@ from tasks.protocols.dense.linear_network import FrozenMaps, LinearMapHead, chec
 from tasks.protocols.dense.network import curve
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
-from tasks.training.loop import Training, loss_still_decreasing, prefetched, train
-from tasks.training.schedules import depth_beta1, depth_rate
+from tasks.training.loop import Training, depth_beta1, depth_rate, loss_still_decreasing, prefetched, train
 from tasks.training.seeding import batch_of, generator_of
 
 SOME_IMAGES = 100

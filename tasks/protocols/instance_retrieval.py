@@ -31,7 +31,7 @@ from tasks.metrics.instance_retrieval import (
 from tasks.metrics.outcome import Outcome
 from tasks.metrics.retrieval import rank_positives
 from tasks.reporter import Reporter
-from tasks.solvers.similarities import similarities
+from tasks.solvers.nearest_neighbours import similarities
 
 
 def evaluate(inputs: BankInputs, parameters: InstanceRetrievalParameters, seed: int, reporter: Reporter) -> Outcome:

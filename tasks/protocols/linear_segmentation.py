@@ -38,8 +38,7 @@ from tasks.protocols.dense.network import curve
 from tasks.protocols.segmentation import class_ious
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
-from tasks.training.loop import Training, loss_still_decreasing, prefetched, train
-from tasks.training.schedules import segmentation_rate
+from tasks.training.loop import Training, loss_still_decreasing, prefetched, segmentation_rate, train
 from tasks.training.seeding import batch_of, generator_of
 
 Window = tuple[slice, slice]

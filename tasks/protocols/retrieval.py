@@ -20,7 +20,7 @@ from tasks.metrics.jackknife import GROUPS, group_of, scores_of_jackknife
 from tasks.metrics.outcome import Outcome
 from tasks.metrics.retrieval import average_precision, first_rank, interval, jackknife_scores, map_at_r, rank_positives
 from tasks.reporter import Reporter
-from tasks.solvers.similarities import similarities
+from tasks.solvers.nearest_neighbours import similarities
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.catalog.protocols import LinearParameters
-from tasks.catalog.robustness_parameters import RobustnessParameters
+from tasks.catalog.retrieval_parameters import RobustnessParameters
 from tasks.datasets.corruptions import PREFIX
 from tasks.datasets.shifts import OTHER
 from tasks.evaluation.inputs import ManyShotInputs, Samples

@@ -1,4 +1,5 @@
-"""Weighted cosine nearest neighbours as established by DINO, with votes exp(similarity / 0.07).
+"""Cosine similarities in blocks, and weighted nearest neighbours as established by DINO, with votes
+exp(similarity / 0.07).
 
 Blocked over bank and queries: memory use besides the result does not grow with the bank; a memory-mapped bank is read
 once per `QUERIES_HELD` queries.
@@ -24,6 +25,10 @@ LAST_ROW = (1 << 32) - 1
 POSITIVE = (1 << 31) - 1
 NOTHING = -0x7F800001 << 32
 """Key smaller than all others: a similarity of minus infinity."""
+HELD = 1 << 23
+"""Maximum number of similarities in memory, unless a single query has more."""
+BLOCK = 4_096
+"""Gallery rows per block."""
 
 
 class RunningTopK:
@@ -252,3 +257,18 @@ def votes_of(
             block = Neighbours(found.similarity[part], found.index[part])
             out[row, part] = vote(block, labels, count, classes=classes, temperature=temperature).cpu().numpy()
     return out
+
+
+def similarities(
+    queries: FeatureRows, gallery: FeatureRows, device: str = "cpu"
+) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    """First query and cosine similarities [block, n] to every row of `gallery` [n, d], block by block.
+
+    Raises ValueError for features that are not finite.
+    """
+    width = max(1, HELD // max(len(gallery), 1))
+    for first, held in unit_blocks(queries, width, device):
+        found = torch.empty(len(held), len(gallery))
+        for start, block in unit_blocks(gallery, BLOCK, device):
+            found[:, start : start + len(block)] = matmul_transposed(held, block)
+        yield first, found.numpy()

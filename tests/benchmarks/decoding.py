@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec
-from backbones.cpu.malloc import keep_freed_memory
+from backbones.cpu.threads import keep_freed_memory
 from backbones.model.preprocessing import Picture, prepare
 from tasks.datasets.dataset import SourceSplit
 from tasks.datasets.images import FileImages, pixels_of

@@ -12,7 +12,7 @@ from statistics import median
 
 import pytest
 
-from ssl_console.operations.clean import best_runs, parse_age
+from ssl_console.operations.disk_space import best_runs, parse_age
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.results_db import ResultStore, rebuild

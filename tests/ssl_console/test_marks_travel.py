@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ssl_console.analysis.badged_results import mark_sentences, marked_scores
 from ssl_console.analysis.figures import save_critical_difference
-from ssl_console.analysis.marked_scores import mark_sentences, marked_scores
 from ssl_console.analysis.rank_intervals import CriticalDifference
 from ssl_console.analysis.ranking import rank as make_ranking
 from ssl_console.cli.handlers.bundle import bundle

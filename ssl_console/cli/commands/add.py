@@ -212,7 +212,7 @@ remove = _group("Remove a card of your own; weights and results stay.")
 @edit.command("backbone")
 def edit_backbone(context: typer.Context, name: OwnBackbone) -> None:
     """Open a backbone's card in $EDITOR; an invalid card is not stored."""
-    from ssl_console.cli.handlers.cards import edit_backbone
+    from ssl_console.cli.handlers.add import edit_backbone
 
     edit_backbone(context.obj, name)
 
@@ -220,7 +220,7 @@ def edit_backbone(context: typer.Context, name: OwnBackbone) -> None:
 @rename.command("backbone")
 def rename_backbone(context: typer.Context, name: OwnBackbone, new: NewName, as_json: AsJson = False) -> None:
     """Rename a backbone in its card, its runs and its results."""
-    from ssl_console.cli.handlers.cards import rename_backbone
+    from ssl_console.cli.handlers.add import rename_backbone
 
     rename_backbone(context.obj, name, new, as_json=as_json)
 
@@ -233,7 +233,7 @@ def copy_backbone(
     as_json: AsJson = False,
 ) -> None:
     """Copy a backbone's card under another name, for editing."""
-    from ssl_console.cli.handlers.cards import copy_backbone
+    from ssl_console.cli.handlers.add import copy_backbone
 
     copy_backbone(context.obj, name, new, as_json=as_json)
 
@@ -241,6 +241,6 @@ def copy_backbone(
 @remove.command("backbone")
 def remove_backbone(context: typer.Context, name: OwnBackbone, as_json: AsJson = False) -> None:
     """Remove a backbone's card."""
-    from ssl_console.cli.handlers.cards import remove_backbone
+    from ssl_console.cli.handlers.add import remove_backbone
 
     remove_backbone(context.obj, name, as_json=as_json)

@@ -146,7 +146,7 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be removed.")] = False,
 ) -> None:
     """Remove runs that ended long ago. Without options: failed and cancelled ones."""
-    from ssl_console.cli.handlers.clean import clean
+    from ssl_console.cli.handlers.cache import clean
 
     clean(context.obj, older, "best" if keep_best else "none" if results else "all", dry_run=dry_run)
 

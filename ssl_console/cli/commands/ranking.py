@@ -104,7 +104,7 @@ def compare(
     from ssl_console.cli.handlers.compare import compare_backbones, needs_second
 
     if published:
-        from ssl_console.cli.handlers.published_ledger import show_ledger
+        from ssl_console.cli.handlers.published import show_ledger
 
         show_ledger(context.obj, first, second, suite, figure, as_json=as_json)
         return

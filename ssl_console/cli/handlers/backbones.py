@@ -9,7 +9,7 @@ from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.errors import WeightsError
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress_bar import Meter
-from ssl_console.operations.hub_models import fetch_hub_model
+from ssl_console.operations.add_backbone import fetch_hub_model
 from ssl_console.operations.session import Session
 from ssl_console.planning.duration import megabytes
 from ssl_console.system.command_hints import fetch_weights_command

@@ -1,20 +1,24 @@
-"""`cache list|why|prune`: features and decoded images stored by earlier runs."""
+"""`cache list|why|prune` and `clean`: stored features and decoded images, and removal of runs that ended long ago."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from datetime import datetime
 
 from pydantic import ValidationError
 
 from backbones.catalog.card import identity, preprocessing_for
+from backbones.io.errors import counted
 from ssl_console.cli.output import stdout
+from ssl_console.operations.disk_space import Kept, outdated_runs, parse_age, remove_runs, size_of
 from ssl_console.operations.session import Session
 from ssl_console.planning.candidates import preprocessing_name
 from ssl_console.planning.duration import megabytes
 from ssl_console.system.errors import MissingInputs
 from ssl_console.workspace.paths import RunFolder
 from ssl_console.workspace.run import RunSpec
+from ssl_console.workspace.run_index import RunIndex
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.manifest import Manifest, manifests
@@ -24,6 +28,7 @@ from tasks.features.decoded_files import DecodedSplit, decoded_splits, remove
 from tasks.features.key import FeatureKey
 
 DAY_S = 86400.0
+SHOWN = 20
 
 
 def list_cache(session: Session, *, as_json: bool) -> None:
@@ -145,3 +150,26 @@ def _decoded_as_json(split: DecodedSplit) -> dict[str, object]:
 
 def _day(moment: float) -> str:
     return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def clean(session: Session, older: str, keep: Kept, *, dry_run: bool) -> None:
+    """Remove failed and cancelled runs that ended before the given age, and results that are not to be kept.
+
+    Raises ConsoleError for an invalid age, StoreError, OSError.
+    """
+    now = time.time()
+    index = RunIndex(session.workspace)
+    index.refresh(now)
+    found = outdated_runs(index.entries.values(), session.results(), now - parse_age(older), keep)
+    counts = Counter(str(run.status.state) for run in found)
+    words = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items())) or "none"
+    if dry_run:
+        rows = [(run.run_id, run.backbone, run.task, str(run.status.state)) for run in found[:SHOWN]]
+        stdout.table(("run", "backbone", "task", "state"), rows)
+        size = megabytes(sum(size_of(run.folder.path) for run in found))
+        stdout.lines(
+            [f"{counted(len(found), 'run')} would be removed ({words}), {size}; nothing was removed (--dry-run)"]
+        )
+        return
+    removed = remove_runs(session.workspace, found)
+    stdout.lines([f"{counted(removed.runs, 'run is', 'runs are')} removed ({words}), {megabytes(removed.bytes)}"])

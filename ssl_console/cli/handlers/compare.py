@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from backbones.io.card_files import suggest
+from ssl_console.analysis.badged_results import MarkedScore, legend, mark_sentences
 from ssl_console.analysis.comparison import Comparison, TaskComparison
-from ssl_console.analysis.marked_scores import MarkedScore, legend, mark_sentences
 from ssl_console.analysis.published.agreement import (
     AgainstPublished,
     against_published,

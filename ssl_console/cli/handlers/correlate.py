@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ssl_console.analysis.badged_results import legend, mark_sentences, marked_document
 from ssl_console.analysis.imagenet_correlation import Setting, Transfer, published_transfer, transfer
-from ssl_console.analysis.marked_scores import legend, mark_sentences, marked_document
 from ssl_console.analysis.statistics.correlation import Coefficient
 from ssl_console.cli.handlers.rank import Origin, origin_of
 from ssl_console.cli.output import stdout

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from backbones.io.card_files import match
-from ssl_console.analysis.marked_scores import legend
+from ssl_console.analysis.badged_results import legend
 from ssl_console.analysis.optimism import (
     ABOUT,
     NOTHING_CHOSEN,

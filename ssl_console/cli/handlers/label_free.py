@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
+from ssl_console.analysis.badged_results import mark_sentences, marked_document
 from ssl_console.analysis.layer_curves import PROTOCOL, LayerCurve, curves_of
-from ssl_console.analysis.marked_scores import mark_sentences, marked_document
 from ssl_console.analysis.score_correlation import (
     ScoreCorrelation,
     known_scores,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ssl_console.analysis.badged_results import MarkedScore, mark_sentences
 from ssl_console.analysis.ladder import LadderStep
 from ssl_console.analysis.ladder_sentences import (
     HEAD,
@@ -13,7 +14,6 @@ from ssl_console.analysis.ladder_sentences import (
     step_row,
     verdict_sentence,
 )
-from ssl_console.analysis.marked_scores import MarkedScore, mark_sentences
 from ssl_console.cli.handlers.run import RunOptions
 from ssl_console.cli.handlers.stages import StagesEnded, TimeLimit, run_stage
 from ssl_console.cli.output import stdout

@@ -97,7 +97,7 @@ def _pair_row(one: MultiversePair) -> tuple[str, ...]:
 
 
 def _draw(result: MultiverseResult, shown: MultiversePair, path: Path) -> None:
-    from ssl_console.analysis.multiverse_figure import save_specification_curve
+    from ssl_console.analysis.figures import save_specification_curve
 
     curve = specification_curve(result, shown.first, shown.second)
     save_specification_curve(curve, (shown.first, shown.second), path, [shown.sentence, *result.notes])

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from backbones.io.card_files import match
 from backbones.io.errors import counted
+from ssl_console.analysis.badged_results import legend, mark_sentences, marked_scores
 from ssl_console.analysis.comparability import IncomparableResult, apart_document, kept_apart
 from ssl_console.analysis.export import (
     EXPORTS,
@@ -23,7 +24,6 @@ from ssl_console.analysis.export import (
     to_text,
 )
 from ssl_console.analysis.filter_query import Filterable
-from ssl_console.analysis.marked_scores import legend, mark_sentences, marked_scores
 from ssl_console.analysis.published import PUBLISHED, all_published, published, unmarked, with_published
 from ssl_console.analysis.published.tables import VARIANT, published_tasks
 from ssl_console.analysis.ranking import (
@@ -39,7 +39,7 @@ from ssl_console.analysis.ranking import (
     sort_rows,
 )
 from ssl_console.analysis.ranking import rank as make_ranking
-from ssl_console.analysis.ranking_cell import unit_of
+from ssl_console.analysis.ranking_cell import size_text, unit_of
 from ssl_console.analysis.ranking_filter import (
     COLUMN_FIELDS,
     RANKING_FIELDS,
@@ -50,7 +50,6 @@ from ssl_console.analysis.ranking_filter import (
     row_subject,
     task_subject,
 )
-from ssl_console.analysis.sample_text import size_text
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
 from ssl_console.planning.candidates import identity_of_run

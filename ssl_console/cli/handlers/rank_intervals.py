@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
-from ssl_console.analysis.marked_scores import mark_sentences
+from ssl_console.analysis.badged_results import mark_sentences
 from ssl_console.analysis.rank_intervals import CriticalDifference, RankTable, as_text, rank_table, ranks_document
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.analysis.statistics.across_tasks import POOL_NOTE

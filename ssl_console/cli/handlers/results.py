@@ -9,10 +9,9 @@ from datetime import datetime
 from pathlib import Path
 
 from ssl_console.analysis.random_baseline import BaselineComparison, distances, twins
+from ssl_console.analysis.ranking_cell import SeedSpread, record_text, seed_spread, seeds_text
 from ssl_console.analysis.result_diff import Change, FieldDifference, Group
-from ssl_console.analysis.sample_text import record_text, seeds_text
-from ssl_console.analysis.seed_variance import SeedSpread, seed_spread
-from ssl_console.analysis.statistics.few_shot_intervals import EpisodeIntervals, of_record
+from ssl_console.analysis.statistics.draws_and_groups import EpisodeIntervals, of_record
 from ssl_console.cli.handlers.follow import follow_runs
 from ssl_console.cli.output import stdout
 from ssl_console.operations.disagreements import record_difference

@@ -12,8 +12,8 @@ from ssl_console.cli.handlers.rank import RankView, rank
 from ssl_console.cli.open_tui import LIVE, interactive, open_app
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress import end_line
-from ssl_console.launchers.placement import parse_launcher, parse_share
-from ssl_console.operations.further_test_sets import further_test_sets
+from ssl_console.launchers.registry import parse_launcher, parse_share
+from ssl_console.operations.add_dataset import further_test_sets
 from ssl_console.operations.launch import Grid, LaunchOptions, disk_of_plan, plan_launch
 from ssl_console.operations.session import Session
 from ssl_console.planning.disk_usage import Disk

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from backbones.io.canonical_json import canonical
 from backbones.io.errors import counted
+from backbones.io.file_digests import canonical
 from ssl_console.operations.bundle import archive as layout
 from ssl_console.operations.bundle.archive import FORMAT, Archive, Index, NotABundle, digest, read_arrays
 from ssl_console.operations.bundle.write import RANKS, first_difference, tables

@@ -17,8 +17,8 @@ from ssl_console.operations.add_backbone import (
     chosen_proposal,
     format_inspection,
     inspect_checkpoint,
+    local_options,
 )
-from ssl_console.operations.hub_models import local_options
 from ssl_console.operations.option_texts import options_of_form
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import host

@@ -11,10 +11,11 @@ from ssl_console.operations.add_dataset import (
     dataset_name,
     discard_draft,
     format_import,
+    in_words_of_the_form,
+    options_of_dataset_form,
     scan_dataset,
     write_dataset,
 )
-from ssl_console.operations.dataset_form import in_words_of_the_form, options_of_dataset_form
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import host
 from ssl_console.tui.screens.add_form import AddForm

@@ -1,7 +1,8 @@
-"""Small dialogs: help, a problem, a confirmation."""
+"""Small dialogs: help, a problem, a confirmation, disk space."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -9,11 +10,13 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import Screen
 
-from ssl_console.tui.host import Host
+from ssl_console.operations.disk_space import StorageUse, storage_of
+from ssl_console.tui.host import Host, host
 from ssl_console.tui.keys import KEYS, TITLES, Key, bindings, shown
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.terminal.colour_depth import ColourDepth
+from ssl_console.tui.views.storage import storage_lines
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import Lines
 
@@ -140,3 +143,30 @@ class ConfirmDialog(Dialog[bool]):
 
     def action_no(self) -> None:
         self.dismiss(False)
+
+
+class StorageDialog(Dialog[None]):
+    """Sizes of runs, logs, caches and weights."""
+
+    BINDINGS: ClassVar = bindings("help")
+
+    def compose(self) -> ComposeResult:
+        """The panel."""
+        with Vertical(classes="dialog help") as panel:
+            panel.border_title = "Disk space"
+            yield Lines([line(Span("Looking at all files ...", Tone.DIM)), ()], id="text")
+            yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Measure in a thread."""
+        workspace = host(self).backend.session.workspace
+
+        def measure() -> tuple[tuple[StorageUse, ...], int]:
+            return storage_of(workspace), shutil.disk_usage(workspace.root).free
+
+        host(self).in_background(measure, self._show, group="storage")
+
+    def _show(self, measured: tuple[tuple[StorageUse, ...], int]) -> None:
+        if self.is_mounted:
+            self.query_one(Lines).show([*storage_lines(*measured), ()])
+            self.refresh(layout=True)

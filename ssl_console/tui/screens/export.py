@@ -20,8 +20,7 @@ from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.views.export import export_lines
-from ssl_console.tui.widgets.styled_text import StyledText
-from ssl_console.tui.widgets.wrapped_keys import WrappedKeys
+from ssl_console.tui.widgets.styled_text import StyledText, WrappedKeys
 
 if TYPE_CHECKING:
     from ssl_console.workspace.predictions import Predictions
@@ -132,8 +131,8 @@ def _draw_table(path: Path, ranking: Ranking, notes: Notes) -> None:
 
 def _draw(path: Path, ranking: Ranking, predictions: Predictions) -> None:
     """Draw the diagram. Raises ConsoleError without data or without matplotlib."""
+    from ssl_console.analysis.badged_results import mark_sentences  # noqa: PLC0415
     from ssl_console.analysis.figures import save_critical_difference  # noqa: PLC0415 - reads arrays, so it loads numpy
-    from ssl_console.analysis.marked_scores import mark_sentences  # noqa: PLC0415
     from ssl_console.analysis.rank_intervals import rank_table  # noqa: PLC0415
 
     try:

@@ -23,8 +23,7 @@ from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line
 from ssl_console.tui.views import launch
 from ssl_console.tui.views.coverage import Downloads, download_of
-from ssl_console.tui.widgets.styled_text import Lines
-from ssl_console.tui.widgets.wrapped_keys import WrappedKeys
+from ssl_console.tui.widgets.styled_text import Lines, WrappedKeys
 from ssl_console.workspace.config import Share
 
 PRESETS = (None, "paper")

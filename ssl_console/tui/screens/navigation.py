@@ -129,7 +129,7 @@ class Navigation(DiffingApp[int]):
 
     def action_storage(self) -> None:
         """Show the disk space used by the workspace."""
-        from ssl_console.tui.screens.storage import StorageDialog  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.dialogs import StorageDialog  # noqa: PLC0415 - loaded when it is needed
 
         if isinstance(self.screen, ConsoleScreen):
             self.push_screen(StorageDialog())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ssl_console.analysis.sample_text import seeds_text
+from ssl_console.analysis.ranking_cell import seeds_text
 from ssl_console.analysis.statistics.distributions import told
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, fit, length, line, wrap

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ssl_console.analysis.marked_scores import mark_sentences
+from ssl_console.analysis.badged_results import mark_sentences
 from ssl_console.analysis.statistics.distributions import told
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from backbones.io.errors import counted
 from ssl_console.analysis.ranking import ABOUT_CIRCLE, CIRCLE, ESTIMATE, RankingRow
-from ssl_console.analysis.ranking_cell import RankingCell
-from ssl_console.analysis.sample_text import seeds_text, size_text
+from ssl_console.analysis.ranking_cell import RankingCell, seeds_text, size_text
 from ssl_console.tui.style.text import Line, Span, Tone, length, line
 from ssl_console.tui.views.ranking import ABOUT_AGGREGATES, NAME, ROUNDING, RankingTable
 from ssl_console.tui.views.ranking_order import GROUP

@@ -9,9 +9,8 @@ from pydantic import JsonValue
 
 from ssl_console.analysis.badged_results import BadgeSources
 from ssl_console.analysis.random_baseline import BaselineComparison, distances
-from ssl_console.analysis.sample_text import record_text, seeds_text
-from ssl_console.analysis.seed_variance import seed_spread
-from ssl_console.analysis.statistics.few_shot_intervals import of_record
+from ssl_console.analysis.ranking_cell import record_text, seed_spread, seeds_text
+from ssl_console.analysis.statistics.draws_and_groups import of_record
 from ssl_console.planning.duration import format_duration
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.widgets.plot import Chart, Series

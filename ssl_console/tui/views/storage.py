@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ssl_console.operations.storage import StorageUse
+from ssl_console.operations.disk_space import StorageUse
 from ssl_console.planning.duration import megabytes
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line
 

@@ -1,4 +1,6 @@
-"""A scrolling text of styled lines, drawn line by line: details, help, dialogs, events."""
+"""A scrolling text of styled lines, drawn line by line: details, help, dialogs, events; and all keys of a dialog in as
+many lines as they need.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,12 @@ from typing import ClassVar
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.style.palette import draw, render_context
-from ssl_console.tui.style.text import Line, length
+from ssl_console.tui.style.text import Line, Span, length
+from ssl_console.tui.widgets.header_footer import key_spans, keys_of
 
 
 class Lines(ScrollView, can_focus=True):
@@ -106,3 +110,28 @@ class Tail(Lines):
 
 class StyledText(Lines, can_focus=False):
     """Lines that never have the focus."""
+
+
+class WrappedKeys(Widget):
+    """The widget. Unlike in the footer of a screen, all keys are shown."""
+
+    DEFAULT_CSS = "WrappedKeys { height: auto; width: 1fr; }"
+
+    def _lines(self, width: int) -> list[Line]:
+        here, _ = keys_of(self.screen)
+        lines: list[list[Span]] = [[]]
+        for binding in here:
+            pair = key_spans([binding])
+            if lines[-1] and length((*lines[-1], *pair)) > width:
+                lines.append([])
+            lines[-1] += pair
+        return [tuple(line) for line in lines]
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002
+        """Number of lines of the keys."""
+        return len(self._lines(width))
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the screen."""
+        lines = self._lines(self.size.width)
+        return draw(lines[y] if y < len(lines) else (), self.size.width, render_context(self), self.rich_style)

@@ -1,4 +1,4 @@
-"""Content of a table: columns, row keys in order, and a function that creates a cell when it is drawn."""
+"""Content of a table: columns with their header, row keys in order, and a function that makes a cell when drawn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ssl_console.tui.style.text import EMPTY_CELL, Align, Cell
+from ssl_console.tui.style.text import EMPTY_CELL, Align, Cell, fit
 
 
 @dataclass(frozen=True)
@@ -156,3 +156,25 @@ def next_of(hits: Sequence[str], keys: Sequence[str], current: str | None, step:
     if step > 0:
         return keys[next((place for place in places if place > here), places[0])]
     return keys[next((place for place in reversed(places) if place < here), places[-1])]
+
+
+def label_text(text: str, sort: str, width: int, column: Column, ellipsis: str) -> str:
+    """The label, truncated before the sort sign."""
+    if not sort:
+        return fit(text, width, column.align, ellipsis)
+    body = text[: -len(sort)]
+    room = width - len(sort)
+    cut = fit(body, room, ellipsis=ellipsis) if len(body) > room else body
+    return fit(cut + sort, width, column.align, ellipsis)
+
+
+def spans_of_groups(visible: list[VisibleColumn], columns: tuple[Column, ...]) -> list[tuple[str, int, int]]:
+    """Name, left and right edge of every group of neighbouring columns."""
+    spans: list[tuple[str, int, int]] = []
+    for column in visible:
+        group = columns[column.number].group
+        if spans and spans[-1][0] == group:
+            spans[-1] = (group, spans[-1][1], column.x + column.width)
+        else:
+            spans.append((group, column.x, column.x + column.width))
+    return spans

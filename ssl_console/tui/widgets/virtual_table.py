@@ -21,8 +21,15 @@ from ssl_console.tui.keys import bindings
 from ssl_console.tui.style import palette
 from ssl_console.tui.style.palette import RenderContext, Under, render_context
 from ssl_console.tui.style.text import EMPTY_CELL, Cell, Tone, clean, fit, wrap
-from ssl_console.tui.widgets.table_header import label_text, spans_of_groups
-from ssl_console.tui.widgets.table_model import Column, FilterHits, TableModel, VisibleColumn, next_of
+from ssl_console.tui.widgets.table_model import (
+    Column,
+    FilterHits,
+    TableModel,
+    VisibleColumn,
+    label_text,
+    next_of,
+    spans_of_groups,
+)
 
 CursorKind = Literal["row", "cell"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from tasks.datasets.balance import Balance
 from tasks.datasets.csv_index import IndexRow, inside, is_file, shown
 from tasks.datasets.file_kinds import ENDINGS
+from tasks.datasets.folder_meanings import Ambiguous, split_of
 from tasks.datasets.importing.messages import ImportOptions
 from tasks.datasets.importing.split_columns import SplitColumn, split_column
 from tasks.datasets.importing.text_tables import TextTable, decoded, read_table
-from tasks.datasets.split_words import Ambiguous, split_of
 
 FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "path", "image", "image_path", "img", "image_id", "id")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "species", "diagnosis", "y")

@@ -15,6 +15,7 @@ from tasks.datasets.balance import Balance
 from tasks.datasets.class_folder_rows import has_class_folders, read_folders
 from tasks.datasets.csv_index import IndexRow, class_names
 from tasks.datasets.file_kinds import is_image_name, is_leftover
+from tasks.datasets.folder_meanings import Ambiguous
 from tasks.datasets.importing.csv_tables import (
     columns_of,
     is_metadata,
@@ -28,7 +29,6 @@ from tasks.datasets.importing.parquet import holds_images, read_parquet
 from tasks.datasets.importing.voc_coco import coco_files, read_coco, read_voc, voc_base
 from tasks.datasets.importing.webdataset import read_shards, shard_files
 from tasks.datasets.parquet_files import has_pyarrow
-from tasks.datasets.split_words import Ambiguous
 from tasks.datasets.splits import held_out
 
 SPECIFIC: tuple[Kind, ...] = ("voc", "coco", "webdataset", "parquet", "split-files")

@@ -11,11 +11,11 @@ from typing import Any
 from tasks.datasets.balance import Balance
 from tasks.datasets.csv_index import IndexRow
 from tasks.datasets.file_kinds import is_leftover
+from tasks.datasets.folder_meanings import Ambiguous, split_of
 from tasks.datasets.importing.csv_tables import LABEL_COLUMNS, NO_LABEL
 from tasks.datasets.importing.messages import ImportOptions
 from tasks.datasets.importing.split_columns import split_column
 from tasks.datasets.parquet_files import PATH, cells, class_names_of, columns, has_names, has_pyarrow, image_columns
-from tasks.datasets.split_words import Ambiguous, split_of
 
 PATTERNS = ("*.parquet", "*/*.parquet", "*/*/*.parquet")
 SHOWN = 5

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from backbones.io.errors import counted
 from tasks.datasets.csv_index import shown
+from tasks.datasets.folder_meanings import Ambiguous, split_of
 from tasks.datasets.importing.messages import ImportOptions
-from tasks.datasets.split_words import Ambiguous, split_of
 
 SPLIT_COLUMNS = ("split", "subset", "set", "partition", "fold", "phase", "usage", "data_split", "dataset_split")
 BOOLEAN = {

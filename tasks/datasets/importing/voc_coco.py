@@ -12,7 +12,7 @@ from typing import Any
 from tasks.datasets.balance import Balance
 from tasks.datasets.csv_index import IndexRow, inside, is_file, shown
 from tasks.datasets.file_kinds import ENDINGS
-from tasks.datasets.split_words import split_of
+from tasks.datasets.folder_meanings import split_of
 
 VOC_SPLITS = ("train", "val", "test")
 

@@ -13,9 +13,9 @@ from backbones.io.errors import counted
 from tasks.datasets.balance import Balance
 from tasks.datasets.csv_index import IndexRow
 from tasks.datasets.file_kinds import ENDINGS, is_leftover
+from tasks.datasets.folder_meanings import Ambiguous, split_of
 from tasks.datasets.importing.messages import ImportOptions
 from tasks.datasets.shards import compression_of
-from tasks.datasets.split_words import Ambiguous, split_of
 
 LABEL_KEYS = ("label", "cls", "class", "class_name", "category", "target")
 LABELS = ("cls", "txt", "json")

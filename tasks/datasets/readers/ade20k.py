@@ -16,7 +16,7 @@ from tasks.datasets.dataset import DataError, Dataset, SourceSplit, digest_lines
 from tasks.datasets.dense_targets import Mask
 from tasks.datasets.presence import advice
 from tasks.datasets.readers.make_splits import file_split, listed_files, read_lines, wrong_content
-from tasks.datasets.readers.number_images import Numbers, read_numbers
+from tasks.datasets.readers.nyuv2_depth import Numbers, read_numbers
 
 ONE_CHANNEL = ("L", "P", "I", "I;16", "1")
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backbones.io.canonical_json import canonical
+from backbones.io.file_digests import canonical
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import (
     DataError,
@@ -30,8 +30,7 @@ from tasks.datasets.dense_targets import Boxes, HeldTargets, Kind, Targets
 from tasks.datasets.manifest import Manifest, SplitFacts, differences
 from tasks.datasets.readers.make_splits import array_split
 from tasks.synthetic import RENDERER_VERSION, SOLID_NAMES, Factor, SceneKind, SceneParameters, label_names, render
-from tasks.synthetic.digits import TRAIN_GLYPHS
-from tasks.synthetic.sklearn_data import handwritten_digits
+from tasks.synthetic.digits import TRAIN_GLYPHS, handwritten_digits
 
 KINDS: tuple[Kind, ...] = ("boxes", "masks", "normals")
 """Targets included in the digest of a dataset. Depth was added later: it follows from the images."""

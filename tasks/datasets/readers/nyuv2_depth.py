@@ -7,21 +7,28 @@ slash and are below the same folder: `<scene>/rgb_00045.jpg`, `<scene>/sync_dept
 
 from __future__ import annotations
 
+import hashlib
+import io
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from backbones.io.image_reading import PIL_FAILURES
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.dataset import Dataset, SourceSplit, digest_lines
+from tasks.datasets.dataset import DataError, Dataset, SourceSplit, digest_lines
 from tasks.datasets.dense_targets import DepthMap
+from tasks.datasets.images import changed_meanwhile
 from tasks.datasets.layouts import NYU_LISTS
+from tasks.datasets.presence import advice
 from tasks.datasets.readers.make_splits import file_split, listed_files, read_lines, wrong_content
-from tasks.datasets.readers.number_images import Numbers, read_numbers
 
 MILLIMETRES = 1_000.0
 WHOLE_NUMBERS = ("I", "I;16", "I;16B")
 """Pillow's modes of 16 bit PNG files."""
+Numbers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -75,3 +82,24 @@ def _split(root: Path, card: DatasetCard, name: str, lists: tuple[str, ...]) -> 
     found = listed_files(card, f"{name} (depth)", root, depths)
     targets = FileDepths(card, root, tuple(depths), tuple(one.digest.hex() for one in found))
     return replace(split, targets={"depth": targets})
+
+
+def read_numbers(
+    card: DatasetCard, path: Path, digest: str | None, *, modes: Collection[str], kind: str, needs: str
+) -> Numbers:
+    """int64 [h, w]. Raises DataError naming the file, for other `modes` of Pillow and for content that has changed.
+
+    `digest` is the SHA-256 that the file had when the dataset was opened, or None; `kind` and `needs` are words of the
+    message: what the file should be, and what its pixels need.
+    """
+    try:
+        content = path.read_bytes()
+        if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+            raise changed_meanwhile(path)
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode not in modes:
+                raise ValueError(f"{image.mode} pixels, and {needs}")
+            return np.asarray(image, np.int64)
+    except (Image.DecompressionBombError, *PIL_FAILURES) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise DataError(f"{path} cannot be read as {kind} ({reason}): {advice(card)}") from error

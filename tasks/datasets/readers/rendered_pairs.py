@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from backbones.io.canonical_json import canonical
+from backbones.io.file_digests import canonical
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import Dataset, SourceSplit, digest_lines
 from tasks.datasets.dense_targets import HeldTargets, KeypointPair, KeypointPairs

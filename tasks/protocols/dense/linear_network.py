@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backbones.model.architecture import freeze
-from backbones.model.normed_maps import LayerChoice, NormedMaps
+from backbones.model.feature_maps import LayerChoice, NormedMaps
 from backbones.model.precision import arithmetic
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.outcome import Json

@@ -21,15 +21,13 @@ from backbones.model.precision import training_arithmetic
 from backbones.model.preprocessing import normalise
 from tasks.catalog.finetune_vit_parameters import FinetuneVitParameters, RatePoint
 from tasks.evaluation.inputs import ImageInputs
+from tasks.protocols.finetune.augmentation import erased, mixed, on_pixels, rand_augmented
 from tasks.protocols.finetune.classifier import Batch
 from tasks.protocols.finetune.grid_search import checkpoint_at
 from tasks.protocols.finetune.image_batches import RoleImages, mean_colour, random_view
-from tasks.protocols.finetune.mixing import erased, mixed
-from tasks.protocols.finetune.rand_augment import on_pixels, rand_augmented
 from tasks.protocols.finetune.token_classifier import AveragedClassifier, TokenClassifier
 from tasks.reporter import Reporter
-from tasks.training.loop import Prefetched, Training, prefetched, train
-from tasks.training.schedules import warmed_cosine
+from tasks.training.loop import Prefetched, Training, prefetched, train, warmed_cosine
 from tasks.training.seeding import batch_of, generator_of
 
 HEAD_PURPOSE = 8

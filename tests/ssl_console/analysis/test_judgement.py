@@ -11,8 +11,8 @@ from ssl_console.analysis.comparison import compare
 from ssl_console.analysis.judgement import JudgedTask, Judgement, answer_of, judge, judgement_sentence
 from ssl_console.analysis.ladder import Floats
 from ssl_console.analysis.statistics.sequential import AnytimeTest, share_of_error
-from ssl_console.operations.checkpoints.improvement import Against, error_of_comparison, follow_training
 from ssl_console.operations.checkpoints.record import TransferPoint
+from ssl_console.operations.judge import Against, error_of_comparison, follow_training
 from ssl_console.workspace.result import Result
 from tests.ssl_console.analysis.test_ladder import result
 from tests.verdicts.recorded import names, recorded, resampled

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ssl_console.analysis.figures import save_specification_curve
 from ssl_console.analysis.multiverse import (
     curve_text,
     multiverse_document,
@@ -14,7 +15,6 @@ from ssl_console.analysis.multiverse import (
     specification_curve,
     spreads,
 )
-from ssl_console.analysis.multiverse_figure import save_specification_curve
 from tasks.features.multiverse_request import BackboneScores, EvaluationChoice, MultiverseResult, PairwiseWins
 
 PROTOCOLS = tuple(

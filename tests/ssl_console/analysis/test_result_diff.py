@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ssl_console.analysis.ranking_cell import seed_spread
 from ssl_console.analysis.result_diff import difference, flips
-from ssl_console.analysis.seed_variance import seed_spread
 from ssl_console.workspace.result import Code, Result, ResultRecord
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ssl_console.analysis.sample_text import record_text, seeds_text, size_text
+from ssl_console.analysis.ranking_cell import record_text, seeds_text, size_text
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.measured import measure
 

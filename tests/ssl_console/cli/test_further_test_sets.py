@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_console.operations.further_test_sets import further_test_sets
+from ssl_console.operations.add_dataset import further_test_sets
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.paths import Workspace
 from tasks.catalog.catalog import TaskCatalog

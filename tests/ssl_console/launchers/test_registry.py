@@ -8,8 +8,16 @@ from collections.abc import Collection, Iterator
 import pytest
 
 from ssl_console.launchers.local.launcher import LocalLauncher
-from ssl_console.launchers.placement import parse_launcher, resolve_placement, slots_for
-from ssl_console.launchers.registry import Registry, launcher_checks, open_launcher, refusal, registry
+from ssl_console.launchers.registry import (
+    Registry,
+    launcher_checks,
+    open_launcher,
+    parse_launcher,
+    refusal,
+    registry,
+    resolve_placement,
+    slots_for,
+)
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.machine_checks import Check
 from ssl_console.workspace.config import Config, load_config
@@ -99,7 +107,7 @@ def test_each_launcher_is_a_folder() -> None:
         "local",
         "slurm",
     }
-    assert {path.name for path in folder.glob("*.py")} == {"__init__.py", "base.py", "placement.py", "registry.py"}
+    assert {path.name for path in folder.glob("*.py")} == {"__init__.py", "base.py", "registry.py"}
 
 
 class Nameless(LocalLauncher):

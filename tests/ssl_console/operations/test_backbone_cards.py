@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backbones.io.card_files import UnknownName
-from ssl_console.cli.handlers.cards import edit_backbone, rename_backbone
+from ssl_console.cli.handlers.add import edit_backbone, rename_backbone
 from ssl_console.operations.backbone_cards import copy_card, edit_card, own_card, remove_card, rename_card
 from ssl_console.operations.bundle.verify import check
 from ssl_console.operations.bundle.write import bundle

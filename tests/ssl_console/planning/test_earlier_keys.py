@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from backbones.io.canonical_json import canonical
+from backbones.io.file_digests import canonical
 from ssl_console.planning.earlier_keys import MARK, settle_earlier_results
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result, ResultRecord

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from ssl_console.system.log_rate import PrintableFormatter, RateLimit
+from ssl_console.system.safe_text import PrintableFormatter, RateLimit
 
 
 def written(limit: RateLimit, level: int, text: str, *arguments: object) -> str | None:

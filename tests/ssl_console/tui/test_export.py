@@ -8,8 +8,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ssl_console.tui.app import AppOptions
-from ssl_console.tui.widgets.styled_text import StyledText
-from ssl_console.tui.widgets.wrapped_keys import WrappedKeys
+from ssl_console.tui.widgets.styled_text import StyledText, WrappedKeys
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.tui.conftest import Opener, until
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from backbones.catalog.weights_folder import SHIPPED
-from ssl_console.launchers import placement
+from ssl_console.launchers import registry
 from ssl_console.operations.check_backbone import BackboneChecker
 from ssl_console.operations.downloads import DownloadItem, DownloadProgress, DownloadQueue, Report
 from ssl_console.planning.plan import Plan
@@ -373,7 +373,7 @@ GPU = Device("cuda:0", "GPU", "GPU-0", 80 * 1024.0)
 def gpu(used: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a GPU that torch can use."""
     used.config.write_text("slots_per_device = 1\n")
-    monkeypatch.setattr(placement, "all_devices", lambda: [GPU, Device("cpu", "CPU")])
+    monkeypatch.setattr(registry, "all_devices", lambda: [GPU, Device("cpu", "CPU")])
     monkeypatch.setattr(devices, "all_devices", lambda: [GPU, Device("cpu", "CPU")])
     monkeypatch.setattr(devices, "driver_cuda_version", lambda: "13.0")
     monkeypatch.setattr(devices, "built_for", lambda: (13, 0))

@@ -11,7 +11,7 @@ from PIL import Image
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from ssl_console.operations.dataset_form import FIELDS, in_words_of_the_form, options_of_dataset_form
+from ssl_console.operations.add_dataset import FIELDS, in_words_of_the_form, options_of_dataset_form
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.file_system import complete_path
 from ssl_console.tui.app import AppOptions, ConsoleApp

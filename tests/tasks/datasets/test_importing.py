@@ -14,6 +14,7 @@ from PIL import Image
 
 from tasks.datasets.csv_index import IndexRow, index_text, read_index
 from tasks.datasets.dataset import Dataset
+from tasks.datasets.folder_meanings import Ambiguous, split_of
 from tasks.datasets.importing.main import run_import
 from tasks.datasets.importing.messages import (
     DatasetProblem,
@@ -26,7 +27,6 @@ from tasks.datasets.importing.messages import import_dataset as import_in_a_proc
 from tasks.datasets.manifest import manifest_of
 from tasks.datasets.presence import presence, signature
 from tasks.datasets.registry import open_dataset
-from tasks.datasets.split_words import Ambiguous, split_of
 
 CLASSES = ("ant", "bee", "cow")
 EACH = 8

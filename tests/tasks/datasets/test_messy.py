@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from tasks.datasets.dataset import LEFT_OPEN
+from tasks.datasets.folder_meanings import Ambiguous
 from tasks.datasets.registry import open_dataset
-from tasks.datasets.split_words import Ambiguous
 from tasks.datasets.splits import many_shot_indices
 from tasks.metrics.classification import average_precisions
 from tasks.metrics.scoring import without_left_open

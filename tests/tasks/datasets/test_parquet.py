@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tasks.datasets.dataset import DataError
+from tasks.datasets.folder_meanings import Ambiguous
 from tasks.datasets.registry import open_dataset
-from tasks.datasets.split_words import Ambiguous
 from tests.tasks.datasets.messy import CLASSES, add, folders, images, notes_text, numbered, picture, png
 
 pa: Any = pytest.importorskip("pyarrow", reason="parquet files need pyarrow")

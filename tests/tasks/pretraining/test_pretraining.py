@@ -14,7 +14,19 @@ from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 
 from tasks.pretraining.__main__ import main
-from tasks.pretraining.augmentation import Colouring, Views, normalise, random_views, recolour
+from tasks.pretraining.augmentation import (
+    INPUT_SIZE,
+    RECIPES,
+    RESNET,
+    VIT,
+    Architecture,
+    Colouring,
+    Method,
+    Views,
+    normalise,
+    random_views,
+    recolour,
+)
 from tasks.pretraining.image_pool import Pool, PoolSize, open_pool, render_pool
 from tasks.pretraining.loop import (
     Checkpointing,
@@ -26,7 +38,6 @@ from tasks.pretraining.loop import (
     train,
 )
 from tasks.pretraining.objectives import MaskedAutoencoder, cut_patches, nt_xent, turn_quarters
-from tasks.pretraining.recipes import INPUT_SIZE, RECIPES, RESNET, VIT, Architecture, Method
 
 TRAINED = [method for method in Method if method is not Method.RANDOM]
 DEMO = Path(__file__).parents[3] / "backbones" / "demo"

@@ -32,8 +32,16 @@ from tasks.datasets.dataset import DataError
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.outcome import Outcome
 from tasks.metrics.rescore import rescore
-from tasks.protocols.finetune.mixing import erased, mixed, smoothed
-from tasks.protocols.finetune.rand_augment import NAMES, POLICY, SIGNED, auto_augmented, operation
+from tasks.protocols.finetune.augmentation import (
+    NAMES,
+    POLICY,
+    SIGNED,
+    auto_augmented,
+    erased,
+    mixed,
+    operation,
+    smoothed,
+)
 from tasks.protocols.finetune.token_classifier import AveragedClassifier, LowRankLinear, TokenClassifier, add_low_rank
 from tasks.protocols.finetune.vit_protocol import evaluate
 from tasks.protocols.finetune.vit_training import layer_of, parameter_groups

@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from backbones.catalog.card import BackboneCard
 from backbones.model.architecture import create
-from backbones.model.feature_maps import FeatureMaps
-from backbones.model.normed_maps import NormedMaps, _places
+from backbones.model.feature_maps import FeatureMaps, NormedMaps, _places
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.linear_dense_parameters import (
     SMALL_DEPTH,
@@ -40,7 +39,7 @@ from tasks.protocols.dense.linear_network import LinearMapHead, padded_to
 from tasks.protocols.depth import depth_of_bins, gradient_loss, scale_invariant_loss
 from tasks.protocols.linear_segmentation import slide, windows
 from tasks.reporter import SilentReporter
-from tasks.training.schedules import depth_beta1, depth_rate, segmentation_rate
+from tasks.training.loop import depth_beta1, depth_rate, segmentation_rate
 from tests.tasks.workspace_fixture import demo, image_inputs, network
 
 TASKS = TaskCatalog.load()

@@ -16,7 +16,7 @@ from tasks.catalog.analysis_parameters import LabelFreeParameters, LidarParamete
 from tasks.catalog.attentive_parameters import AttentiveParameters
 from tasks.catalog.finetune_vit_parameters import SMALL_VIT
 from tasks.catalog.head_parameters import KShotParameters, LayersParameters, LinearHeadsParameters
-from tasks.catalog.robustness_parameters import RobustnessParameters
+from tasks.catalog.retrieval_parameters import RobustnessParameters
 from tasks.datasets.corruptions import PREFIX
 from tasks.datasets.dataset import Dataset, SourceSplit
 from tasks.evaluation.inputs import BankInputs, ImageInputs, ManyShotInputs

@@ -135,7 +135,7 @@ def test_an_interval_stays_within_a_hundred_percent() -> None:
 
 
 def test_memory_beyond_the_features_does_not_grow_with_the_gallery(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.solvers.similarities.HELD", 1_024)
+    monkeypatch.setattr("tasks.solvers.nearest_neighbours.HELD", 1_024)
     few, many = (drawn(np.random.default_rng(0), images, 1.0) for images in (80, 320))
     small, large = (peak_bytes(partial(evaluate, one, PARAMETERS, 0, SilentReporter())) for one in (few, many))
     assert (large - small) / 240 < 700

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.overrides import parse_overrides
-from tasks.catalog.robustness_parameters import KINDS
+from tasks.catalog.retrieval_parameters import KINDS
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.corruptions import CORRUPTIONS, SEVERITIES, corrupted, corrupted_split

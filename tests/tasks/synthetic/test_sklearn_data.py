@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.datasets import load_digits, load_sample_images
 
-from tasks.synthetic.sklearn_data import handwritten_digits, photographs
+from tasks.synthetic.digits import handwritten_digits, photographs
 
 
 def test_the_digits_are_those_of_scikit_learn() -> None:

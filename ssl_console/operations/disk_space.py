@@ -1,4 +1,4 @@
-"""Removal of runs that ended long ago: selection and size."""
+"""Disk space of a workspace by purpose, and the removal of runs that ended long ago: selection and size."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from ssl_console.workspace.run_index import RunInfo
 Kept = Literal["all", "best", "none"]
 """Results that stay: all, the best of each backbone on each column, or none. Newer ones stay in any case."""
 SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
+CLEAN, PRUNE = "ssl-console clean --older 90d --keep-best", "ssl-console cache prune"
+LOG_NAMES = ("log.", "events.")
+"""Prefixes of files in a run folder that are logs or events."""
 
 
 def parse_age(text: str) -> float:
@@ -100,3 +103,58 @@ def remove_runs(workspace: Workspace, runs: Collection[RunInfo]) -> Removed:
         shutil.rmtree(hidden)
     touch_runs_folder(workspace)
     return Removed(len(runs), size)
+
+
+@dataclass(frozen=True)
+class StorageUse:
+    """Disk space of one purpose."""
+
+    title: str
+    size: int
+    """Bytes."""
+    freed_by: str = ""
+    """Command that frees some of it; empty where nothing can be removed."""
+
+
+def storage_of(workspace: Workspace) -> tuple[StorageUse, ...]:
+    """Disk space by purpose. Takes a second or two with tens of thousands of runs."""
+    runs, logs = _runs(workspace)
+    features, decoded = size_of(workspace.features), size_of(workspace.decoded)
+    supervisor = size_of(workspace.supervisor)
+    return (
+        StorageUse("results and predictions of runs", runs, CLEAN),
+        StorageUse("logs and events of runs", logs, CLEAN),
+        StorageUse("logs of the supervisor and its workers", supervisor),
+        StorageUse("stored features", features, PRUNE),
+        StorageUse("decoded images", decoded, f"{PRUNE} --decoded"),
+        StorageUse("other caches", size_of(workspace.cache) - features - decoded),
+        StorageUse("weights", size_of(workspace.weights)),
+        StorageUse("results database", sum(map(_size, workspace.root.glob(f"{workspace.results.stem}*")))),
+    )
+
+
+def _runs(workspace: Workspace) -> tuple[int, int]:
+    """Bytes of all run folders: of their logs and events, and of everything else."""
+    runs = logs = 0
+    for folder in workspace.run_folders():
+        for name, size in _files(folder.path):
+            if name.startswith(LOG_NAMES):
+                logs += size
+            else:
+                runs += size
+    return runs, logs
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int]]:
+    """Files and folders of a run folder with their sizes; files that vanish in the meantime are not counted."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                is_folder = entry.is_dir(follow_symlinks=False)
+                yield entry.name, size_of(Path(entry)) if is_folder else entry.stat(follow_symlinks=False).st_size
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.lstat().st_size
+    return 0
