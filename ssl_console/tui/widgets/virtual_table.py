@@ -21,15 +21,8 @@ from ssl_console.tui.keys import bindings
 from ssl_console.tui.style import palette
 from ssl_console.tui.style.palette import RenderContext, Under, render_context
 from ssl_console.tui.style.text import EMPTY_CELL, Cell, Tone, clean, fit, wrap
-from ssl_console.tui.widgets.table_model import (
-    Column,
-    FilterHits,
-    TableModel,
-    VisibleColumn,
-    label_text,
-    next_of,
-    spans_of_groups,
-)
+from ssl_console.tui.widgets import table_model
+from ssl_console.tui.widgets.table_model import Column, FilterHits, TableModel, VisibleColumn, next_of
 
 CursorKind = Literal["row", "cell"]
 
@@ -355,7 +348,7 @@ class LineTable(ScrollView, can_focus=True):
             column = self.rows.columns[visible.number]
             style = context.palette.tone(self._label_tone(column)) + Style(bold=True)
             text = f"{clean(column.label)}{column.sort}" if column.sort else column.label
-            fitted = label_text(text, column.sort, visible.width, column, context.glyphs.ellipsis)
+            fitted = table_model.label_text(text, column.sort, visible.width, column, context.glyphs.ellipsis)
             segments += [Segment(fitted, self._base + style), Segment(" ", self._base)]
         return self._with_more(segments)
 
@@ -381,7 +374,7 @@ class LineTable(ScrollView, can_focus=True):
         context, segments, x = render_context(self), [], 0
         style = self._base + context.palette.tone(Tone.FAINT)
         title = self._base + context.palette.tone(Tone.ACCENT)
-        for name, left, right in spans_of_groups(self._visible_columns(), self.rows.columns):
+        for name, left, right in table_model.spans_of_groups(self._visible_columns(), self.rows.columns):
             segments.append(Segment(" " * (left - x), self._base))
             label = fit(clean(name), min(len(name), right - left), ellipsis=context.glyphs.ellipsis)
             rule = f" {context.glyphs.rule * (right - left - len(label) - 1)}" if right - left > len(label) + 1 else ""
