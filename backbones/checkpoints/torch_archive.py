@@ -3,6 +3,9 @@ torch.distributed.checkpoint (`.metadata` and `__RANK_N.distcp`).
 
 For files that torch's own `weights_only` reader refuses because of other objects. Storages of an archive are
 memory-mapped, so that inspecting shapes reads no data.
+
+torch's own reader unpickles the metadata. `InertUnpickler` is used instead: the plan is data, and every chunk of a
+tensor is a separate torch file inside a shard, read with `weights_only`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@ on one core, and the allocator's settings.
 
 By default every thread that uses torch's parallel operations gets its own team, as large as the machine: sixteen
 threads that resize images on sixteen cores start 256, which compete for the cores.
+
+By default glibc requests every large tensor from the system and returns it when it is freed, so that each layer's
+output is cleared and mapped page by page again: a fifth of all processor time of a ResNet-50.
 """
 
 from __future__ import annotations

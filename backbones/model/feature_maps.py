@@ -3,6 +3,9 @@ final norm, the input of frozen dense heads.
 
 A hierarchical network (ResNet, ConvNeXt, Swin, Hiera) gives the last map of every stride from 4. A plain transformer
 has one stride; it gives four of its blocks, evenly spaced, including the last.
+
+A plain transformer gives the requested blocks, each through its final norm. A hierarchical network gives its last map,
+or the last map of every stride where several layers are requested.
 """
 
 from __future__ import annotations

@@ -3,6 +3,11 @@ joint variation, and the two intervals of a few-shot accuracy.
 
 k-shot results hold predictions [n, draws]; results of retrieval, clustering and of features' spectra hold a score of
 all images and without each of the groups, under `jackknife:METRIC`. Draws and groups are the same for every backbone.
+
+Episodes drawn with replacement share images, so the interval over episodes does not apply to another set of images,
+however many episodes are drawn. Runs store accuracies of halves of their pool, from which the interval over images
+follows (`tasks.metrics.pool_splits`). For runs of earlier versions, the number of episodes is limited to those without
+common images, which is conservative. Source: Lafargue et al.: Oops, I Sampled it Again, arXiv 2409.02850.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ smoothing and erased boxes on batches.
 RandAugment as MAE and DeiT III use it (timm's `rand-m9-mstd0.5-inc1`): two of fifteen operations per image, each
 applied with probability 0.5 at a magnitude drawn around the given one. AutoAugment as V-JEPA's probe uses it (timm's
 `original`, Cubuk et al., CVPR 2019): one of 25 pairs of operations with fixed probabilities and magnitudes.
+
+Sources: timm's `Mixup` in its mode "batch" (one draw a batch, mixed with the batch in reverse order, mixup and cutmix
+equally often) and `RandomErasing` (one box, noise in every pixel), with the settings of MAE and DeiT III.
 """
 
 from __future__ import annotations
