@@ -18,7 +18,7 @@ from backbones.model.layers import NoBlocks, block_info, block_modules, pooled_c
 from backbones.model.loading import load_model
 from backbones.model.pooling import pool
 from backbones.model.precision import arithmetic
-from backbones.model.preprocessing import Picture, normalise, prepare
+from backbones.model.preprocessing import Picture, normalise, prepared_view
 
 __all__ = ["Encoder", "Precision"]
 
@@ -70,8 +70,11 @@ class Encoder:
         return cls(card, model, place, precision, cast("str", state.digest))
 
     def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
-        """One image as uint8 [3, crop, crop]. Needs no device, so loader threads and processes can call it."""
-        return prepare(image, spec)
+        """One image as uint8 [3, crop, crop], possibly a part of a larger one in memory.
+
+        Needs no device, so loader threads and processes can call it.
+        """
+        return prepared_view(image, spec)
 
     def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
         """Features of prepared images: uint8 [b, 3, h, w] to float32 [b, dimension], on the encoder's device.

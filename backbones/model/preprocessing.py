@@ -26,14 +26,17 @@ _INTERPOLATIONS = {"bicubic": InterpolationMode.BICUBIC, "bilinear": Interpolati
 
 def prepare(image: Picture, spec: PreprocessingSpec) -> Tensor:
     """One image as uint8 [3, crop, crop], in channels-last memory layout."""
+    return prepared_view(image, spec).permute(1, 2, 0).contiguous().permute(2, 0, 1)
+
+
+def prepared_view(image: Picture, spec: PreprocessingSpec) -> Tensor:
+    """`prepare` without the last copy: a part of the resized image, or of `image` itself, to be copied elsewhere."""
     array = np.array(image.convert("RGB")) if isinstance(image, Image.Image) else image
     pixels = torch.from_numpy(array)[None].permute(0, 3, 1, 2)
     size = _size(pixels, spec)
     if spec.interpolation == "bicubic" and min(size) >= spec.crop:
-        centre = _resized_centre(pixels, size, spec.crop)
-    else:
-        centre = _crop(_resize(pixels, size, spec), spec)
-    return centre[0].permute(1, 2, 0).contiguous().permute(2, 0, 1)
+        return _resized_centre(pixels, size, spec.crop)[0]
+    return _crop(_resize(pixels, size, spec), spec)[0]
 
 
 def prepare_decoded(pixels: Tensor, spec: PreprocessingSpec) -> Tensor:
@@ -100,7 +103,7 @@ def _resized_centre(pixels: Tensor, size: tuple[int, int], crop: int) -> Tensor:
         made = [end + 1 if end == old != new else end for end, old, new in zip(ends, given, size, strict=True)]
         scales = size[0] / given[0], size[1] / given[1]
         pixels = torch.ops.aten._upsample_bicubic2d_aa.default(pixels, made, False, *scales)
-    return pixels[..., top : top + crop, left : left + crop]
+    return pixels.narrow(2, top, crop).narrow(3, left, crop)
 
 
 def _resize(pixels: Tensor, size: tuple[int, int], spec: PreprocessingSpec) -> Tensor:

@@ -6,9 +6,11 @@ import hashlib
 import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import starmap
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,8 @@ from backbones.io.image_reading import (
 from tasks.datasets.dataset import DataError, ImageSource, digest_lines
 
 MOST_AT_ONCE = 2**20
+READ_AHEAD = 2**22
+"""Bytes of files that are read before the first of them is decoded."""
 
 
 class PixelSource(ABC):
@@ -36,6 +40,10 @@ class PixelSource(ABC):
     @abstractmethod
     def pixels(self, index: int) -> Pixels | Image.Image:
         """The same image as `self[index]`."""
+
+    def several(self, indices: Iterable[int]) -> Iterator[Pixels | Image.Image]:
+        """`pixels` of each index, in order."""
+        return map(self.pixels, indices)
 
 
 @dataclass(frozen=True)
@@ -58,17 +66,35 @@ class ReadImages(PixelSource):
 
     def __getitem__(self, index: int) -> Image.Image:
         """RGB image; raises `DataError` with the file name if it cannot be decoded."""
-        return decode(self.root / self.files[index], self.dataset, self.content(index), self.reading_of(index))
+        return self.image(index, self.content(index))
 
     def pixels(self, index: int) -> Pixels | Image.Image:
         """The image as an array if that is faster. Raises `DataError`."""
-        content, reading = self.content(index), self.reading_of(index)
-        found = pixels(content, reading)
-        return decode(self.root / self.files[index], self.dataset, content, reading) if found is None else found
+        return self.decoded(index, self.content(index))
+
+    def several(self, indices: Iterable[int]) -> Iterator[Pixels | Image.Image]:
+        """`pixels` of each index, in order. Files are read some megabytes ahead of decoding, because reading and
+        decoding in turns takes half as long again under the interpreter lock."""
+        read: list[tuple[int, bytes]] = []
+        for index in indices:
+            read.append((index, self.content(index)))
+            if sum(len(content) for _, content in read) >= READ_AHEAD:
+                yield from starmap(self.decoded, read)
+                read.clear()
+        yield from starmap(self.decoded, read)
 
     @abstractmethod
     def content(self, index: int) -> bytes:
         """Bytes of the image file. Raises `DataError`."""
+
+    def image(self, index: int, content: bytes) -> Image.Image:
+        """The image with this content. Raises `DataError`."""
+        return decode(self.root / self.files[index], self.dataset, content, self.reading_of(index))
+
+    def decoded(self, index: int, content: bytes) -> Pixels | Image.Image:
+        """The image with this content, as an array if that is faster. Raises `DataError`."""
+        found = pixels(content, self.reading_of(index))
+        return self.image(index, content) if found is None else found
 
     def path(self, index: int) -> Path:
         """File that contains the image."""
@@ -94,23 +120,30 @@ class FileImages(ReadImages):
     resize: tuple[int, int] | None = None
     """Width and height to which every image is resized when read (bicubic), as in ChestX's published loader."""
 
-    def __getitem__(self, index: int) -> Image.Image:
-        """RGB image; raises `DataError` with the file name if it cannot be decoded."""
-        image = super().__getitem__(index)
+    def image(self, index: int, content: bytes) -> Image.Image:
+        """The image with this content. Raises `DataError`."""
+        image = super().image(index, content)
         return image if self.resize is None else image.resize(self.resize, Image.Resampling.BICUBIC)
 
-    def pixels(self, index: int) -> Pixels | Image.Image:
-        """The image as an array if that is faster. Raises `DataError`."""
-        return super().pixels(index) if self.resize is None else self[index]
+    def decoded(self, index: int, content: bytes) -> Pixels | Image.Image:
+        """The image with this content, as an array if that is faster. Raises `DataError`."""
+        return super().decoded(index, content) if self.resize is None else self.image(index, content)
 
     def content(self, index: int) -> bytes:
         """Bytes of the file. Raises `DataError`, also if they differ from the digest."""
-        path = self.root / self.files[index]
-        with _as_data_error(path, self.dataset):
+        path = f"{self._folder}{self.files[index]}"
+        try:
             content = _read(path)
+        except PIL_FAILURES as error:
+            raise _data_error(Path(path), self.dataset, error) from error
         if self.contents and hashlib.sha256(content).hexdigest() != self.contents[index]:
-            raise changed_meanwhile(path)
+            raise changed_meanwhile(Path(path))
         return content
+
+    @cached_property
+    def _folder(self) -> str:
+        """The folder as text with a separator: joining paths takes a fifth of the time of reading a small file."""
+        return f"{self.root}{os.sep}"
 
     def size(self, index: int) -> tuple[int, int]:
         """Width and height from the file's header; raises `DataError` with the file name if it has none."""
@@ -179,6 +212,11 @@ def pixels_of(images: ImageSource, index: int) -> Pixels | Image.Image:
     return images.pixels(index) if isinstance(images, PixelSource) else images[index]
 
 
+def several_pixels(images: ImageSource, indices: Iterable[int]) -> Iterator[Pixels | Image.Image]:
+    """`pixels_of` each index, in order, in less time than one by one."""
+    return images.several(indices) if isinstance(images, PixelSource) else map(images.__getitem__, indices)
+
+
 def decode(path: Path, dataset: str, content: bytes, reading: ImageReading = PLAIN) -> Image.Image:
     """Decode the content of an image file as RGB; `path` is used in messages.
 
@@ -189,11 +227,14 @@ def decode(path: Path, dataset: str, content: bytes, reading: ImageReading = PLA
         return rgb(image, reading, content)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: str) -> bytes:
     """Content of a file, in half the time of `read_bytes` under the interpreter lock. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        content = os.read(descriptor, os.fstat(descriptor).st_size)
+        size = os.fstat(descriptor).st_size
+        content = os.read(descriptor, size)
+        if size and len(content) == size:
+            return content
         while rest := os.read(descriptor, MOST_AT_ONCE):  # Linux reads 2 GB at most at once
             content += rest
         return content
@@ -214,9 +255,13 @@ def _as_data_error(path: Path, dataset: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} is too large an image to decode ({error}): make it smaller or remove it") from error
     except PIL_FAILURES as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = "unknown image format" if isinstance(error, UnidentifiedImageError) else reason
-        raise DataError(
-            f"{path} cannot be decoded ({reason.strip() or type(error).__name__}): put the original file there; "
-            f"`ssl-console data check {dataset}` looks for others"
-        ) from error
+        raise _data_error(path, dataset, error) from error
+
+
+def _data_error(path: Path, dataset: str, error: Exception) -> DataError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    reason = "unknown image format" if isinstance(error, UnidentifiedImageError) else reason
+    return DataError(
+        f"{path} cannot be decoded ({reason.strip() or type(error).__name__}): put the original file there; "
+        f"`ssl-console data check {dataset}` looks for others"
+    )

@@ -19,7 +19,7 @@ from backbones.cpu.threads import usable_cores
 from backbones.io.errors import counted
 from backbones.model.preprocessing import Picture
 from tasks.datasets.dataset import ImageSource
-from tasks.datasets.images import pixels_of
+from tasks.datasets.images import several_pixels
 from tasks.features.batch_size import GROWS_FROM, LARGEST, BatchGrowth, card_reader
 from tasks.features.decoded_images import DecodedRows
 from tasks.features.device_decoding import DeviceDecodedImages
@@ -142,7 +142,7 @@ class Extraction:
             return DeviceDecodedImages(
                 self.source.images,
                 self.spec,
-                self._prepare,
+                lambda row: next(iter(self._prepare([row]))),
                 self._batches(wanted),
                 self._device or torch.device("cpu"),
                 threads=self.machine.decode_threads,
@@ -174,11 +174,16 @@ class Extraction:
     def _on_card(self) -> bool:
         return self._device is not None and self._device.type == "cuda"
 
-    def _prepare(self, row: int) -> Tensor:
-        known = self.decoded.get(row) if self.decoded else None
-        if known is not None:
-            return known
-        image = self.encoder.prepare(pixels_of(self.source.images, row), self.spec)
+    def _prepare(self, rows: Sequence[int]) -> Iterator[Tensor]:
+        """Prepared images of the rows, in order; those decoded for other backbones are read."""
+        known = [self.decoded.get(row) for row in rows] if self.decoded else [None] * len(rows)
+        missing = [row for row, image in zip(rows, known, strict=True) if image is None]
+        pictures = several_pixels(self.source.images, missing)
+        for row, image in zip(rows, known, strict=True):
+            yield self._prepared_now(row, next(pictures)) if image is None else image
+
+    def _prepared_now(self, row: int, picture: Picture) -> Tensor:
+        image = self.encoder.prepare(picture, self.spec)
         if self.decoded:
             self.decoded.put(row, image)
         return image

@@ -1,13 +1,14 @@
 """Batches of prepared images, made ahead of the encoder by threads, in order.
 
 Decoding, resizing and copying release the interpreter lock. What holds it is per image some Python, and per task the
-exchange between threads, so a task prepares several images, each to its place in the batch.
+exchange between threads, so a task prepares several images, each to its place in the batch. Reading all files of a task
+before decoding the first leaves the processor's caches to one kind of work at a time.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Lock
@@ -50,8 +51,9 @@ class _Batch:
 
 
 class PreparedImages:
-    """`prepare` applied to rows by `threads` threads: an iterator of batches, of which `ahead` are under way.
+    """Batches prepared by `threads` threads: an iterator, of whose batches `ahead` are under way.
 
+    `prepare` yields the images of several rows of a batch, in order.
     `batches` gives the rows of each, and is asked when the batch is begun. A batch is uint8 [b, 3, h, w], the three
     values of a pixel side by side in memory; in pinned memory its copy to a device waits for nothing. The iterator
     raises what preparing one of a batch's images raised.
@@ -59,7 +61,7 @@ class PreparedImages:
 
     def __init__(
         self,
-        prepare: Callable[[int], Tensor],
+        prepare: Callable[[Sequence[int]], Iterable[Tensor]],
         batches: Iterator[Sequence[int]],
         *,
         threads: int,
@@ -100,5 +102,5 @@ class PreparedImages:
 
     @torch.inference_mode()  # a fifth less time under the interpreter lock per image
     def _fill(self, batch: _Batch, place: int, rows: Sequence[int]) -> None:
-        for offset, row in enumerate(rows):
-            batch.put(place + offset, self._prepare(row))
+        for offset, image in enumerate(self._prepare(rows)):
+            batch.put(place + offset, image)

@@ -5,8 +5,9 @@
 No device is needed. One and two cores: the process is bound to them. Lock: processor time per image of the whole
 pipeline on tiny images, less that of its calls that release the lock (reading, decoding, resizing, copying) on the same
 images. Sixteen cores, simulated: what sixteen cores do at the pipeline's processor time per image with sixteen threads,
-unless the lock allows less. Beside: one task per image in threads that each have a team of torch's own, as many of both
-as a machine of sixteen cores has; compare processor time, as a busy machine gives more to whoever has more threads.
+unless the lock allows less. Beside: the published loop's DataLoader, with as many workers as this has threads; and one
+task per image in threads that each have a team of torch's own, as many of both as a machine of sixteen cores has.
+Compare processor time, as a busy machine gives more to whoever has more threads.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from pathlib import Path
 import simplejpeg
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from backbones.catalog.card import PreprocessingSpec
 from backbones.cpu.threads import keep_freed_memory
-from backbones.model.preprocessing import Picture, prepare
+from backbones.model.preprocessing import Picture, prepare, prepared_view
 from tasks.datasets.dataset import SourceSplit
 from tasks.datasets.images import FileImages, pixels_of
 from tasks.features.decoded_images import DecodedImages, DecodedRows
@@ -35,7 +37,8 @@ from tasks.reporter import SilentReporter
 from tests.benchmarks._comparison import Timing, in_turns, row, timed
 from tests.benchmarks._options import parser
 from tests.benchmarks._photographs import MEAN, STD, photographs
-from tests.benchmarks._record import Figure, keep, tell
+from tests.benchmarks._record import Figure, Row, keep, tell
+from tests.benchmarks.extraction import Chained
 
 SIZE, CROP = (500, 375), 224
 SMALL_SIDE = 16
@@ -53,7 +56,7 @@ class FreeEncoder:
 
     def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
         """One image as uint8 [3, h, w]."""
-        return prepare(image, spec)
+        return prepared_view(image, spec)
 
     def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
         """[b, 8]."""
@@ -82,6 +85,12 @@ def by_single_tasks(split: SourceSplit, threads: int) -> None:
         for _ in pool.map(lambda place: prepare(pixels_of(split.images, place), spec(CROP)), range(len(split.images))):
             pass
     torch.set_num_threads(usual)
+
+
+def by_published_loop(split: SourceSplit, workers: int) -> None:
+    """Pillow's chain in worker processes, batches that are dropped."""
+    for _ in DataLoader(Chained(split), batch_size=64, num_workers=workers, multiprocessing_context="fork"):
+        pass
 
 
 def bound(cores: int, folder: Path, count: int) -> Timing:
@@ -126,7 +135,6 @@ def released_us(split: SourceSplit) -> float:
         lambda: images.content(0),
         lambda: simplejpeg.decode_jpeg(content, colorspace="RGB", strict=True),
         lambda: resize(pixels, [SMALL_SIDE // 2 + 1] * 2, False, 0.5, 0.5),
-        small.contiguous,
         lambda: room.copy_(small),
     )
     torch.set_num_threads(1)
@@ -174,6 +182,17 @@ def figures(folder: Path, count: int) -> Iterator[Figure]:
     )
 
 
+def beside_published(split: SourceSplit, workers: int, turns: int) -> Row:
+    """The pipeline beside the published loop with as many workers as this has threads."""
+    ways = {
+        "ours": lambda: extract(split, CROP, workers),
+        "published": lambda: by_published_loop(split, workers),
+    }
+    found = in_turns(ways, turns)
+    work, other = f"{len(split.images)} images, decoding threads: {workers}", "the published loop with as many workers"
+    return row(work, other, found["ours"], found["published"], goal=1.0)
+
+
 def main() -> int:
     """Print and keep."""
     given = parser(__doc__).parse_args()
@@ -187,9 +206,11 @@ def main() -> int:
             "ours": lambda: extract(split, CROP, CORES),
             "single": lambda: by_single_tasks(split, CORES),
         }
-        timings = in_turns(ways, 3 if given.quick else 7)
-    other = f"one task per image in {CORES} threads with teams of {CORES}"
-    rows = [row(f"{count} images, {CORES} decoding threads", other, timings["ours"], timings["single"], goal=1.0)]
+        turns = 3 if given.quick else 7
+        timings = in_turns(ways, turns)
+        other = f"one task per image in {CORES} threads with teams of {CORES}"
+        rows = [row(f"{count} images, {CORES} decoding threads", other, timings["ours"], timings["single"], goal=1.0)]
+        rows += [beside_published(split, workers, turns) for workers in (1, 2)]
     for line in (*rows, *found):
         tell(line)
     keep(

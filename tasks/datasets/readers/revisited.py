@@ -38,13 +38,13 @@ class CroppedImages(FileImages):
     boxes: tuple[Box, ...] = ()
     """x0 y0 x1 y1 of every image in pixels, rounded as Pillow does."""
 
-    def __getitem__(self, index: int) -> Image.Image:
-        """RGB image; raises `DataError` with the file name if it cannot be decoded."""
-        return super().__getitem__(index).crop(self.boxes[index])
+    def image(self, index: int, content: bytes) -> Image.Image:
+        """The image with this content. Raises `DataError`."""
+        return super().image(index, content).crop(self.boxes[index])
 
-    def pixels(self, index: int) -> Pixels | Image.Image:
-        """The same image as `self[index]`."""
-        return self[index]
+    def decoded(self, index: int, content: bytes) -> Pixels | Image.Image:
+        """The same as `image`."""
+        return self.image(index, content)
 
     @property
     def digest(self) -> str:

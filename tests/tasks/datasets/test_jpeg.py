@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from torchvision import transforms
 from backbones.catalog.card import PreprocessingSpec
 from backbones.io.image_reading import Pixels, pixels
 from backbones.model.preprocessing import prepare
+from tasks.datasets import images as images_module
 from tasks.datasets.dataset import DataError
-from tasks.datasets.images import FileImages, pixels_of
+from tasks.datasets.images import FileImages, pixels_of, several_pixels
+from tasks.evaluation.export_features import ListedImages
 
 # New releases of Pillow resize the height of images several times as tall as wide first, unlike the paper's.
 SIZES = [
@@ -76,6 +79,46 @@ def test_whatever_else_it_is_pillow_is_asked(content: bytes, tmp_path: Path) -> 
     (tmp_path / "a.jpg").write_bytes(content)
     images = FileImages("some", tmp_path, ("a.jpg",))
     assert answer(lambda: pixels_of(images, 0)) == answer(lambda: images[0])
+
+
+def test_several_images_are_those_read_one_by_one_in_their_order(tmp_path: Path) -> None:
+    kinds = ["JPEG", "PNG", "JPEG", "JPEG"]
+    for place, kind in enumerate(kinds):
+        (tmp_path / f"{place}.jpg").write_bytes(encoded(picture(40 + place, 30), kind))
+    images = FileImages("some", tmp_path, tuple(f"{place}.jpg" for place in range(len(kinds))))
+    for some in (
+        images,
+        replace(images, resize=(20, 10)),
+        ListedImages([str(tmp_path / name) for name in images.files]),
+    ):
+        found = [np.asarray(one) for one in several_pixels(some, [3, 1, 0])]
+        assert [one.tobytes() for one in found] == [np.asarray(pixels_of(some, row)).tobytes() for row in (3, 1, 0)]
+
+
+def test_files_are_read_ahead_of_decoding_up_to_a_number_of_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    content, decoded = FileImages.content, FileImages.decoded
+
+    def read(self: FileImages, index: int) -> bytes:
+        steps.append(f"read {index}")
+        return content(self, index)
+
+    def decode(self: FileImages, index: int, content: bytes) -> Pixels | Image.Image:
+        steps.append(f"decode {index}")
+        return decoded(self, index, content)
+
+    monkeypatch.setattr(FileImages, "content", read)
+    monkeypatch.setattr(FileImages, "decoded", decode)
+    (tmp_path / "a.jpg").write_bytes(encoded(picture(40, 30)))
+    images = FileImages("some", tmp_path, ("a.jpg",) * 3)
+    list(images.several(range(3)))
+    assert steps == ["read 0", "read 1", "read 2", "decode 0", "decode 1", "decode 2"]
+    steps.clear()
+    monkeypatch.setattr(images_module, "READ_AHEAD", (tmp_path / "a.jpg").stat().st_size + 1)
+    list(images.several(range(3)))
+    assert steps == ["read 0", "read 1", "decode 0", "decode 1", "read 2", "decode 2"]
 
 
 def answer(read: Callable[[], Pixels | Image.Image]) -> str | bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -23,13 +23,17 @@ def image(row: int) -> Tensor:
     return torch.full((3, 2, 2), row, dtype=torch.uint8)
 
 
+def images_of(rows: Sequence[int]) -> Iterator[Tensor]:
+    return map(image, rows)
+
+
 def batches(count: int, size: int) -> Iterator[range]:
     return (range(start, min(start + size, count)) for start in range(0, count, size))
 
 
 @pytest.mark.parametrize(("count", "size", "threads"), [(50, 20, 3), (7, 7, 1), (40, 1, 4), (0, 5, 2)])
 def test_every_image_is_in_its_place(count: int, size: int, threads: int) -> None:
-    with closing(PreparedImages(image, batches(count, size), threads=threads, ahead=2)) as images:
+    with closing(PreparedImages(images_of, batches(count, size), threads=threads, ahead=2)) as images:
         found = list(images)
     assert [len(batch) for batch in found] == [len(rows) for rows in batches(count, size)]
     assert [int(one[0, 0, 0]) for batch in found for one in batch] == list(range(count))
@@ -37,10 +41,11 @@ def test_every_image_is_in_its_place(count: int, size: int, threads: int) -> Non
 
 
 def test_an_error_is_raised_when_its_batch_is_due_and_not_before() -> None:
-    def broken(row: int) -> Tensor:
-        if row == 25:
-            raise ValueError("25 is broken")
-        return image(row)
+    def broken(rows: Sequence[int]) -> Iterator[Tensor]:
+        for row in rows:
+            if row == 25:
+                raise ValueError("25 is broken")
+            yield image(row)
 
     with closing(PreparedImages(broken, batches(60, 10), threads=2, ahead=3)) as images:
         assert [int(next(images)[0, 0, 0, 0]) for _ in range(2)] == [0, 10]
@@ -49,8 +54,11 @@ def test_an_error_is_raised_when_its_batch_is_due_and_not_before() -> None:
 
 
 def test_images_of_different_sizes_are_refused() -> None:
+    def growing(rows: Sequence[int]) -> Iterator[Tensor]:
+        return (torch.zeros(3, 2 + row, 2) for row in rows)
+
     with (
-        closing(PreparedImages(lambda row: torch.zeros(3, 2 + row, 2), batches(2, 2), threads=1, ahead=1)) as images,
+        closing(PreparedImages(growing, batches(2, 2), threads=1, ahead=1)) as images,
         pytest.raises(ValueError, match=r"\(3, 3, 2\)"),
     ):
         next(images)
@@ -64,7 +72,7 @@ def test_batches_are_asked_for_as_they_are_begun_so_that_their_size_may_change()
             asked.append(rows.start)
             yield rows
 
-    with closing(PreparedImages(image, watched(), threads=2, ahead=2)) as images:
+    with closing(PreparedImages(images_of, watched(), threads=2, ahead=2)) as images:
         next(images)
         assert asked == [0, 10, 20]
 
