@@ -73,6 +73,16 @@ def fit(text: str, width: int, align: Align = "left", ellipsis: str = ELLIPSIS) 
     return " " * left + text + " " * (width - length - left)
 
 
+@lru_cache(maxsize=16384)
+def fit_middle(text: str, width: int, ellipsis: str = ELLIPSIS) -> str:
+    """Exactly `width` cells, cut in the middle: the ends of names tell neighbours apart."""
+    text = clean(text)
+    if cell_len(text) <= width or width < 2 + len(ellipsis):
+        return fit(text, width, ellipsis=ellipsis)
+    end = (width - len(ellipsis)) // 2
+    return set_cell_size(text, width - len(ellipsis) - end) + ellipsis + set_cell_size(text[::-1], end)[::-1]
+
+
 def _cut(text: str, width: int, ellipsis: str) -> str:
     if width <= len(ellipsis):
         return ellipsis[:width]

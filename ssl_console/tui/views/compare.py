@@ -65,7 +65,7 @@ class CompareTable:
         """One line per task, one column per backbone; the base first."""
         longest = max((len(column.label) for column in self.columns), default=8)
         others = [name for name in self.backbones if name != self.base]
-        columns = [Column(TASK, "task", max(10, min(longest, width // 3)))]
+        columns = [Column(TASK, "task", max(10, min(longest, width // 3)), name=True)]
         columns += [self._column(self.base, 6)] if self.base else []
         columns += [self._column(name, 12) for name in others]
         keys = [ALL_TASKS] if self.columns else []

@@ -27,8 +27,10 @@ SILENT_S = 120.0
 """Seconds without an event after which a running run is flagged as silent."""
 BAR_WIDTH = 10
 SCORE_WIDTH = 13
+NARROW_PROGRESS = 13
+"""Width of the progress on screens narrower than `WIDE_ENOUGH`."""
 WIDE_ENOUGH = 90
-"""Width from which long names of tasks get a part of the remaining space."""
+"""Width from which long names of tasks get a part of the remaining space; below it, they get all of it."""
 GIGABYTE = 1024.0
 BEFORE_COMMAND = re.compile(r"[\s:;,(]*(run|see)?\s*$")
 """Words that introduce a command at the end of a text."""
@@ -57,6 +59,8 @@ class RunList:
     """Runs whose curves are overlaid."""
     note_room: int = 0
     """Visible width of a note while the table is not scrolled."""
+    narrow: bool = False
+    """Shorter bars and words."""
 
     @classmethod
     def of(
@@ -75,19 +79,25 @@ class RunList:
         places = max((len(run.device) for run in self.runs.values()), default=7)
         tasks = max((len(run.task) for run in self.runs.values()), default=8)
         seeds = (Column("seed", "seed", 4, "right"),) if any(run.seed for run in self.runs.values()) else ()
-        columns = (
-            Column("run", "  backbone", max(12, min(names + 2, width // 4))),
-            Column("task", "task", max(8, min(tasks, width // 5 + max(0, width - WIDE_ENOUGH) // 2))),
+        running = any(run.state is RunState.RUNNING for run in self.runs.values())
+        narrow = width < WIDE_ENOUGH
+        name = Column("run", "  backbone", max(12, min(names + 2, width // 4)), name=True)
+        numbers = (
             *seeds,
-            Column("progress", "progress", BAR_WIDTH + 5),
-            Column("left", "left", 7, "right"),
+            Column("progress", "progress", NARROW_PROGRESS if narrow else BAR_WIDTH + 5),
+            *((Column("left", "left", 7, "right"),) if running or not narrow else ()),
             Column("score", "score", SCORE_WIDTH, "right"),
+        )
+        further = (
             Column("speed", "img/s", 6, "right"),
             Column("device", "device", max(7, min(places, 16))),
             Column("note", "", max(20, width)),
         )
-        room = width - sum(column.width + 1 for column in columns[:-1]) - 1
-        return TableModel(columns, list(self.runs), replace(self, note_room=room)._cell)
+        left = width - _cells((name, *numbers)) - 2  # its gap and the scrollbar
+        room = left if narrow else width // 5 + (width - WIDE_ENOUGH) // 2
+        columns = (name, Column("task", "task", max(8, min(tasks, room)), name=True), *numbers, *further)
+        shown = replace(self, note_room=width - _cells(columns[:-1]) - 1, narrow=narrow)
+        return TableModel(columns, list(self.runs), shown._cell)
 
     def _cell(self, run_id: str, column: Column) -> Cell:
         return _CELLS[column.key](self, self.runs[run_id])
@@ -120,12 +130,14 @@ class RunList:
             share = run.progress.share if left is None else run_share(run, left, self.now)
             if share is None:
                 return Cell(run.progress.phase or "running", Tone.BUSY)
-            return Cell(f"{bar(share, BAR_WIDTH, self.glyphs)} {share:>4.0%}", Tone.BUSY)
+            cells = NARROW_PROGRESS - 5 if self.narrow else BAR_WIDTH
+            return Cell(f"{bar(share, cells, self.glyphs)} {share:>4.0%}", Tone.BUSY)
         if run.state is RunState.FAILED:
             return Cell(f"failed: {run.status.kind}" if run.status.kind else "failed", Tone.BAD)
         result = self.results.get(run.run_id)
         if result is not None:
-            return Cell("imported" if result.origin else f"done in {_short(result.duration_s)}", Tone.GOOD)
+            done = f"done {'' if self.narrow else 'in '}{_short(result.duration_s)}"
+            return Cell("imported" if result.origin else done, Tone.GOOD)
         word = "waiting" if run.state is RunState.QUEUED else run.state.value
         return Cell(word, TONES[run.state])
 
@@ -143,6 +155,11 @@ class RunList:
             return Cell(f"{result.value:.1f}{marks(result.badges)}", bold=True)
         latest = latest_metric(run) if run.state is RunState.RUNNING else None
         return Cell("" if latest is None else f"{latest[0]} {latest[1]:.4g}", Tone.DIM)
+
+
+def _cells(columns: Iterable[Column]) -> int:
+    """Cells of columns, each with the gap behind it."""
+    return sum(column.width + 1 for column in columns)
 
 
 _CELLS: Mapping[str, Callable[[RunList, RunView], Cell]] = {

@@ -45,7 +45,10 @@ class CoverageGrid:
     def rows(self, width: int) -> TableModel:
         """As a table for a screen of `width` cells."""
         name_width = max(16, min(_longest(self.shown.backbones) + 2, width // 3))
-        columns = (Column(NAME, "  backbone", name_width), *(self._column(task) for task in self.shown.tasks))
+        columns = (
+            Column(NAME, "  backbone", name_width, name=True),
+            *(self._column(task) for task in self.shown.tasks),
+        )
         return TableModel(columns, [entry.name for entry in self.shown.backbones], self._cell)
 
     def column(self, task: str) -> list[Pair]:

@@ -26,15 +26,18 @@ from ssl_console.tui.style import palette as heat
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Cell, Tone
 from ssl_console.tui.views import memoize_by_identity
-from ssl_console.tui.views.ranking_order import GROUP, groups_of, order_rows
+from ssl_console.tui.views.ranking_order import GROUP, ColumnOrder, groups_of, order_columns, order_rows
 from ssl_console.tui.views.ranking_query import RankingQuery, apply_query, base_ranking, reordered
 from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.workspace.badges import half_widths, marks
 from ssl_console.workspace.result import Result
 
 PLACE, NAME = "#", "backbone"
+PLACE_WIDTH = 4
 NUMBER_WIDTH = 7
 INTERVAL_WIDTH = 15
+BEYOND_PERCENT = 4
+"""Further cells for an interval of scores that are no percentages."""
 AGGREGATE_WIDTH = 6
 ESTIMATE_WIDTH = 13
 """Width with its interval."""
@@ -204,15 +207,21 @@ class RankingTable:
         return self._models[width]
 
     def _model(self, width: int) -> TableModel:
+        name_width = self._name_width(width)
+        place = Column(PLACE, "#", PLACE_WIDTH, "right")
+        name = Column(NAME, "  backbone", name_width, sort=self._sign(NAME), name=True)
+        order = self.order(width)
+        return TableModel((place, name, *order.columns), self.keys, self._cell, 2 + order.fixed, reached=2)
+
+    def order(self, width: int) -> ColumnOrder:
+        """The columns after place and name, for a screen of `width` cells."""
+        room = width - PLACE_WIDTH - self._name_width(width) - 2
+        aggregates = [self._aggregate_column(aggregate) for aggregate in self.aggregates]
+        return order_columns(aggregates, [self._scored_column(one) for one in self.measured], self.query, width, room)
+
+    def _name_width(self, width: int) -> int:
         longest = max((len(row.backbone) for row in self.ranking.rows), default=8)
-        name_width = max(12, min(longest + 2, width // 3))
-        place, name = Column(PLACE, "#", 4, "right"), Column(NAME, "  backbone", name_width, sort=self._sign(NAME))
-        columns = [self._aggregate_column(aggregate) for aggregate in self.aggregates]
-        columns += [self._scored_column(column) for column in self.measured]
-        pinned = [column for key in self.query.pins for column in columns if column.key == key]
-        others = [column for column in columns if column not in pinned]
-        fixed = 2 + _fitting(pinned, width - name_width)
-        return TableModel((place, name, *pinned, *others), self.keys, self._cell, fixed, reached=2)
+        return max(12, min(longest + 2, width // 3))
 
     # -- cells --------------------------------------------------------------------------------------------------
 
@@ -330,6 +339,7 @@ class RankingTable:
         protocol, _, short = column.label.rpartition("/")
         wide = self.query.intervals or self.query.differences
         width = INTERVAL_WIDTH + 2 * self.query.heat if wide else NUMBER_WIDTH
+        width += BEYOND_PERCENT * (wide and not column.higher_is_better)
         width = max(width, min(len(short), 16))
         return Column(
             column.label, short or column.label, width, "right", protocol_title(protocol), self._sign(column.label)
@@ -364,15 +374,6 @@ class RankingTable:
 
 ranking_table = memoize_by_identity(RankingTable.of)
 """`RankingTable.of`, memoized: the table is requested at every progress of a run."""
-
-
-def _fitting(pinned: Sequence[Column], room: int) -> int:
-    """Number of pinned columns that remain at the left: half of the screen is reserved for scrolling columns."""
-    count, used = 0, 0
-    for column in pinned:
-        used += column.width + 1
-        count += used <= room // 2
-    return count
 
 
 def _overlap(one: RankingCell, other: RankingCell) -> bool:

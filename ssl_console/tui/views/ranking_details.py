@@ -90,7 +90,7 @@ def summary(table: RankingTable, suite: str | None) -> Line:
 
 def summary_lines(table: RankingTable, suite: str | None, width: int) -> list[Line]:
     """The summary in one line, or in two if there is not enough room."""
-    parts = _parts(table, suite)
+    parts = [*_parts(table, suite), *_behind(table, width)]
     first: list[Span] = []
     for number, part in enumerate(parts):
         if length((*first, *part)) > width and first:
@@ -121,6 +121,12 @@ def _parts(table: RankingTable, suite: str | None) -> list[Line]:
         (f"   {table.glyphs.ticked} {len(table.marked)} marked", Tone.ACCENT, bool(table.marked)),
     ]
     return [(Span(text, tone),) for text, tone, wanted in parts if wanted]
+
+
+def _behind(table: RankingTable, width: int) -> list[Line]:
+    """The aggregates for which there is no room before the tasks, and the key that shows them."""
+    names = [column_name(column.key) for column in table.order(width).behind]
+    return [(Span(f"  {', '.join(names)} after the tasks: $", Tone.ACCENT),)] if names else []
 
 
 def _sorted_by(table: RankingTable) -> list[str]:

@@ -1,9 +1,9 @@
-"""The order of the ranking's rows: several sort keys, and groups of backbones. Pure."""
+"""The order of the ranking's rows and columns: sort keys, groups, and what a narrow screen shows first. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, get_args
 
@@ -12,6 +12,7 @@ from ssl_console.analysis.published import unmarked
 from ssl_console.analysis.ranking import AGGREGATES, ESTIMATE, Ranking, RankingRow, sort_rows
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.views.ranking_query import RankingQuery
+from ssl_console.tui.widgets.table_model import Column
 
 Grouping = Literal["", "family", "architecture", "pre-training data", "size"]
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
@@ -22,6 +23,56 @@ SIZES = ((10, "under 10 M"), (35, "10 to 35 M"), (120, "35 to 120 M"), (500, "12
 """Upper limits in millions of parameters."""
 SCALES = {aggregate.name: 1 if aggregate.name == "mean" else 2 for aggregate in AGGREGATES}
 """Number of displayed decimals."""
+
+
+NARROW = 100
+"""Cells of a screen below which the columns of the sort keys stay at the left."""
+
+
+@dataclass(frozen=True)
+class ColumnOrder:
+    """Columns as a screen of some width shows them, those of place and name aside."""
+
+    pinned: tuple[Column, ...]
+    """Of these, as many stay at the left as leave half of the room to the others."""
+    others: tuple[Column, ...]
+    behind: tuple[Column, ...] = ()
+    """Aggregates that stand after the tasks, because before them they would leave too little room."""
+    fixed: int = 0
+    """Pinned columns that stay at the left."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (*self.pinned, *self.others, *self.behind)
+
+
+def order_columns(
+    aggregates: Sequence[Column], tasks: Sequence[Column], query: RankingQuery, width: int, room: int
+) -> ColumnOrder:
+    """The columns for a screen of `width` cells, `room` of them behind the names.
+
+    On a narrow screen the columns of the sort keys are pinned. Where aggregates would take more than half of the room,
+    only those of the sort keys and the estimate, which orders the rows otherwise, come before the tasks.
+    """
+    every, keys = [*aggregates, *tasks], [key for key, _ in query.sorts]
+    sorted_task = [column.key for column in tasks if column.key in keys] if width < NARROW else []
+    wanted = dict.fromkeys([*query.pins, *sorted_task])
+    pinned = [column for key in wanted for column in every if column.key == key]
+    leading = [column for column in aggregates if column not in pinned]
+    behind: list[Column] = []
+    if 2 * _cells(leading) > room:
+        behind = [column for column in leading if column.key not in {ESTIMATE, *keys}]
+    others = [column for column in every if column not in pinned and column not in behind]
+    return ColumnOrder(tuple(pinned), tuple(others), tuple(behind), _fitting(pinned, room))
+
+
+def _cells(columns: Sequence[Column]) -> int:
+    return sum(column.width + 1 for column in columns)
+
+
+def _fitting(pinned: Sequence[Column], room: int) -> int:
+    """How many pinned columns stay at the left: half of the room remains for those that scroll."""
+    return sum(2 * _cells(pinned[:count]) <= room for count in range(1, len(pinned) + 1))
 
 
 def order_rows(ranking: Ranking, query: RankingQuery, catalogue: Catalog) -> Ranking:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ssl_console.tui.style.text import EMPTY_CELL, Align, Cell, fit
+from ssl_console.tui.style.text import EMPTY_CELL, Align, Cell, fit, fit_middle
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,12 @@ class Column:
     """Sign after the label if the table is sorted by this column."""
     marked: bool = False
     """Whether the whole column is ticked."""
+    name: bool = False
+    """Whether it contains names: long ones are cut in the middle."""
+
+    def fitted(self, text: str, width: int, ellipsis: str) -> str:
+        """A cell's text on `width` cells."""
+        return fit_middle(text, width, ellipsis) if self.name else fit(text, width, self.align, ellipsis)
 
 
 def _no_cell(_key: str, _column: Column) -> Cell:

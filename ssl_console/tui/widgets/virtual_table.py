@@ -321,9 +321,9 @@ class LineTable(ScrollView, can_focus=True):
         column = self.rows.columns[visible.number]
         style = self._base + context.palette.cell_style(cell, self._under(key, column))
         if cell.heat is None or visible.width < 3:
-            yield Segment(fit(cell.text, visible.width, column.align, context.glyphs.ellipsis), style)
+            yield Segment(column.fitted(cell.text, visible.width, context.glyphs.ellipsis), style)
         else:
-            yield Segment(fit(cell.text, visible.width - 2, column.align, context.glyphs.ellipsis) + " ", style)
+            yield Segment(column.fitted(cell.text, visible.width - 2, context.glyphs.ellipsis) + " ", style)
             yield Segment(palette.sign(cell.heat, context.glyphs.steps), style)
 
     @property

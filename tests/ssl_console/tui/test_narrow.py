@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 from ssl_console.tui.app import AppOptions
 from ssl_console.tui.keys import KEYS
 from ssl_console.tui.screens.dialogs import scopes_of
-from ssl_console.tui.style.text import length
+from ssl_console.tui.style.text import fit_middle, length
 from ssl_console.tui.views.live import uncut_note
 from ssl_console.tui.widgets.log_view import LogView, empty_log
 from ssl_console.tui.widgets.styled_text import Lines
@@ -106,3 +106,67 @@ def test_a_long_path_of_an_empty_log_is_wrapped() -> None:
     lines = empty_log(Path("/scratch/" + "long/" * 30 + "log.1.txt"), 40)
     assert len(lines) > 3
     assert all(length(line) <= 40 for line in lines[1:])
+
+
+def visible(pilot: Pilot[int]) -> list[str]:
+    """Keys of the columns in view, whole."""
+    drawn, widths = table(pilot), {column.key: column.width for column in table(pilot).rows.columns}
+    return [key for x, key in drawn.heads() if x + widths[key] <= drawn.size.width]
+
+
+@pytest.mark.parametrize("keys", [(), ("i",), ("d",)], ids=["scores", "intervals", "differences"])
+@pytest.mark.parametrize("size", [SIZE, (80, 24)])
+async def test_rankings_show_a_task_whatever_is_switched_on(
+    used: Workspace, opened: Opener, size: tuple[int, int], keys: tuple[str, ...]
+) -> None:
+    async with opened(used, AppOptions(mode="rankings"), size=size) as pilot:
+        await pilot.press(*keys)
+        await pilot.pause()
+        assert any("/" in key for key in visible(pilot))
+        await pilot.press("0")
+        await pilot.pause()
+        assert any("/" in key for key in visible(pilot))
+
+
+async def test_a_narrow_screen_keeps_the_sorted_task_in_view_and_names_what_stands_behind(
+    used: Workspace, opened: Opener
+) -> None:
+    async with opened(used, AppOptions(mode="rankings"), size=(80, 24)) as pilot:
+        await pilot.press("i")
+        await pilot.pause()
+        assert "after the tasks: $" in shown(pilot, "#summary")
+        await pilot.press("dollar_sign")
+        await pilot.pause()
+        assert "win_rate" in visible(pilot)
+        table(pilot).move_to(column="linear/shapes")
+        await pilot.press("s", "0")
+        await pilot.pause()
+        assert "linear/shapes" in visible(pilot)
+        await pilot.press("dollar_sign")
+        await pilot.pause()
+        assert "linear/shapes" in visible(pilot), "it stays while the others scroll"
+
+
+async def test_a_wide_screen_has_all_aggregates_before_the_tasks(used: Workspace, opened: Opener) -> None:
+    async with opened(used, AppOptions(mode="rankings"), size=(160, 40)) as pilot:
+        await pilot.press("i")
+        await pilot.pause()
+        assert "after the tasks" not in shown(pilot, "#summary")
+        assert visible(pilot).index("win_rate") < visible(pilot).index("linear/shapes")
+
+
+def test_a_name_is_cut_in_the_middle_so_that_neighbours_differ() -> None:
+    names = ["segmentation-multilayer/shapes-scenes", "segmentation-multilayer/shapes-digits"]
+    assert [fit_middle(name, 20) for name in names] == ["segmentati…es-scenes", "segmentati…es-digits"]
+    assert fit_middle("short", 8) == "short   "
+    assert fit_middle("四四四四四四四四", 9) == "四四…四四"
+    assert fit_middle("abcdef", 2) == "a…"
+
+
+async def test_live_shows_whole_names_of_tasks_at_80_columns(used: Workspace, opened: Opener) -> None:
+    async with opened(used, AppOptions(mode="live"), size=(80, 24)) as pilot:
+        columns = {column.key: column for column in table(pilot).rows.columns}
+        assert columns["task"].width >= len("few-shot-5/digits")
+        assert columns["task"].name
+        used_cells = sum(columns[key].width + 1 for key in ("run", "task", "progress", "score"))
+        assert used_cells <= 80
