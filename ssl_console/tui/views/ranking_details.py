@@ -126,7 +126,8 @@ def _parts(table: RankingTable, suite: str | None) -> list[Line]:
 def _behind(table: RankingTable, width: int) -> list[Line]:
     """The aggregates for which there is no room before the tasks, and the key that shows them."""
     names = [column_name(column.key) for column in table.order(width).behind]
-    return [(Span(f"  {', '.join(names)} after the tasks: $", Tone.ACCENT),)] if names else []
+    behind = f"  {', '.join(names)} after the tasks: $"
+    return [(Span(behind, Tone.ACCENT),)] if names and table.ranking.rows else []
 
 
 def _sorted_by(table: RankingTable) -> list[str]:
