@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from backbones.catalog.card import ArchitectureValue, BackboneCard
 from backbones.catalog.layer_columns import BlockInfo
 from backbones.io.card_files import CardModel
-from backbones.io.file_digests import write_if_possible
+from backbones.io.files import write_if_possible
 from backbones.io.subprocess_query import run_module
 
 DISSECT = "backbones.model.feature_map_main"

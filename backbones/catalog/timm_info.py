@@ -26,7 +26,7 @@ from backbones.catalog.card import (
     Triple,
 )
 from backbones.io.card_files import CardModel, MalformedName, UnknownName
-from backbones.io.file_digests import write_if_possible
+from backbones.io.files import write_if_possible
 from backbones.io.subprocess_query import last_error_line, run_module
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import http.client
 import os
@@ -11,16 +10,15 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
 from backbones.io.errors import WeightsError
-from backbones.io.file_digests import write_if_possible
-from backbones.io.files import no_follow_opener
+from backbones.io.file_locks import locked_for_appending
+from backbones.io.files import write_if_possible
 from backbones.io.urls import basic_authorization, redacted, without_secrets
 
 Progress = Callable[[int, int | None], None]
@@ -79,7 +77,7 @@ class Download:
         """
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(self.part) as file:
+            with locked_for_appending(self.part) as file:
                 digest = self._fill(file, on_progress)
                 file.flush()
                 os.fsync(file.fileno())
@@ -228,16 +226,6 @@ _OPENER = urllib.request.build_opener(_SameHostKeepsSecrets)
 def megabytes(size: int) -> str:
     """A size in megabytes or gigabytes for display."""
     return f"{size / 1e6:,.1f} MB"
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[IO[bytes]]:
-    """File opened for appending and locked by this process. Raises BlockingIOError when another process holds it."""
-    with open(path, "a+b", opener=no_follow_opener) as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
-            raise BlockingIOError(errno.EAGAIN, "finished by another process in the meantime")
-        yield file
 
 
 def _read(path: Path) -> str:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +17,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from backbones.io.card_files import CardModel
+from backbones.io.files import write_if_possible
 
 Origin = Literal["fetched", "found"]
 """Whether the file was fetched, so that a change is damage, or was placed by the user, so that a change is intended."""
@@ -111,22 +110,6 @@ def sha256_of(path: Path) -> str:
 def joint_digest(digests: Sequence[str]) -> str:
     """One digest for files that belong together; for a single file, its own."""
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
-
-
-def write_if_possible(path: Path, content: bytes) -> None:
-    """Write a small file atomically (temporary name, then rename); ignore a read-only or full disk."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent)
-    except OSError:
-        return
-    with suppress(OSError):
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-        return
-    with suppress(OSError):
-        Path(name).unlink()  # a partial file is useless
 
 
 def canonical(value: object) -> bytes:

@@ -1,14 +1,15 @@
-"""Atomic files: content is written to a temporary file in the same folder, synced, then renamed."""
+"""Atomic files: content is written to a temporary file in the same folder, synced, then renamed. Locks are in
+`backbones.io.file_locks`.
+"""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -32,6 +33,14 @@ def share_with_group() -> None:
     """From now on, give the group read access to new files, where the workspace's owner shares it."""
     MODES.folder, MODES.file = 0o750, 0o640
     os.umask(os.umask(0o077) & ~0o050)
+
+
+def write_if_possible(path: Path, content: bytes) -> None:
+    """Write a small file that can be recomputed, without syncing; ignore a read-only or full disk."""
+    with suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _written_beside(path, content, synced=False) as temporary:
+            temporary.replace(path)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -125,18 +134,9 @@ def touch_own(path: Path) -> None:
         os.close(descriptor)
 
 
-def lock(descriptor: int, path: Path, operation: int = fcntl.LOCK_EX) -> None:
-    """Lock an open file. Raises BlockingIOError when it is held, and OSError that names `path`."""
-    try:
-        fcntl.flock(descriptor, operation)
-    except OSError as error:
-        error.filename = str(path)
-        raise
-
-
 @contextmanager
-def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
-    """A synced temporary file in the folder of `path`, removed afterwards unless it was renamed."""
+def _written_beside(path: Path, content: bytes, *, synced: bool = True) -> Iterator[Path]:
+    """A temporary file in the folder of `path`, removed afterwards unless it was renamed."""
     temporary: Path | None = None
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -145,7 +145,8 @@ def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
             os.fchmod(descriptor, MODES.file)
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                os.fsync(file.fileno())
         yield temporary
     except OSError as error:
         error.filename = str(path)  # a failing write names no file, and the temporary name does not help users
@@ -228,6 +229,18 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
+@contextmanager
+def written_elsewhere(path: Path) -> Iterator[Path]:
+    """Path of a file of the same name in a private temporary folder, which replaces `path` when the block succeeds.
+
+    For libraries that write to a path: other users cannot create a symbolic link in the folder (0700).
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
+        partial = Path(folder, path.name)
+        yield partial
+        partial.replace(path)
+
+
 def write_array(path: Path, values: npt.NDArray[Any]) -> None:
     """Write an array of any shape as a `.npy`. Raises OSError with its number, which numpy's own function loses."""
     import numpy as np  # noqa: PLC0415 - the console, which writes no arrays, starts without it
@@ -236,60 +249,3 @@ def write_array(path: Path, values: npt.NDArray[Any]) -> None:
     with whole_file(path) as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
         file.write(whole.reshape(-1).view(np.uint8).data)
-
-
-POLL_S = 0.25
-
-
-@contextmanager
-def exclusive(path: Path, while_waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock file `path`; `while_waiting` is called several times a second until it is acquired.
-
-    The file is removed at the end, so that lock files do not accumulate; processes that wait on the removed one start
-    over.
-    """
-    descriptor = _try(path)
-    while descriptor is None:
-        while_waiting()
-        time.sleep(POLL_S)
-        descriptor = _try(path)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-@contextmanager
-def exclusive_now(path: Path) -> Iterator[bool]:
-    """Try to hold the lock file `path`; the value is whether it is held."""
-    descriptor = _try(path)
-    try:
-        yield descriptor is not None
-    finally:
-        if descriptor is not None:
-            path.unlink(missing_ok=True)
-            os.close(descriptor)
-
-
-def _try(path: Path) -> int | None:
-    descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
-    try:
-        lock(descriptor, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _still_there(path, descriptor):
-            return descriptor
-    except BlockingIOError:
-        pass
-    except OSError:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
-
-
-def _still_there(path: Path, descriptor: int) -> bool:
-    """Whether the locked file is the one at `path`, not one that its last holder removed."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

@@ -7,13 +7,13 @@ digest, what is measured, and precision. Results of other keys are never compare
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.workspace.result import Result
-from ssl_console.workspace.result_identity import COMPARED, Identities, Identity
-from tasks.features.key import Part, flattened
+from ssl_console.workspace.result_identity import COMPARED, Identities, PartDifference, differences
+from tasks.features.key import Part
 
 DIGEST_DIGITS = 8
 NAMES = {
@@ -22,21 +22,6 @@ NAMES = {
     "task.protocol": "the protocol",
     "task.version": "the protocol's version",
 }
-
-
-@dataclass(frozen=True)
-class ConfigDifference:
-    """One difference of two comparability keys; None on the side without this part."""
-
-    name: str
-    """Dotted name, as in the record's identity."""
-    here: Part
-    there: Part
-
-    def __str__(self) -> str:
-        """`the protocol's version is 1 against 2`."""
-        name = NAMES.get(self.name, self.name.removeprefix("task.parameters."))
-        return f"{name} is {_shown(self.here)} against {_shown(self.there)}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +35,7 @@ class IncomparableResult:
     """The newest result of the column to which it is compared."""
     shown: bool
     """Whether the further column is in the table as well."""
-    parts: tuple[ConfigDifference, ...] | None
+    parts: tuple[PartDifference, ...] | None
     """Differences; None if unknown because a record is missing."""
 
     @property
@@ -60,7 +45,7 @@ class IncomparableResult:
         start = f"{self.task}: {_named(self.here)} {where}, separate from {_named(self.there)}"
         if self.parts is None:
             return f"{start}; the reason is unknown, as a run's record is missing"
-        return f"{start}: {', '.join(map(str, self.parts)) or 'an unnamed part differs'}"
+        return f"{start}: {', '.join(map(_described, self.parts)) or 'an unnamed part differs'}"
 
 
 def kept_apart(results: Iterable[Result], ranking: Ranking, identities: Identities) -> list[IncomparableResult]:
@@ -95,7 +80,7 @@ def apart_document(found: Iterable[IncomparableResult]) -> list[dict[str, object
             "apart_from": one.there.run_id,
             "differs": None
             if one.parts is None
-            else [{"part": part.name, "here": part.here, "there": part.there} for part in one.parts],
+            else [{"part": part.name, "here": part.first, "there": part.second} for part in one.parts],
             "sentence": one.sentence,
         }
         for one in found
@@ -104,15 +89,14 @@ def apart_document(found: Iterable[IncomparableResult]) -> list[dict[str, object
 
 def _apart(here: Result, there: Result, identities: Identities, *, shown: bool) -> IncomparableResult:
     one, other = identities(here.run_id), identities(there.run_id)
-    parts = None if one is None or other is None else tuple(_differing(one, other))
+    parts = None if one is None or other is None else differences(one, other, COMPARED)
     return IncomparableResult(here.task, here, there, shown, parts)
 
 
-def _differing(here: Identity, there: Identity) -> Iterator[ConfigDifference]:
-    one, other = (flattened({name: whole[name] for name in COMPARED if name in whole}) for whole in (here, there))
-    for name in dict.fromkeys([*one, *other]):
-        if one.get(name) != other.get(name):
-            yield ConfigDifference(name, one.get(name), other.get(name))
+def _described(part: PartDifference) -> str:
+    """`the protocol's version is 1 against 2`."""
+    name = NAMES.get(part.name, part.name.removeprefix("task.parameters."))
+    return f"{name} is {_shown(part.first)} against {_shown(part.second)}"
 
 
 def _named(result: Result) -> str:

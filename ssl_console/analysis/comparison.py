@@ -258,7 +258,7 @@ def _why_not(columns: Iterable[dict[str, BySeed]], first: str, second: str, iden
     if before is None or after is None:
         keys = f"{one.variant} #{one.column[:6]} and {other.variant} #{other.column[:6]}"
         return f"they were measured differently ({keys}); the differences are unknown because a run's record is missing"
-    words = what_changed(*({name: parts[name] for name in COMPARED if name in parts} for parts in (before, after)))
+    words = what_changed(before, after, COMPARED)
     return f"from {one.run_id} ({first}) to {other.run_id} ({second}), {words or 'an unnamed part changed'}"
 
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from ssl_console.workspace.predictions import Arrays
 from ssl_console.workspace.result import ResultRecord
-from ssl_console.workspace.result_identity import what_changed
-from tasks.features.key import Part, flattened
+from ssl_console.workspace.result_identity import PartDifference, differences, what_changed
 
 Group = Literal["made of", "run by", "came out"]
 """`made of`: parts of the key, which affect the score. `run by`: code, packages, machine, which should not. `came
@@ -24,14 +23,10 @@ UNNAMED = frozenset({"run_id", "key", "column", "made_of", "finished", "duration
 
 
 @dataclass(frozen=True)
-class Change:
-    """One difference of two results; None on the side without this part."""
+class Change(PartDifference):
+    """One difference of two results, and its kind."""
 
     group: Group
-    part: str
-    """Its dotted name in the record."""
-    before: Part
-    after: Part
 
 
 @dataclass(frozen=True)
@@ -97,10 +92,7 @@ def _changes(first: ResultRecord, second: ResultRecord) -> Iterator[Change]:
         ("came out", _outcome(first), _outcome(second)),
     )
     for group, one, other in groups:
-        before, after = flattened(one), flattened(other)
-        for part in dict.fromkeys([*before, *after]):
-            if before.get(part) != after.get(part):
-                yield Change(group, part, before.get(part), after.get(part))
+        yield from (Change(part.name, part.first, part.second, group) for part in differences(one, other))
 
 
 def _identity(record: ResultRecord) -> Mapping[str, Any]:
@@ -147,7 +139,7 @@ def _same_measurement(found: FieldDifference, names: str) -> str:
 
 
 def _aside(found: FieldDifference) -> str:
-    parts = [change.part for change in found.of("run by")]
+    parts = [change.name for change in found.of("run by")]
     return f" Other differences: {', '.join(parts)}." if parts else ""
 
 

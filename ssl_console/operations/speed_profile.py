@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backbones.catalog.card import BackboneCard
-from backbones.io.file_digests import canonical, write_if_possible
+from backbones.io.file_digests import canonical
+from backbones.io.files import write_if_possible
 from ssl_console.operations.budget import BudgetCell
 from ssl_console.planning.duration import History
 from ssl_console.planning.plan import PlannedRun

@@ -8,7 +8,6 @@ that an exiting supervisor is never mistaken for one that will see the run just 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import subprocess
@@ -21,7 +20,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from backbones.io.files import lock, make_private_folder, open_own
+from backbones.io.file_locks import holding, lock
+from backbones.io.files import make_private_folder, open_own
 from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import OperationFailed, shortage
 from ssl_console.system.processes import is_going, is_here, lives, own_start, this_host, this_machine
@@ -214,7 +214,7 @@ def _lock_within(seconds: float, descriptor: int, path: Path) -> None:
     until = time.monotonic() + seconds
     while True:
         try:
-            lock(descriptor, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor, path, wait=False)
             return
         except BlockingIOError:
             if time.monotonic() > until:
@@ -223,17 +223,6 @@ def _lock_within(seconds: float, descriptor: int, path: Path) -> None:
                     f"an exiting one; it may be suspended (find it with `fuser {path}`)"
                 ) from None
             time.sleep(0.01)
-
-
-@contextmanager
-def holding(path: Path) -> Iterator[int]:
-    """Hold an exclusive lock on a file; yields its descriptor. Raises BlockingIOError when another process holds it."""
-    descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
-    try:
-        lock(descriptor, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _start(workspace: Workspace, options: SupervisorOptions) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import mmap
 import os
 import tempfile
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from backbones.io.file_locks import lock
 from backbones.io.files import expand_user
 
 MOST_LISTED = 40
@@ -34,8 +34,7 @@ class Inability:
 
 def _lock(folder: Path) -> None:
     with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        fcntl.flock(file, fcntl.LOCK_UN)
+        lock(file.fileno(), folder / "lock", wait=False)
 
 
 def _rename(folder: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from tasks.features.key import flattened
+from tasks.features.key import Part, flattened
 
 Identity = Mapping[str, Any]
 Identities = Callable[[str], Identity | None]
@@ -24,10 +25,29 @@ CHANGES = (
 """Part of a result's identity and the description of its change; the first match counts."""
 
 
-def what_changed(old: Identity, new: Identity) -> str:
+@dataclass(frozen=True)
+class PartDifference:
+    """One part in which two identities or records differ; None on the side without it."""
+
+    name: str
+    """Dotted name, as in the record."""
+    first: Part
+    second: Part
+
+
+def differences(first: Identity, second: Identity, only: Iterable[str] | None = None) -> tuple[PartDifference, ...]:
+    """All parts that differ, in the order of the first; `only` restricts them to these top-level parts."""
+    named = tuple(only if only is not None else dict.fromkeys([*first, *second]))
+    one, other = (flattened({name: whole[name] for name in named if name in whole}) for whole in (first, second))
+    names = dict.fromkeys([*one, *other])
+    return tuple(
+        PartDifference(name, one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)
+    )
+
+
+def what_changed(old: Identity, new: Identity, only: Iterable[str] | None = None) -> str:
     """Description of the parts in which two identities differ."""
-    before, after = flattened(old), flattened(new)
-    parts = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    parts = sorted(change.name for change in differences(old, new, only))
     words = (next((text for prefix, text in CHANGES if _within(part, prefix)), f"{part} changed") for part in parts)
     return ", ".join(dict.fromkeys(words))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from backbones.io.file_locks import lock
 from backbones.io.files import open_own
 from ssl_console.system.safe_text import last_state, printable
 from ssl_console.workspace.events import Event, decode_event
@@ -118,7 +118,7 @@ def keep_bounded(folder: RunFolder, attempt: int) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, log, wait=False)
         return _cut(descriptor)
     except BlockingIOError:  # another process is cutting it
         return False

@@ -20,7 +20,8 @@ from tinydb import TinyDB
 from tinydb.storages import Storage
 from tinydb.table import Table
 
-from backbones.io.files import lock, open_own, write_atomically
+from backbones.io.file_locks import holding
+from backbones.io.files import write_atomically
 from ssl_console.workspace.schema_migration import SCHEMA_VERSION, Document, migrate, new_document, version_of
 
 
@@ -107,15 +108,10 @@ def transaction(path: Path) -> Iterator[TinyDB]:
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold the lock file next to `path`, and remove leftovers of killed writers."""
-    name = path.with_name(f"{path.stem}.lock")
-    descriptor = open_own(name, os.O_RDWR | os.O_CREAT)
-    try:
-        lock(descriptor, name)
+    with holding(path.with_name(f"{path.stem}.lock"), wait=True):
         for leftover in path.parent.glob(f".{path.name}*.tmp"):
             leftover.unlink(missing_ok=True)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def backup_of(path: Path) -> Path:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from backbones.io.file_digests import write_if_possible
+from backbones.io.files import write_if_possible
 
 FORMAT = 2
 GRAIN_NS = 3_000_000_000

@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from backbones.io.card_files import CardModel
 from backbones.io.errors import counted
-from backbones.io.file_digests import write_if_possible
+from backbones.io.files import write_if_possible
 from backbones.io.subprocess_query import stream_module
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.file_states import FileRecord

@@ -9,16 +9,15 @@ parquet      one row per image: `name`, `features`, and for a dataset `label`, `
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from backbones.io.files import written_elsewhere
 from tasks.datasets.dataset import Labels
 from tasks.features.export_request import check_format, names_file
 
@@ -42,21 +41,11 @@ class NamedFeatures:
 def write_features(path: Path, features: NamedFeatures) -> None:
     """Write the file atomically. Raises FormatError, OSError."""
     check_format(path)
-    with _appearing(path) as partial:
+    with written_elsewhere(path) as partial:
         WRITERS[path.suffix](partial, features)
     if path.suffix == ".npy":
-        with _appearing(names_file(path)) as partial:
+        with written_elsewhere(names_file(path)) as partial:
             partial.write_text(json.dumps(_described(features), indent=1) + "\n")
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    with TemporaryDirectory(
-        prefix=f".{path.stem}.", dir=path.parent
-    ) as folder:  # 0700: other users cannot create a symbolic link in it
-        partial = Path(folder, path.name)
-        yield partial
-        partial.replace(path)
 
 
 def _described(features: NamedFeatures) -> dict[str, Any]:

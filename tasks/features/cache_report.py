@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from backbones.io.files import exclusive_now
+from backbones.io.file_locks import exclusive_now
 from tasks.features.key import FeatureKey, Part, layer_request_of
 from tasks.features.manifest import (
     DAMAGED,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from backbones.io.file_locks import holding, lock
 from backbones.io.files import open_own
 
 PIXELS, CHECKS, TITLE, LOCK = ".pixels", ".checks", ".title", ".lock"
@@ -42,7 +42,7 @@ def remove(split: DecodedSplit) -> bool:
 def remove_locked(pixels: Path) -> bool:
     """Remove a file while the caller holds the folder's lock."""
     with suppress(FileNotFoundError, BlockingIOError), opened(pixels, os.O_RDWR) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, pixels, wait=False)
         for suffix in (CHECKS, TITLE, PIXELS):
             pixels.with_suffix(suffix).unlink(missing_ok=True)
         return True
@@ -52,8 +52,7 @@ def remove_locked(pixels: Path) -> bool:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the exclusive lock of `folder`."""
-    with opened(folder / LOCK, os.O_RDWR | os.O_CREAT) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with holding(folder / LOCK, wait=True):
         yield
 
 

@@ -7,7 +7,6 @@ carries a checksum, so that a row that was partially written at a power failure 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import zlib
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec
 from backbones.io.file_digests import canonical
+from backbones.io.file_locks import lock
 from backbones.io.files import own_opener
 from tasks.features.decoded_files import CHECKS, PIXELS, TITLE, decoded_splits, locked, opened, remove_locked
 
@@ -108,7 +108,7 @@ class DecodedImages:
                     return None
                 pixels = stack.enter_context(opened(path, os.O_RDWR | os.O_CREAT))
                 checks = stack.enter_context(opened(path.with_suffix(CHECKS), os.O_RDWR | os.O_CREAT))
-                fcntl.flock(pixels, fcntl.LOCK_SH)
+                lock(pixels, path, shared=True)
                 os.utime(pixels)
                 os.truncate(checks, count * CHECK_BYTES)
                 os.truncate(pixels, need - count * CHECK_BYTES)

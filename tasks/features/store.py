@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from backbones.catalog.card import PreprocessingSpec
 from backbones.catalog.layer_columns import LayerRequest
-from backbones.io.files import exclusive, sync_folder, touch_own, write_durably
+from backbones.io.file_locks import exclusive
+from backbones.io.files import sync_folder, touch_own, write_durably
 from tasks.datasets.dataset import SourceSplit
 from tasks.features.decoded_images import DecodedImages, DecodedRows
 from tasks.features.earlier_entries import adopt, are_same, earlier_entry, is_older, sample

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from backbones.catalog.card import BackboneCard
-from backbones.io.file_digests import write_if_possible
-from backbones.io.files import write_array, write_durably
+from backbones.io.files import write_array, write_durably, write_if_possible
 from ssl_console.analysis.figures import save_critical_difference
 from ssl_console.analysis.rank_intervals import CriticalDifference
 from ssl_console.operations.add_backbone import write_card

@@ -56,6 +56,24 @@ def test_a_class_name_has_one_meaning_in_the_whole_project() -> None:
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
 
 
+@pytest.mark.parametrize(
+    ("calls", "home"),
+    [
+        ({"fcntl.flock", "fcntl.lockf"}, "backbones.io.file_locks"),
+        ({"tempfile.mkstemp", "tempfile.NamedTemporaryFile"}, "backbones.io.files"),
+    ],
+    ids=["locks", "temporary files"],
+)
+def test_files_are_locked_and_written_by_one_module_each(calls: set[str], home: str) -> None:
+    attributes = [
+        (module, f"{node.value.id}.{node.attr}")
+        for module, path in sources().items()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    ]
+    assert {module for module, name in attributes if name in calls} == {home}
+
+
 def test_no_module_imports_itself_through_others_not_even_inside_functions() -> None:
     graph = {module: {name for name in imported(module) if name in sources()} - {module} for module in sources()}
     TopologicalSorter(graph).prepare()

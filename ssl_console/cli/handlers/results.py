@@ -208,7 +208,7 @@ def difference_document(found: FieldDifference) -> dict[str, object]:
         "difference": found.moved if found.comparable else None,
         "same_measurement": found.same_key,
         "changes": [
-            {"group": one.group, "part": one.part, "before": one.before, "after": one.after} for one in found.changes
+            {"group": one.group, "part": one.name, "before": one.first, "after": one.second} for one in found.changes
         ],
         "samples": None if found.flips is None else found.flips.samples,
         "samples_differing": None if found.flips is None else found.flips.differing,
@@ -217,7 +217,7 @@ def difference_document(found: FieldDifference) -> dict[str, object]:
 
 
 def _line(change: Change) -> tuple[str, ...]:
-    return TITLES[change.group], change.part, _short(change.before), _short(change.after)
+    return TITLES[change.group], change.name, _short(change.first), _short(change.second)
 
 
 def _short(value: object) -> str:

@@ -7,7 +7,6 @@ same run.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backbones.catalog.card import BackboneCard, FileWeights
+from backbones.io.file_locks import lock
 from backbones.io.files import make_private_folder, own_opener
 from ssl_console.operations.checkpoints.record import (
     WatchedCheckpoint,
@@ -170,7 +170,7 @@ def only_watcher(place: Path) -> Iterator[None]:
     make_private_folder(place)
     with open(place / "lock", "a+", opener=own_opener) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno(), place / "lock", wait=False)
         except BlockingIOError as error:
             file.seek(0)
             raise ConsoleError(f"process {file.read().strip() or '?'} already watches this folder") from error

@@ -33,9 +33,9 @@ def difference_lines(found: FieldDifference, width: int, glyphs: Glyphs) -> list
 
 
 def _change(change: Change, width: int, glyphs: Glyphs) -> list[Line]:
-    before, after = (_short(value, glyphs) for value in (change.before, change.after))
+    before, after = (_short(value, glyphs) for value in (change.first, change.second))
     texts = wrap(f"{before} {glyphs.right} {after}", max(20, width - 32))
-    head = fit(change.part, 28, ellipsis=glyphs.ellipsis)
+    head = fit(change.name, 28, ellipsis=glyphs.ellipsis)
     return [line(Span(f"  {head if not number else ' ' * 28} ", Tone.DIM), text) for number, text in enumerate(texts)]
 
 

@@ -6,7 +6,6 @@ dataset counts as unfinished, and another fetch resumes.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Literal
 
 from backbones.io.download import Download
 from backbones.io.errors import WeightsError
+from backbones.io.file_locks import lock
 from backbones.io.files import no_follow_opener
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.download.safe_unpack import ArchiveError, unpack
@@ -213,9 +213,9 @@ def _working_folder(card: DatasetCard, folder: Path) -> Iterator[Path]:
     """Create the folder for unfinished work and hold its lock."""
     work = folder / WORK
     work.mkdir(parents=True, exist_ok=True)
-    with open(work / "lock", "w", opener=no_follow_opener) as lock:
+    with open(work / "lock", "w", opener=no_follow_opener) as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno(), work / "lock", wait=False)
         except BlockingIOError as error:
             raise FetchError(f"{card.name} is being fetched into {folder} by another process: wait for it") from error
         yield work

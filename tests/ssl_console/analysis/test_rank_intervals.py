@@ -108,7 +108,7 @@ def test_what_keeps_columns_apart_is_named_with_both_values(other: Identity, wor
     (told,) = kept_apart(results, rank(results), identities.get)
     assert told.sentence.endswith(f": {words}")
     assert apart_document([told])[0]["differs"] == [
-        {"part": part.name, "here": part.here, "there": part.there} for part in told.parts or ()
+        {"part": part.name, "here": part.first, "there": part.second} for part in told.parts or ()
     ]
 
 

@@ -29,7 +29,7 @@ def record(run_id: str = "one", value: float = 60.0, task: str = "linear/x", **g
 def test_a_change_of_weights_is_named_and_counted_among_what_changes_the_number() -> None:
     other = record("two", 62.0, identity={**record().identity, "backbone": {"weights": "z"}})
     found = difference(record(), other)
-    assert {change.part for change in found.of("made of")} == {"backbone.weights", "backbone.preprocessing.size"}
+    assert {change.name for change in found.of("made of")} == {"backbone.weights", "backbone.preprocessing.size"}
     assert found.sentence.startswith("From one to two the score changes by +2.00 points: ")
     assert "the weights changed" in found.sentence
 
@@ -43,7 +43,7 @@ def test_the_same_measurement_with_another_number_blames_what_ran_it() -> None:
 
 def test_changed_code_is_named() -> None:
     found = difference(record(), record("two", code=Code(digest="e", commit="c", dirty=True)))
-    assert [change.part for change in found.of("run by")] == ["code.digest", "code.dirty"]
+    assert [change.name for change in found.of("run by")] == ["code.digest", "code.dirty"]
 
 
 def test_equal_results_differ_in_nothing() -> None:

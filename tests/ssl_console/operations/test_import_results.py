@@ -137,7 +137,7 @@ def test_the_origin_stands_in_every_view_of_a_run(made: Path, here: Workspace) -
     assert row.origin in outcome_text(run, row)
     assert row.origin in _text(details(run, row, 0.0, 100))
     assert row.origin in _text(result_lines(row, record, list(rows.values()), "command", 100))
-    assert any(change.part == "origin" for change in difference(record, _not_imported(record)).changes)
+    assert any(change.name == "origin" for change in difference(record, _not_imported(record)).changes)
 
 
 def _text(lines: Sequence[Line]) -> str:

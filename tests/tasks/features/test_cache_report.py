@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backbones.io.files import exclusive, write_durably
+from backbones.io.file_locks import exclusive
+from backbones.io.files import write_durably
 from tasks.features.cache_report import Pruning, entries, prune, to_prune, why
 from tasks.features.key import FeatureKey
 from tasks.features.manifest import ARRAY, MANIFEST, PLAN, SHARDS, USED, ExtractionPlan, FeatureManifest
