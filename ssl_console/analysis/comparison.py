@@ -29,13 +29,14 @@ from ssl_console.workspace.result import Result
 from ssl_console.workspace.result_identity import COMPARED, Identities, what_changed
 from tasks.catalog.protocol import POINT, Margin
 from tasks.catalog.protocols import is_descriptive, is_trained, margin_of
+from tasks.metrics.quantiles import NORMAL_95
 
 LEVEL = 0.05
 
 Verdict = Literal["better", "worse", "alike", "described"]
 """Verdict on A; `described` for analyses, where higher is not better."""
 BySeed = dict[int, Result]
-INNER = 1.644853626951472 / 1.959963984540054
+INNER = 1.644853626951472 / NORMAL_95
 """Width of a 90 % interval relative to a 95 % one; smaller for Student's t with few degrees of freedom."""
 
 

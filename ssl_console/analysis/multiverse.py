@@ -11,11 +11,14 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from statistics import fmean
 
+from ssl_console.analysis.ranking import average_ranks
 from tasks.features.multiverse_request import CHOICES, EvaluationChoice, MultiverseResult, PairwiseWins
 
 HALF = 0.5
 EVEN = 1e-9
 """Largest difference of two scores that counts as a tie."""
+TIED_DIGITS = 9
+"""Decimals to which scores are rounded for ranks, so that equal ones are tied."""
 DENSITY = " .:*#"
 """Characters from no protocol with a value to all of them."""
 ROWS = 9
@@ -152,7 +155,7 @@ def spreads(result: MultiverseResult) -> list[BackboneSpread]:
     """Every backbone, the one that is first most often first."""
     names = [one.backbone for one in result.backbones]
     columns = list(zip(*(one.scores for one in result.backbones), strict=True))
-    ranks = [_ranks(column) for column in columns]
+    ranks = [average_ranks([round(value, TIED_DIGITS) for value in column]) for column in columns]
     firsts = [[float(value >= max(column) - EVEN) for value in column] for column in columns]
     found = []
     for place, name in enumerate(names):
@@ -161,16 +164,6 @@ def spreads(result: MultiverseResult) -> list[BackboneSpread]:
         own_ranks = [one[place] for one in ranks]
         found.append(BackboneSpread(name, first, fmean(own), min(own), max(own), min(own_ranks), max(own_ranks)))
     return sorted(found, key=lambda one: (-one.first, -one.mean, one.backbone))
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    """1 for the best; the mean of the places of equal ones."""
-    return [
-        1
-        + sum(other > value + EVEN for other in values)
-        + (sum(abs(other - value) <= EVEN for other in values) - 1) / 2
-        for value in values
-    ]
 
 
 def specification_curve(result: MultiverseResult, first: str, second: str) -> list[Specification]:

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from ssl_console.analysis.badged_results import MarkedScore, legend, marked_document, marked_scores
 from ssl_console.analysis.export import Ties
-from ssl_console.analysis.quantiles import NORMAL_95
 from ssl_console.analysis.ranking import Ranking, RankingColumn, judged
 from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics import weighted_metrics
@@ -27,6 +26,7 @@ from ssl_console.analysis.statistics.weighted_metrics import Spread, per_sample,
 from ssl_console.workspace.predictions import Arrays, Predictions
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.metrics.pool_splits import COUNTS, SPLITS
+from tasks.metrics.quantiles import NORMAL_95
 
 MARK, RULE, BAR = "●", "·", "┃"
 

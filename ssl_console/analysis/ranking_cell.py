@@ -11,9 +11,9 @@ from functools import cached_property
 from statistics import fmean, stdev
 from typing import Literal
 
-from ssl_console.analysis.quantiles import NORMAL_95, student_95
 from ssl_console.workspace.result import Result, ResultRecord, Source
 from tasks.catalog.protocols import PROTOCOLS, is_trained
+from tasks.metrics.quantiles import NORMAL_95, student_95
 
 Unit = Literal["images", "episodes"]
 

@@ -13,6 +13,7 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from ssl_console.workspace.result import Result, ResultRecord
+from tasks.metrics.quantiles import NORMAL_95
 
 if TYPE_CHECKING:
     from ssl_console.workspace.predictions import Arrays
@@ -24,7 +25,6 @@ FEW_IMAGES = 500
 """Number of images below which the coverage of these intervals of mean average precision is too low."""
 OLD = "old interval"
 """The badge."""
-NORMAL_95 = 1.959963984540054
 
 Records = Callable[[str], ResultRecord | None]
 Outputs = Callable[[str], "Arrays | None"]

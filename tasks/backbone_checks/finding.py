@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from backbones.catalog.card import BackboneCard, identity, preprocessing_for
 from backbones.io.card_files import CardModel
+from backbones.io.file_digests import canonical
 from backbones.io.files import write_if_possible
 
 EXAMINATION_VERSION = 1

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tasks.metrics.confidence_intervals import NORMAL
 from tasks.metrics.jackknife import GROUPS, group_of, percent_interval
 from tasks.metrics.outcome import Interval
+from tasks.metrics.quantiles import NORMAL_95
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.integer]
@@ -46,13 +46,13 @@ SCORES = {"nmi": normalised_mutual_information, "ari": adjusted_rand_index}
 def interval(arrays: Mapping[str, npt.NDArray[np.generic]], metric: str) -> Interval:
     """Interval of a score from `cluster` [n, 1 + GROUPS] and `label` [n].
 
-    An interval of zero width, e.g. where clusters equal classes, is extended to the score with `NORMAL`^2 additional
+    An interval of zero width, e.g. where clusters equal classes, is extended to the score with `NORMAL_95`^2 additional
     images of random clusters, by analogy with Wilson's interval.
     """
     clusters, labels = (arrays[name].astype(np.int64) for name in ("cluster", "label"))
     table = contingency(clusters[:, 0], labels)
     chance = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum() ** 2
-    reach = abs(SCORES[metric](table) - SCORES[metric](table + NORMAL**2 * chance))
+    reach = abs(SCORES[metric](table) - SCORES[metric](table + NORMAL_95**2 * chance))
     return percent_interval(jackknife_scores(clusters, labels)[f"jackknife:{metric}"], reach)
 
 

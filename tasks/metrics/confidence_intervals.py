@@ -13,12 +13,9 @@ from scipy.special import stdtrit
 from tasks.metrics.classification import IntLabels, Positives, Scores, eleven_point_precision, ranked
 from tasks.metrics.outcome import OVER_POOLS, Interval
 from tasks.metrics.pool_splits import split_error
+from tasks.metrics.quantiles import EPISODE_FACTOR, NORMAL_95, wilson_bounds, wilson_reach
 
 LEVEL = 0.95
-NORMAL = 1.959963984540054
-"""Standard normal quantile of 0.975."""
-EPISODE_FACTOR = 1.96
-"""The paper's factor (appendix A.3)."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +54,8 @@ def wilson(correct: int, total: int) -> Interval:
     """Wilson's score interval for `correct` of `total` right, in percent."""
     if not 0 <= correct <= total or total < 1:
         raise ValueError(f"{correct} of {total} is not a proportion")
-    share, squared = correct / total, NORMAL**2
-    centre = (share + squared / (2 * total)) / (1 + squared / total)
-    half = NORMAL / (1 + squared / total) * math.sqrt(share * (1 - share) / total + squared / (4 * total**2))
-    low, high = min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))  # rounding at 0 and 1
+    share, (lower, upper) = correct / total, wilson_bounds(correct / total, total)
+    low, high = min(share, max(0.0, lower)), max(share, min(1.0, upper))  # rounding at 0 and 1
     return Interval(100.0 * low, 100.0 * high, LEVEL, "wilson")
 
 
@@ -83,7 +78,7 @@ def over_pools(
     mean, values = float(np.mean(accuracies, dtype=np.float64)), accuracies.astype(np.float64)
     found = split_error([splits.astype(np.float64)], [values], images)
     half = _student(found.degrees) * found.error
-    half = half or 100.0 * NORMAL**2 / (float(images.sum()) + NORMAL**2)  # Wilson's, if no answer was wrong
+    half = half or wilson_reach(float(images.sum()))  # Wilson's, if no answer was wrong
     return Interval(max(0.0, mean - half), min(100.0, mean + half), LEVEL, OVER_POOLS)
 
 
@@ -149,7 +144,7 @@ def halves(
     rule, error = RULES[method], float(values.mean()) - whole
     middle = whole - rule.shift * error
     deviation = math.sqrt(rule.inflation * float(values.var(ddof=1)) + rule.error_weight * error**2)
-    half = (NORMAL if method == HALVES else _student(samples - 1)) * deviation
+    half = (NORMAL_95 if method == HALVES else _student(samples - 1)) * deviation
     low, high = _in_log_odds(middle, half, samples) if rule.log_odds else (middle - half, middle + half)
     return Interval(max(0.0, min(low, whole)), min(100.0, max(high, whole)), LEVEL, method)
 
@@ -157,7 +152,7 @@ def halves(
 def _in_log_odds(middle: float, half: float, samples: int) -> tuple[float, float]:
     """Bounds in percent, symmetric in log-odds, half a sample away from 0 and 100; Wilson's if nothing varies."""
     if half == 0:
-        reach = 100.0 * NORMAL**2 / (samples + NORMAL**2)
+        reach = wilson_reach(samples)
         return middle - reach, middle + reach
     share = min(max(middle / 100, 0.5 / samples), 1 - 0.5 / samples)
     centre, reach = math.log(share / (1 - share)), half / 100 / (share * (1 - share))
@@ -195,7 +190,7 @@ def never_certain(found: Interval, samples: int) -> Interval:
     many samples."""
     if found.high > found.low:
         return found
-    reach = 100.0 * NORMAL**2 / (samples + NORMAL**2)
+    reach = wilson_reach(samples)
     return Interval(max(0.0, found.low - reach), min(100.0, found.high + reach), LEVEL, NONE_VARIES)
 
 

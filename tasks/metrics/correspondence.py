@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tasks.metrics.confidence_intervals import NORMAL
 from tasks.metrics.jackknife import GROUPS, percent_interval, scores_of_jackknife
 from tasks.metrics.outcome import Interval
+from tasks.metrics.quantiles import wilson_reach
 from tasks.metrics.rescore import Arrays, Rescorer
 
 Floats = npt.NDArray[np.float64]
@@ -93,7 +93,7 @@ def interval(arrays: Arrays, metric: str) -> Interval:
     """Interval of a reading, over other images; as wide as Wilson's for half the images if no group changes it."""
     values = jackknife_scores(arrays)[f"jackknife:{metric}"].astype(np.float64)
     images = len(np.unique(np.concatenate([arrays["source"], arrays["target"]])))
-    return percent_interval(values, 100.0 * NORMAL**2 / (images / 2 + NORMAL**2))
+    return percent_interval(values, wilson_reach(images / 2))
 
 
 def rescorer(arrays: Arrays) -> Rescorer | None:

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.datasets.dense_targets import Relevance
-from tasks.metrics.confidence_intervals import NORMAL, mean_over
+from tasks.metrics.confidence_intervals import mean_over
 from tasks.metrics.jackknife import percent_interval
 from tasks.metrics.outcome import Interval
+from tasks.metrics.quantiles import wilson_reach
 from tasks.metrics.retrieval import RankedPositives, average_precision
 
 Floats = npt.NDArray[np.float64]
@@ -82,7 +83,7 @@ def interval(arrays: Arrays, metric: str) -> Interval:
     """Interval of a mean over queries; Student's if all queries are of one building."""
     values = _floats(jackknife_scores(arrays))[f"jackknife:{metric}"]
     if len(values) > 2:
-        return percent_interval(values, 100.0 * NORMAL**2 / (len(values) - 1 + NORMAL**2))
+        return percent_interval(values, wilson_reach(len(values) - 1))
     name, _, setup = metric.rpartition("-")
     found = arrays[f"{'average_precision' if name == 'map' else 'precision_at_10'}_{setup}"].astype(np.float64)
     return mean_over(found[np.isfinite(found)])

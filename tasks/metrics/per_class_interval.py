@@ -12,19 +12,17 @@ none.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv
 
 from tasks.metrics.classification import IntLabels
 from tasks.metrics.outcome import Interval
+from tasks.metrics.quantiles import wilson_bounds
 
 Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.95
-NORMAL = 1.959963984540054
 METHOD = "wilson, effective size"
 OWN = 3.0
 """Weight of the variance within all classes, in images of the class."""
@@ -72,10 +70,7 @@ def _variance(right: Floats, sizes: Floats, share: float) -> float:
 
 def _proportion(share: float, images: float) -> tuple[float, float]:
     """Wilson's interval of a proportion of `images`, 0 to 1, widened if one kind of answer is rare."""
-    squared = NORMAL**2
-    centre = (share + squared / (2 * images)) / (1 + squared / images)
-    half = NORMAL / (1 + squared / images) * math.sqrt(share * (1 - share) / images + squared / (4 * images**2))
-    low, high = centre - half, centre + half
+    low, high = wilson_bounds(share, images)
     if min(share, 1 - share) * images < FEW:
         right, wrong, tail = share * images, (1 - share) * images, (1 - LEVEL) / 2
         low = min(low, float(betaincinv(right, wrong + 1, tail))) if right > 0 else 0.0

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tasks.metrics.confidence_intervals import NORMAL
 from tasks.metrics.jackknife import GROUPS, percent_interval
 from tasks.metrics.outcome import Interval
+from tasks.metrics.quantiles import wilson_reach
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -118,7 +118,7 @@ def interval(arrays: Arrays) -> Interval:
     """
     values = _floats(arrays["average_precision"])
     queries = int(np.isfinite(values[:, 0]).sum())
-    return percent_interval(_means(values), 200.0 * NORMAL**2 / (queries + NORMAL**2))
+    return percent_interval(_means(values), 2 * wilson_reach(queries))
 
 
 def _means(known: Floats) -> Floats:

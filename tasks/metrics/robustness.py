@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.datasets.corruptions import PREFIX
-from tasks.metrics.confidence_intervals import LEVEL, NORMAL
+from tasks.metrics.confidence_intervals import LEVEL
 from tasks.metrics.outcome import Interval
+from tasks.metrics.quantiles import NORMAL_95, wilson_reach
 from tasks.metrics.rescore import Arrays, Rescorer
 
 Right = npt.NDArray[np.float64]
@@ -48,7 +49,7 @@ def robustness_interval(arrays: Arrays, metric: str) -> Interval | None:
     value = float(np.mean([right.mean() for right in columns.values()]))
     variance = sum(float(right.var(ddof=1)) / len(right) for right in columns.values() if len(right) > 1)
     images = sum(map(len, columns.values()))
-    half = NORMAL * np.sqrt(variance) / len(columns) or 100 * NORMAL**2 / (images + NORMAL**2)
+    half = NORMAL_95 * np.sqrt(variance) / len(columns) or wilson_reach(images)
     low, high = float(max(0.0, value - half)), float(min(100.0, value + half))
     return Interval(low, high, LEVEL, "normal over images of every shift")
 

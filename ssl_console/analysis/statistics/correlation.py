@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 
 from ssl_console.analysis.ranking import average_ranks
+from tasks.metrics.quantiles import NORMAL_95
 
 FEWEST = 3
 """Minimum number of pairs for a coefficient."""
@@ -43,7 +44,6 @@ def pareto_front(points: Sequence[tuple[float, float]], *, smaller_x_is_better: 
     return front
 
 
-NORMAL_95 = 1.959963984540054
 FEWEST_ASSOCIATED = 4
 """Minimum number of pairs for an interval; with fewer, it would contain every coefficient."""
 

@@ -23,13 +23,13 @@ from ssl_console.analysis.statistics.paired_tests import PairedTest, student
 from ssl_console.analysis.statistics.weighted_metrics import Spread
 from ssl_console.workspace.result import ResultRecord
 from tasks.metrics.outcome import OVER_POOLS
+from tasks.metrics.quantiles import EPISODE_FACTOR
 from tasks.metrics.standard_errors import crossed_error, jackknife_error
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 Floats = npt.NDArray[np.float64]
 OVER_DRAWS = "paired over images and draws"
 OVER_GROUPS = "paired jackknife over groups"
-FACTOR = 1.96
 
 
 def has_draws(arrays: Arrays) -> bool:
@@ -126,8 +126,8 @@ def episode_intervals(
     disjoint = min(pool // (ways * (shots + queries)), episodes)
     return EpisodeIntervals(
         mean=mean,
-        episodes=FACTOR * deviation / math.sqrt(episodes),
-        data=FACTOR * deviation / math.sqrt(disjoint) if disjoint > 1 else None,
+        episodes=EPISODE_FACTOR * deviation / math.sqrt(episodes),
+        data=EPISODE_FACTOR * deviation / math.sqrt(disjoint) if disjoint > 1 else None,
         disjoint=disjoint,
     )
 

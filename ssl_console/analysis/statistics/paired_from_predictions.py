@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ssl_console.analysis.quantiles import NORMAL_95
 from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics import paired_tests
 from ssl_console.analysis.statistics.distributions import normal_two_sided
@@ -16,6 +15,7 @@ from ssl_console.analysis.statistics.draws_and_groups import draws_test, groups_
 from ssl_console.analysis.statistics.paired_tests import PairedTest
 from ssl_console.analysis.statistics.weighted_metrics import per_sample, statistic
 from tasks.metrics.pool_splits import COUNTS, SPLITS
+from tasks.metrics.quantiles import NORMAL_95
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 

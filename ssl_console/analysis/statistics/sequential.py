@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ssl_console.analysis.quantiles import NORMAL_95
 from ssl_console.analysis.statistics.paired_tests import PairedTest
+from tasks.metrics.quantiles import NORMAL_95
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,10 +12,10 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from ssl_console.analysis.quantiles import NORMAL_95
 from tasks.metrics.classification import RankedScores, eleven_point_precision, ranked
 from tasks.metrics.normals import Angles
 from tasks.metrics.pool_splits import pool_covariance
+from tasks.metrics.quantiles import NORMAL_95
 from tasks.metrics.segmentation import PixelCounts
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]

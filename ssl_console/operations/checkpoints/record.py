@@ -18,6 +18,7 @@ from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import Record
+from tasks.metrics.quantiles import NORMAL_95
 
 Status = Literal["taken", "queued", "done", "failed", "skipped"]
 
@@ -104,7 +105,6 @@ PATIENCE = 3
 """Number of checkpoints after the best one that must be worse before it is reported as the peak."""
 CONFIDENCE = 1.645
 """Standard errors by which they must be worse: 95 %, one-sided."""
-INTERVAL = 2 * 1.96
 REFERENCES = 6
 
 
@@ -184,7 +184,7 @@ def curve_of(training: WatchedTraining, results: Iterable[Result]) -> TransferCu
 
 
 def _point(step: int, name: str, rows: Mapping[str, Result]) -> TransferPoint:
-    errors = [(result.ci_high - result.ci_low) / INTERVAL for result in rows.values()]
+    errors = [(result.ci_high - result.ci_low) / (2 * NORMAL_95) for result in rows.values()]
     scores = {task: result.value for task, result in rows.items()}
     return TransferPoint(step, name, _mean(rows.values()), math.sqrt(sum(e * e for e in errors)) / len(errors), scores)
 
