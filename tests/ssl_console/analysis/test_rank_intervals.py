@@ -86,7 +86,7 @@ def test_results_on_other_data_are_kept_apart_and_the_reason_is_given() -> None:
     both, newest = rank([old, new]), rank([old, new], [("linear/t", "default")])
     (told,) = kept_apart([old, new], both, identities.get)
     assert told.sentence == (
-        "linear/t: old [default] has a column of its own, apart from new [default]: the data's digest is "
+        "linear/t: old [default] has a column of its own, separate from new [default]: the data's digest is "
         "11111111 against 22222222"
     )
     (hidden,) = kept_apart([old, new], newest, identities.get)
