@@ -97,7 +97,8 @@ class Navigation(DiffingApp[int]):
     def prepare_screen(self, name: str) -> None:
         """Create a screen while the app is idle; it draws nothing until it is shown. Its widgets are styled when they
         are mounted: the last line prevents Textual from parsing all style rules again when the screen is first
-        shown.
+        shown. The first switch to Rankings takes 0.3 (80x24) and 0.4 (120x40) of the time without it (`make bench
+        ARGS=tui_privates`).
         """
         if name not in self._screen_stacks:
             self._init_mode(name)

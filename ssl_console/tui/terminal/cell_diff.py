@@ -1,6 +1,7 @@
 """Output of only those cells that differ from the terminal's content. Textual rewrites whole widgets, lines and
 spans. Over a slow link this determines the response time of a key press, so the last content of every cell is
-stored, and unchanged cells are omitted.
+stored, and unchanged cells are omitted. A key press writes 0.24 (help) to 0.73 (one row down) of the bytes that
+Textual would write, in terminals of 80x24 and of 120x40 (`make bench ARGS=tui_privates`).
 """
 
 from __future__ import annotations
