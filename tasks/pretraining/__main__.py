@@ -11,7 +11,10 @@ from backbones.cpu.threads import keep_freed_memory
 from tasks.pretraining.augmentation import RECIPES, Method
 from tasks.pretraining.export import Origin, export
 from tasks.pretraining.image_pool import open_pool
-from tasks.pretraining.loop import Checkpointing, PretrainingProgress, Run, Trainer, create_backbone, train
+from tasks.pretraining.loop import PretrainingProgress, ProgressReports, Run, Trainer, create_backbone
+from tasks.training.loop import train
+
+SAVE_EVERY_S = 120.0
 
 
 def _arguments(words: list[str] | None) -> argparse.Namespace:
@@ -43,11 +46,15 @@ def _export_random(seed: int, path: Path) -> None:
 def _pretrain(options: argparse.Namespace, path: Path) -> None:
     run = Run(options.method, RECIPES[options.method].steps(options.minutes), options.seed)
     trainer = Trainer(run, open_pool(options.cache))
-    checkpoint = options.cache / f"{run.method}-{run.steps}-{run.seed}.pt"
+    checkpoint = trainer.checkpoint(options.cache / f"{run.method}-{run.steps}-{run.seed}.pt")
+    reports = ProgressReports(run, _print)
     if options.export_checkpoint:
-        trainer.restore(checkpoint)
+        state = checkpoint.restore(reports)
+        if state is None:
+            sys.exit(f"{checkpoint.path} has no state of this run: train it first, or use the same options")
+        trainer.training.resume(state)
     else:
-        train(trainer, Checkpointing(checkpoint), _print)
+        train(trainer.training, checkpoint, reports, every_s=SAVE_EVERY_S)
     export(trainer.objective.backbone, trainer.origin(), path)
 
 

@@ -1,7 +1,7 @@
-"""The pre-training loop: a fixed number of steps, reproducible bit for bit, also across interruptions."""
+"""Pre-training runs: objective, batches and rates of each step, which `tasks.training.loop` takes."""
 
-import io
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +11,18 @@ from typing import Any, cast
 import numpy as np
 import timm
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW
 
-from backbones.io.files import whole_file
 from tasks.pretraining.augmentation import RECIPES, Architecture, Colouring, Method, Recipe, to_tensor
 from tasks.pretraining.export import Origin
 from tasks.pretraining.image_pool import Pool
 from tasks.pretraining.objectives import MaskedAutoencoder, Objective, PoolBatch, Rotation, SimClr, Supervised
+from tasks.reporter import SilentReporter
+from tasks.training.checkpoint import Checkpoint
+from tasks.training.loop import Training
+
+CORE_SECONDS = "core_seconds"
 
 
 @dataclass(frozen=True)
@@ -38,21 +42,13 @@ class Run:
 
 @dataclass(frozen=True)
 class PretrainingProgress:
-    """Progress of a run: `loss` is the mean since the last report; `seconds_left` is wall-clock time."""
+    """Progress of a run: `loss` is its running mean; `seconds_left` is wall-clock time."""
 
     step: int
     steps: int
     loss: float
     images_per_second: float
     seconds_left: float
-
-
-@dataclass(frozen=True)
-class Checkpointing:
-    """Path of the checkpoint, and the wall-clock interval between writes in seconds."""
-
-    path: Path
-    every: float = 120.0
 
 
 def create_backbone(architecture: Architecture, seed: int) -> nn.Module:
@@ -109,112 +105,82 @@ def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
 
 
 def _optimiser(module: nn.Module, recipe: Recipe) -> AdamW:
-    """AdamW; vectors (norms, biases) and tokens have no weight decay."""
+    """AdamW; vectors (norms, biases) and tokens have no weight decay. The rate is that of `learning_rate`."""
     decayed = [p for p in module.parameters() if p.ndim in (2, 4)]
     others = [p for p in module.parameters() if p.ndim not in (2, 4)]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
+    return AdamW(groups, lr=1.0, betas=(0.9, 0.98))
 
 
 class Trainer:
-    """A run in progress: objective, optimiser, steps taken and core-seconds used."""
+    """A run: its objective, and its training by `tasks.training.loop`."""
 
     def __init__(self, run: Run, pool: Pool) -> None:
         self.run, self.pool = run, pool
         self.objective = create_objective(run.method, run.seed)
-        self._module = cast("nn.Module", self.objective).to(memory_format=torch.channels_last)
-        self._module.train()
-        self._optimiser = _optimiser(self._module, run.recipe)
-        self.step = 0
-        self._spent, self._clock = 0.0, time.process_time()
+        module = cast("nn.Module", self.objective).to(memory_format=torch.channels_last)
+        module.train()
+        self.training = Training(
+            module,
+            _optimiser(module, run.recipe),
+            run.steps,
+            loss=lambda step: self.objective.loss(_batch(pool, run, step), _generator(run, step)),
+            rate=lambda step: learning_rate(step, run.steps, run.recipe),
+            seed=run.seed,
+            label=str(run.method),
+            clip=3.0,
+            after=self._count_time,
+            notes={CORE_SECONDS: 0.0},
+        )
+        self._clock = time.process_time()
+
+    def _count_time(self, _step: int) -> None:
+        now = time.process_time()
+        self.training.notes[CORE_SECONDS] += now - self._clock
+        self._clock = now
 
     @property
     def core_seconds(self) -> float:
-        """Processor time of the run so far in seconds, over all attempts."""
-        return self._spent + time.process_time() - self._clock
+        """Processor time of the steps so far in seconds, over all attempts."""
+        return self.training.notes[CORE_SECONDS]
 
     def origin(self) -> Origin:
         """Provenance of the current weights."""
         run = self.run
-        return Origin(run.method, run.recipe.architecture, run.seed, self.step, run.steps, self.core_seconds)
+        return Origin(run.method, run.recipe.architecture, run.seed, self.training.step, run.steps, self.core_seconds)
 
-    def advance(self) -> float:
-        """Take one step and return its loss.
-
-        Raises:
-            FloatingPointError: the loss is not finite.
-        """
-        for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, self.run.steps, self.run.recipe)
-        loss: Tensor = self.objective.loss(_batch(self.pool, self.run, self.step), _generator(self.run, self.step))
-        if not bool(torch.isfinite(loss)):
-            raise FloatingPointError(f"{self.run.method}: the loss is {loss.item()} at step {self.step}")
-        self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._module.parameters(), 3.0)
-        self._optimiser.step()
-        self.step += 1
-        return loss.item()
-
-    def save(self, path: Path) -> None:
-        """Write the state atomically. Raises OSError."""
-        state = {
-            "run": [str(self.run.method), self.run.steps, self.run.seed, self.run.batch_size],
-            "step": self.step,
-            "core_seconds": self.core_seconds,
-            "module": self._module.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        torch.save(state, buffer)  # its own error for a full disk does not mention the disk
-        with whole_file(path) as file:
-            file.write(buffer.getbuffer())
-
-    def restore(self, path: Path) -> None:
-        """Restore a state written by `save`.
-
-        Raises:
-            ValueError: the state is of another run.
-        """
-        state = torch.load(path, weights_only=True)
-        mine = [str(self.run.method), self.run.steps, self.run.seed, self.run.batch_size]
-        if state["run"] != mine:
-            raise ValueError(f"{path} is of the run {state['run']}, not of {mine}: remove it, or use the same options")
-        self._module.load_state_dict(state["module"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self.step = int(state["step"])
-        self._spent, self._clock = float(state["core_seconds"]), time.process_time()
+    def checkpoint(self, path: Path) -> Checkpoint:
+        """The checkpoint of this run; states of other runs in the file are ignored."""
+        run = self.run
+        return Checkpoint(path, f"pretraining {run.method} {run.steps} {run.seed} {run.batch_size}")
 
 
-def train(
-    trainer: Trainer,
-    checkpointing: Checkpointing | None = None,
-    report: Callable[[PretrainingProgress], None] | None = None,
-    report_every: int = 50,
-) -> None:
-    """Take the run's remaining steps, resuming from the checkpoint if there is one and updating it."""
-    if checkpointing is not None and checkpointing.path.exists():
-        trainer.restore(checkpointing.path)
-    started, first, saved, losses = time.monotonic(), trainer.step, time.monotonic(), list[float]()
-    while trainer.step < trainer.run.steps:
-        losses.append(trainer.advance())
-        if report is not None and len(losses) >= report_every:
-            report(_progress(trainer, losses, (time.monotonic() - started) / (trainer.step - first)))
-            losses.clear()
-        if checkpointing is not None and time.monotonic() - saved >= checkpointing.every:
-            trainer.save(checkpointing.path)
-            saved = time.monotonic()
-    if checkpointing is not None:
-        trainer.save(checkpointing.path)
+@dataclass
+class ProgressReports(SilentReporter):
+    """Reporter that calls `report` after every `every` steps."""
 
+    run: Run
+    report: Callable[[PretrainingProgress], None]
+    every: int = 50
+    _loss: float = 0.0
+    _first: int | None = None
+    _step: int = 0
+    _started: float = 0.0
 
-def _progress(trainer: Trainer, losses: list[float], seconds_per_step: float) -> PretrainingProgress:
-    run = trainer.run
-    return PretrainingProgress(
-        step=trainer.step,
-        steps=run.steps,
-        loss=sum(losses) / len(losses),
-        images_per_second=run.batch_size / seconds_per_step,
-        seconds_left=(run.steps - trainer.step) * seconds_per_step,
-    )
+    def metric(self, name: str, value: float, step: float | None = None) -> None:  # noqa: ARG002 - of the interface
+        """Keep the running mean of the loss."""
+        self._loss = value
+
+    def warn(self, message: str) -> None:
+        """Print the warning."""
+        print(message, file=sys.stderr, flush=True)
+
+    def advance(self, count: int = 1) -> None:
+        """Count steps; the first call contains those of earlier attempts."""
+        self._step += count
+        if self._first is None:
+            self._first, self._started = self._step, time.monotonic()
+        elif (self._step - self._first) % self.every == 0:
+            seconds = (time.monotonic() - self._started) / (self._step - self._first)
+            speed, left = self.run.batch_size / seconds, (self.run.steps - self._step) * seconds
+            self.report(PretrainingProgress(self._step, self.run.steps, self._loss, speed, left))

@@ -129,8 +129,8 @@ def _trainer() -> Trainer:
 
 def _pretrained(place: Path, number: int) -> None:
     trainer = _trainer()
-    trainer.step = number
-    trainer.save(place / "pretraining.pt")
+    trainer.training.step = number
+    trainer.checkpoint(place / "pretraining.pt").save(trainer.training.state())
 
 
 def _images(place: Path, number: int) -> None:

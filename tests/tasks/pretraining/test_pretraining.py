@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 
+from tasks.features.manifest import NotFiniteError
 from tasks.pretraining.__main__ import main
 from tasks.pretraining.augmentation import (
     INPUT_SIZE,
@@ -29,15 +30,16 @@ from tasks.pretraining.augmentation import (
 )
 from tasks.pretraining.image_pool import Pool, PoolSize, open_pool, render_pool
 from tasks.pretraining.loop import (
-    Checkpointing,
     PretrainingProgress,
+    ProgressReports,
     Run,
     Trainer,
     create_backbone,
     learning_rate,
-    train,
 )
 from tasks.pretraining.objectives import MaskedAutoencoder, cut_patches, nt_xent, turn_quarters
+from tasks.reporter import SilentReporter
+from tasks.training.loop import train
 
 TRAINED = [method for method in Method if method is not Method.RANDOM]
 DEMO = Path(__file__).parents[3] / "backbones" / "demo"
@@ -65,8 +67,8 @@ def test_twenty_steps_on_the_same_views_lower_the_loss(method: Method, pool: Poo
     trainer = Trainer(Run(method, steps=20, batch_size=16), pool)
     losses = []
     for _ in range(20):
-        trainer.step = 0
-        losses.append(trainer.advance())
+        trainer.training.step = 0
+        losses.append(trainer.training.advance())
     assert losses[-1] < 0.8 * losses[0]
 
 
@@ -75,7 +77,7 @@ def test_a_rerun_gives_the_same_weights_and_another_seed_others(pool: Pool) -> N
     trainers = [Trainer(run, pool) for run in runs]
     for trainer in trainers:
         torch.rand(3)
-        train(trainer)
+        train(trainer.training, None, SilentReporter())
     assert _same(_weights(trainers[0]), _weights(trainers[1]))
     assert not _same(_weights(trainers[0]), _weights(trainers[2]))
 
@@ -83,28 +85,32 @@ def test_a_rerun_gives_the_same_weights_and_another_seed_others(pool: Pool) -> N
 def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(pool: Pool, tmp_path: Path) -> None:
     run = Run(Method.SIMCLR, steps=6, batch_size=16)
     whole = Trainer(run, pool)
-    train(whole)
+    train(whole.training, None, SilentReporter())
     stopped = Trainer(run, pool)
     for _ in range(3):
-        stopped.advance()
+        stopped.training.advance()
     spent = stopped.core_seconds
-    stopped.save(tmp_path / "state.pt")
+    stopped.checkpoint(tmp_path / "state.pt").save(stopped.training.state())
     resumed = Trainer(run, pool)
-    train(resumed, Checkpointing(tmp_path / "state.pt"))
-    assert resumed.step == 6
+    train(resumed.training, resumed.checkpoint(tmp_path / "state.pt"), SilentReporter())
+    assert resumed.training.step == 6
     assert resumed.core_seconds > spent > 0
     assert _same(_weights(whole), _weights(resumed))
 
 
-def test_a_checkpoint_of_another_run_is_refused(pool: Pool, tmp_path: Path) -> None:
-    Trainer(Run(Method.ROTATION, steps=6, batch_size=16), pool).save(tmp_path / "state.pt")
-    with pytest.raises(ValueError, match=r"state\.pt is of the run"):
-        Trainer(Run(Method.ROTATION, steps=7, batch_size=16), pool).restore(tmp_path / "state.pt")
+def test_a_checkpoint_of_another_run_is_ignored_with_a_warning(
+    pool: Pool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (Trainer(Run(Method.ROTATION, steps=steps, batch_size=16), pool) for steps in (6, 7))
+    first.checkpoint(tmp_path / "state.pt").save(first.training.state())
+    assert second.checkpoint(tmp_path / "state.pt").restore(ProgressReports(second.run, lambda _progress: None)) is None
+    assert "state.pt is of another training" in capsys.readouterr().err
 
 
 def test_progress_counts_the_steps_and_the_time_left(pool: Pool) -> None:
     seen: list[PretrainingProgress] = []
-    train(Trainer(Run(Method.ROTATION, steps=4, batch_size=8), pool), report=seen.append, report_every=2)
+    trainer = Trainer(Run(Method.ROTATION, steps=4, batch_size=8), pool)
+    train(trainer.training, None, ProgressReports(trainer.run, seen.append, every=2))
     assert [(news.step, news.steps) for news in seen] == [(2, 4), (4, 4)]
     assert seen[0].seconds_left > seen[1].seconds_left == 0
     assert all(news.images_per_second > 0 for news in seen)
@@ -114,8 +120,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(pool: Pool) -> None:
     trainer = Trainer(Run(Method.ROTATION, steps=4, batch_size=8), pool)
     with torch.no_grad():
         next(trainer.objective.backbone.parameters()).fill_(torch.nan)
-    with pytest.raises(FloatingPointError, match="rotation: the loss is nan at step 0"):
-        trainer.advance()
+    with pytest.raises(NotFiniteError, match="rotation: the loss is nan at step 0"):
+        trainer.training.advance()
 
 
 def test_the_pool_is_rendered_once_and_read_back_equal(pool: Pool, tmp_path: Path) -> None:
