@@ -21,7 +21,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 from backbones.io.workspace_folder import ENVIRONMENT_VARIABLE
 from ssl_console.workspace.paths import Workspace
+from tests import forked_processes
 
+forked_processes.provide()
+forked_processes.take_over()
 atexit.register(shutil.rmtree, Path(os.environ["SSL_CONSOLE_TRUSTED_CODE"]).parent, ignore_errors=True)
 MOST_PROCESSES = 4
 """Each process imports torch and takes up to 2 GB."""

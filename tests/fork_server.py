@@ -1,40 +1,68 @@
 """Processes without the seconds in which each would import the same modules.
 
 A server that has imported them forks a process for every program to be run, with its own arguments, environment,
-folder and streams; there the program is run as Python runs it. The server is this module; its arguments are the file
-descriptor of a socket, and packages and modules to import.
+folder, descriptors and session; there the program is run as Python runs it, and `/proc` shows its command line and
+its environment. The server is this module: `fork_server.py SOCKET READY_DESCRIPTOR MODULE...`.
 """
 
 from __future__ import annotations
 
 import array
+import atexit
+import ctypes
+import fcntl
+import gc
 import importlib
+import io
 import os
 import pkgutil
 import runpy
+import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+import traceback
+import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
+from typing import Any, NoReturn
 
 import orjson
+import psutil
 
-LARGEST = 1 << 20
-STREAMS = 4
-"""Standard input, output and error, and a socket for pid and exit code."""
+ROOT = Path(__file__).parents[1]
+LARGEST = 1 << 18
+"""Bytes of a request."""
+MOST_DESCRIPTORS = 32
+HIGH = 512
+"""Descriptors from here on belong to the server: a program's own are below."""
+LOOK_S = 2.0
+"""Seconds after which an idle server looks whether its socket is still there."""
+ROOM_VARIABLE, ROOM_BYTES = "FORK_SERVER_ROOM", 48 * 1024
+"""Room for the environments of programs, which `/proc` reads where the server's own was at its start."""
+UNWRITTEN = 120
+"""Exit code of Python when standard output cannot be written at the end."""
+ARGUMENT_ROOM = "-" * 8192
+"""The same for their command lines."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """What to run: a module, or the path of a file."""
+    """What to run: a module, as `python -P -m` does."""
 
     name: str
     arguments: list[str]
     environment: dict[str, str]
     folder: str
+    descriptors: list[int]
+    """Numbers under which the program has the descriptors that are sent with it; the first three are its streams."""
+    session: bool = False
+    """Whether it leads a session of its own."""
+    unbuffered: bool = False
+    mask: int = 0o022
 
 
 class Forked:
@@ -42,15 +70,15 @@ class Forked:
 
     def __init__(self, status: socket.socket) -> None:
         self._status = status
+        self._lock = threading.Lock()
         self.pid = self._number()
         self.code: int | None = None
 
     def wait(self, patience_s: float | None = None) -> int | None:
-        """Wait for its end; the exit code, None while it goes on."""
-        if self.code is None:
-            self._status.settimeout(patience_s)
-            with suppress(TimeoutError):
-                self.code = self._number()
+        """Wait for its end, in any number of threads; the exit code, None while it goes on."""
+        if self.code is None and connection.wait([self._status], patience_s):
+            with self._lock:
+                self.code = self._number() if self.code is None else self.code
         return self.code
 
     def _number(self) -> int:
@@ -59,96 +87,185 @@ class Forked:
         return int(answer)
 
 
-class ForkServer:
-    """A server that has imported packages, with the modules in them, and modules."""
-
-    def __init__(self, environment: Mapping[str, str], imported: Sequence[str]) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            command = [sys.executable, "-P", __file__, str(theirs.fileno()), *imported]
-            self.process = subprocess.Popen(
-                command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
-            )
-
-    def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], streams: list[int]) -> Forked:
-        """Run a program in this process's folder with these as its standard streams."""
-        program = Program(name, list(arguments), dict(environment), str(Path.cwd()))
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            sent = array.array("i", [*streams, theirs.fileno()])
-            self._socket.sendmsg([orjson.dumps(program)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, sent)])
-        return Forked(ours)
-
-    def close(self) -> None:
-        """End the server; what it has forked goes on."""
-        self._socket.close()
-        self.process.wait()
+def start(server: Path, program: Program, descriptors: Sequence[int]) -> Forked:
+    """Have the server at this socket run a program with these descriptors. Raises OSError where there is no server."""
+    status = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    status.connect(str(server))
+    sent = array.array("i", descriptors)
+    status.sendmsg([orjson.dumps(program)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, sent)])
+    return Forked(status)
 
 
-def serve(requests: socket.socket) -> Program | None:
-    """Fork a process for every request; in it, the program to run; None when there are no more."""
-    while True:
-        message, ancillary, _, _ = requests.recvmsg(LARGEST, socket.CMSG_SPACE(STREAMS * array.array("i").itemsize))
+def serve(path: Path, ready: int) -> tuple[Program, list[int]] | None:
+    """Fork a process for every request; in it, the program to run and its descriptors.
+
+    None when the socket is gone, or the process whose number the name of its folder has.
+    """
+    owner = int(path.parent.name.split("-")[1])
+    listener = _high(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    listener.bind(str(path))
+    listener.listen(128)
+    listener.settimeout(LOOK_S)
+    os.write(ready, b"ready")
+    os.close(ready)
+    while path.exists() and psutil.pid_exists(owner):
+        with suppress(TimeoutError):
+            status = _high(listener.accept()[0])
+            if os.fork() == 0:
+                listener.close()
+                if (wanted := _request(status)) is not None:
+                    return wanted
+            status.close()
         _reap()
-        if not message:
-            return None
-        descriptors = array.array("i")
-        for _, _, data in ancillary:
-            descriptors.frombytes(data)
-        if os.fork() == 0:
-            requests.close()
-            status = socket.socket(fileno=descriptors.pop())
-            if (pid := os.fork()) == 0:
-                status.close()
-                return _become(Program(**orjson.loads(message)), list(descriptors))
-            _report(pid, status, list(descriptors))
-        for descriptor in descriptors:
-            os.close(descriptor)
+    return None
+
+
+def _high(given: socket.socket) -> socket.socket:
+    """The same socket under a number that no program uses."""
+    with given:
+        return socket.socket(fileno=fcntl.fcntl(given.fileno(), fcntl.F_DUPFD_CLOEXEC, HIGH))
+
+
+def _request(status: socket.socket) -> tuple[Program, list[int]]:
+    """Fork the program of a request and wait for it; in the program, what it is."""
+    status.settimeout(None)
+    message, ancillary, _, _ = status.recvmsg(LARGEST, socket.CMSG_SPACE(MOST_DESCRIPTORS * array.array("i").itemsize))
+    descriptors = array.array("i")
+    for _, _, data in ancillary:
+        descriptors.frombytes(data)
+    if not message:
+        os._exit(0)
+    if (pid := os.fork()) == 0:
+        status.close()
+        return Program(**orjson.loads(message)), list(descriptors)
+    _report(pid, status, list(descriptors))
+    raise AssertionError
 
 
 def _reap() -> None:
-    while True:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                return
-        except ChildProcessError:
-            return
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _report(pid: int, status: socket.socket, descriptors: list[int]) -> None:
     """Send pid and exit code, and leave."""
     for descriptor in descriptors:
         os.close(descriptor)
-    status.send(b"%d" % pid)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    try:
+    with suppress(OSError):
+        status.send(b"%d" % pid)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         status.send(b"%d" % code)
-    finally:
-        os._exit(0)
+    os._exit(0)
 
 
-def _become(program: Program, descriptors: list[int]) -> Program:
-    for number, descriptor in enumerate(descriptors):
+def become(program: Program, descriptors: Sequence[int], others_up_to: int = 3) -> None:
+    """Give this process what a program is started with. Of its other descriptors those below a number are closed."""
+    if program.session:
+        os.setsid()
+    moved = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGH) for descriptor in descriptors]
+    for descriptor in descriptors:
+        with suppress(OSError):  # the same one may be given twice
+            os.close(descriptor)
+    os.closerange(3, others_up_to)
+    for descriptor, number in zip(moved, program.descriptors, strict=True):
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.chdir(program.folder)
+    os.umask(program.mask)
     os.environ.clear()
     os.environ.update(program.environment)
-    return program
+    _show(program)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - standard input
+    if program.unbuffered:
+        sys.stdout, sys.stderr = (
+            io.TextIOWrapper(io.FileIO(number, "w", closefd=False), errors=errors, write_through=True)
+            for number, errors in ((1, "strict"), (2, "backslashreplace"))
+        )
+
+
+def _show(program: Program) -> None:
+    """Write command line and environment to where `/proc` reads them."""
+    words = ["-P", *(["-u"] if program.unbuffered else []), "-m", program.name, *program.arguments]
+    places = [int(one) for one in Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()[45:49]]
+    variables = [f"{name}={value}" for name, value in program.environment.items()]
+    for (begin, end), strings in zip((places[:2], places[2:]), ([sys.executable, *words], variables), strict=True):
+        content = b"".join(os.fsencode(string) + b"\0" for string in strings)[: end - begin - 1]
+        ctypes.memset(begin, 0, end - begin)
+        ctypes.memmove(begin, content, len(content))
+
+
+def run(program: Program) -> None:
+    """Run a program in this process, as Python runs it."""
+    sys.argv = [program.name, *program.arguments]
+    if program.environment.get("PYTHONWARNINGS") == "ignore":
+        warnings.simplefilter("ignore")
+    package = hasattr(sys.modules.get(program.name), "__path__")
+    sys.modules.pop(f"{program.name}.__main__" if package else program.name, None)
+    runpy.run_module(program.name, run_name="__main__", alter_sys=True)
+
+
+def run_and_leave(program: Program) -> NoReturn:
+    """Run a program and end this process as at its end, without taking apart what the server had imported."""
+    code = 1
+    try:
+        run(program)
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        if isinstance(leaving.code, str):
+            sys.stderr.write(f"{leaving.code}\n")
+    except KeyboardInterrupt:
+        code = -signal.SIGINT
+    except BaseException:  # noqa: BLE001 - as Python does at the end of a program
+        traceback.print_exc()
+    finally:
+        _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream, failure in ((sys.stdout, UNWRITTEN), (sys.stderr, 0)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = code or failure
+    if code == -signal.SIGINT:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(code & 0xFF)
 
 
 def _import(name: str) -> None:
     module = importlib.import_module(name)
     for found in pkgutil.walk_packages(getattr(module, "__path__", []), f"{name}."):
-        importlib.import_module(found.name)
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+
+
+def _forked_processes() -> Any:
+    """The module that forks the programs which programs start; a program itself does not find the tests by it."""
+    sys.path.insert(0, str(ROOT))
+    module = importlib.import_module("tests.forked_processes")
+    sys.path.remove(str(ROOT))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]
+    return module
+
+
+def main(path: Path, ready: int, modules: Sequence[str]) -> None:
+    """Serve; in a forked process, run its program."""
+    forked_processes = _forked_processes()
+    for name in modules:
+        _import(name)
+    gc.collect()
+    gc.freeze()
+    if (wanted := serve(path, ready)) is not None:
+        become(*wanted)
+        forked_processes.take_over(parent_of_workers="torch" in sys.modules)
+        run_and_leave(wanted[0])
 
 
 if __name__ == "__main__":
-    for given in sys.argv[2:]:
-        _import(given)
-    if (wanted := serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
-        sys.argv = [wanted.name, *wanted.arguments]
-        if wanted.name.endswith(".py"):
-            runpy.run_path(wanted.name, run_name="__main__")
-        else:
-            runpy.run_module(wanted.name, run_name="__main__", alter_sys=True)
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:-1])

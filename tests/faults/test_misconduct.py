@@ -24,6 +24,7 @@ from tests.faults.misconduct_evaluation import HOSTILE
 from tests.faults.scale import full
 from tests.faults.stage import PATIENCE_S, Stage
 from tests.faults.tally import Tally
+from tests.forked_processes import FORKS
 from tests.ssl_console.tui.terminal import a_console, a_terminal
 from tests.ssl_console.workspace_fixture import eventually, gone
 
@@ -75,6 +76,7 @@ def test_worker_that_hangs_without_a_sign_of_life_is_ended_and_its_stacks_are_ke
 @pytest.mark.slow
 @pytest.mark.parametrize("fate", ["allocate", "allocate-in-child"])
 def test_worker_that_takes_memory_without_end_is_ended_with_its_own_kind(stage: Stage, fate: str, tally: Tally) -> None:
+    stage.environment.pop(FORKS, None)  # a forked worker also has the memory of its server
     configure(stage, worker_memory_mb=LIMIT_MB)
     row = failed(stage, fate=fate)
     assert row["kind"] == "memory"

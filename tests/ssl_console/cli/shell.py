@@ -18,8 +18,8 @@ from typing import IO, Any
 import psutil
 
 from ssl_console.workspace.paths import Workspace
-from tests.faults.scale import full
-from tests.fork_server import ForkServer
+from tests.fork_server import Program, start
+from tests.forked_processes import CONSOLE, server_for
 
 SECONDS, LOOK_S, LEAST_S = 120, 2.0, 0.02
 """A command hangs once it and its children have used no CPU for this long: on a busy machine it is merely slow."""
@@ -57,29 +57,6 @@ class Watch:
         return time.monotonic() - self._idle_since > SECONDS
 
 
-ROOMS = ("cli", "operations", "planning", "analysis", "launchers", "workspace", "system")
-"""Rooms of the console that a fork server has imported; none of them loads torch."""
-OWN = frozenset({"SSL_CONSOLE_WORKSPACE", "SSL_CONSOLE_DATA", "SSL_CONSOLE_FAULTS_MARK", "PYTEST_CURRENT_TEST"})
-"""What may differ between the commands of one server. Everything else is looked at by Python and by modules as they
-start, so with other differences a server of its own is started.
-"""
-ALONE = 2
-"""So many commands of an environment come before a server: it takes a second, and saves less than half of one each."""
-_SERVERS: dict[frozenset[tuple[str, str]], ForkServer | int] = {}
-"""Servers by environment, and before there is one, how many commands there have been."""
-
-
-def server_for(environment: Mapping[str, str]) -> ForkServer | None:
-    """The server for such an environment; None before it pays to start one, and in the long form of the tests."""
-    kept = {name: value for name, value in environment.items() if name not in OWN}
-    key = frozenset(kept.items())
-    server = _SERVERS.get(key, 0)
-    if isinstance(server, int):
-        start = server >= ALONE and not full()
-        server = _SERVERS[key] = ForkServer(kept, [f"ssl_console.{room}" for room in ROOMS]) if start else server + 1
-    return None if isinstance(server, int) else server
-
-
 @dataclass(frozen=True)
 class Finished:
     """A command that has ended."""
@@ -109,7 +86,7 @@ class Shell:
     def __call__(self, *arguments: str, **variables: str) -> Finished:
         """Run to the end, by a fork server where that is faster."""
         environment = {**self.environment, **variables}
-        if (server := server_for(environment)) is None:
+        if (server := server_for(environment, CONSOLE)) is None:
             return _finished(self.start(*arguments, **variables), arguments)
         return _forked(server, arguments, environment)
 
@@ -142,10 +119,11 @@ def _finished(process: subprocess.Popen[str], arguments: Sequence[str]) -> Finis
                 raise AssertionError(f"{arguments} has done nothing for {SECONDS} s: {out}{err}") from None
 
 
-def _forked(server: ForkServer, arguments: Sequence[str], environment: Mapping[str, str]) -> Finished:
+def _forked(server: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> Finished:
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, Path(os.devnull).open() as nothing:
         streams = [nothing.fileno(), out.fileno(), err.fileno()]
-        process = server.start("ssl_console", arguments, environment, streams)
+        program = Program("ssl_console", list(arguments), dict(environment), str(Path.cwd()), [0, 1, 2])
+        process = start(server, program, streams)
         watch = Watch(process.pid)
         while (code := process.wait(LOOK_S)) is None:
             if watch.hangs():

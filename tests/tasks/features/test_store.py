@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 import numpy as np
@@ -27,9 +29,9 @@ from tasks.features.manifest import ARRAY, MANIFEST, NotFiniteError, OutOfMemory
 from tasks.features.shards import verify
 from tasks.features.store import FeatureRequest, FeatureStore
 from tasks.reporter import SilentReporter
-from tests.fork_server import ForkServer
 
-PROGRAM = Path(__file__).with_name("encode_in_a_process.py")
+ROOT = Path(__file__).parents[3]
+PROGRAM = "tests.tasks.features.encode_in_a_process"
 COUNT = 40
 BOUND_S = 60.0
 PREPROCESSING = PreprocessingSpec("paper", 8, 8, "shorter", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -228,23 +230,16 @@ def test_a_damaged_shard_is_computed_again(store: FeatureStore) -> None:
     assert store.features(request(), ProjectingEncoder, SilentReporter()).encoded == COUNT - 12
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    """Processes that have torch already."""
-    made = ForkServer(os.environ, ["tasks.features.store"])
-    yield made
-    made.close()
-
-
 class Process:
     """`encode_in_a_process.py` on one store."""
 
-    def __init__(self, server: ForkServer, folder: Path, name: str, *options: str) -> None:
+    def __init__(self, folder: Path, name: str, *options: str) -> None:
         self.events, self.errors = folder / f"{name}.jsonl", folder / f"{name}.txt"
-        words = [str(folder / "features"), str(self.events), *options]
-        with Path(os.devnull).open("r+") as nothing, self.errors.open("w") as errors:
-            streams = [nothing.fileno(), nothing.fileno(), errors.fileno()]
-            self.process = server.start(str(PROGRAM), words, os.environ, streams)
+        command = [sys.executable, "-P", "-m", PROGRAM, str(folder / "features"), str(self.events), *options]
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                command, stdin=DEVNULL, stdout=DEVNULL, stderr=errors, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            )
 
     def told(self, field: str) -> list[Any]:
         lines = self.events.read_text().splitlines(keepends=True) if self.events.exists() else []
@@ -253,13 +248,12 @@ class Process:
 
     def wait(self) -> str:
         """Standard error, after the process has ended."""
-        assert self.process.wait(BOUND_S) is not None
+        self.process.wait(BOUND_S)
         return self.errors.read_text()
 
     def kill(self) -> None:
         """Kill it, wherever it is."""
-        if self.process.code is None:
-            os.kill(self.process.pid, signal.SIGKILL)
+        self.process.kill()
         self.wait()
 
 
@@ -272,11 +266,11 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path, server: ForkServer) -> Iterator[Callable[..., Process]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     started: list[Process] = []
 
     def begin(name: str, *options: str) -> Process:
-        started.append(Process(server, tmp_path, name, *options))
+        started.append(Process(tmp_path, name, *options))
         return started[-1]
 
     yield begin

@@ -77,6 +77,18 @@ def anatomy(family: str) -> FeatureMapInfo:
     return dissect(FeatureMapQuery.of(FAMILIES[family]))
 
 
+@pytest.fixture(scope="module")
+def encoder_cache() -> EncoderCache:
+    """That of a worker which carries out all cases, one after another."""
+    return EncoderCache()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace of all cases: protocols on the same vectors of a backbone find them there."""
+    return tmp_path_factory.mktemp("families")
+
+
 def few(card: DatasetCard) -> DatasetCard:
     fewer = {"pairs": 3} if card.reader == "shapes-pairs" else {"train": 20, "test": 6}
     arguments = {**card.reader_arguments, **fewer}
@@ -106,7 +118,9 @@ def pairs() -> list[tuple[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "name"), pairs())
-def test_a_family_is_measured_or_refused_before_anything_is_queued(tmp_path: Path, family: str, name: str) -> None:
+def test_a_family_is_measured_or_refused_before_anything_is_queued(
+    root: Path, encoder_cache: EncoderCache, family: str, name: str
+) -> None:
     card = FAMILIES[family]
     facts = PROTOCOLS[name.partition("/")[0]]
     task = TASKS.resolve(name, "small" if "small" in facts.presets else None, parse_overrides(PROTOCOL_CHANGES[name]))
@@ -125,9 +139,9 @@ def test_a_family_is_measured_or_refused_before_anything_is_queued(tmp_path: Pat
         task,
         few(TASKS.dataset(task.dataset)),
         seed=0,
-        paths=EvaluationPaths(weights=tmp_path / "weights", data=tmp_path, features=tmp_path / "features"),
+        paths=EvaluationPaths(weights=root / "weights", data=root, features=root / "features"),
         device="cpu",
         reporter=SilentReporter(),
-        encoder_cache=EncoderCache(),
+        encoder_cache=encoder_cache,
     )
     assert found.outcome.interval.low <= found.outcome.value <= found.outcome.interval.high
