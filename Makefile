@@ -1,5 +1,7 @@
 # Everything here needs only python3 (3.11 or newer) and make.
 PYTHON ?= python3
+# Compiled modules are kept: without them every process compiles torch anew, which takes longer than to import it.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := --constraint $(VENV)/constraints.txt --editable '.[dev,parquet,serve]'
@@ -25,6 +27,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt constraints-cuda12.txt
 	command -v uv > /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
 	PATH="$(BIN):$$PATH" VIRTUAL_ENV=$(VENV) uv pip install $(PACKAGES) || \
 		$(BIN)/python -m pip install --disable-pip-version-check $(PACKAGES)
+	$(BIN)/python -c "import torch, torchvision, timm, sklearn, textual.app"
 	@touch $@
 
 demo: install  ## Evaluate the demo backbones on the demo suite and print the ranking
