@@ -21,7 +21,7 @@ from ssl_console.system.device import slots_of
 from ssl_console.system.devices import all_devices, choose_devices, require_usable
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.machine_checks import Check
-from ssl_console.workspace.config import LOCAL, Config, Share
+from ssl_console.workspace.config import AUTO, LOCAL, MOST_DEVICES, Config, DevicesPerRun, Share
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import Placement
 
@@ -142,12 +142,22 @@ def parse_share(text: str | None) -> Share | None:
     return cast("Share | None", text)
 
 
+def parse_devices_per_run(text: str | None) -> DevicesPerRun | None:
+    """Number of devices of a run, or None for the setting. Raises ConsoleError."""
+    if text is None or text == AUTO:
+        return AUTO if text else None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_DEVICES:
+        raise ConsoleError(f"--devices-per-run {text}: choose a number from 1 to {MOST_DEVICES}, or {AUTO}")
+    return int(text)
+
+
 def resolve_placement(
     workspace: Workspace,
     config: Config,
     launcher: str | None = None,
     devices: tuple[str, ...] = (),
     share: Share | None = None,
+    devices_per_run: DevicesPerRun | None = None,
 ) -> Placement:
     """Launcher, devices and sharing of new runs. Devices on the command line belong to this machine, so without a
     launcher option they mean local workers, whatever the settings are.
@@ -168,7 +178,11 @@ def resolve_placement(
         raise ConsoleError(
             f"--share {share} is for GPUs of this machine, and {OPTION} {name} runs elsewhere: drop one of them"
         )
-    return Placement(name, devices, share)
+    if devices_per_run == AUTO and chosen.capacity() is not None:
+        raise ConsoleError(
+            f"--devices-per-run {AUTO} is for this machine, and {OPTION} {name} runs elsewhere: give a number"
+        )
+    return Placement(name, devices, share, devices_per_run)
 
 
 def slots_for(workspace: Workspace, config: Config, placement: Placement) -> int:

@@ -90,6 +90,8 @@ def run_command(
     words += ["--override"] if options.override else []
     words += ["--launcher", launcher] if launcher else []
     words += ["--share", options.placement.share] if options.placement.share else []
+    number = options.placement.devices_per_run
+    words += ["--devices-per-run", str(number)] if number else []
     return shlex.join(words)
 
 

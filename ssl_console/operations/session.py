@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ssl_console.launchers.base import Launcher
     from ssl_console.operations.check_backbone import BackboneChecker
     from ssl_console.planning.candidates import LookupContext
-    from ssl_console.workspace.config import Config, Share
+    from ssl_console.workspace.config import Config, DevicesPerRun, Share
     from ssl_console.workspace.paths import Workspace
     from ssl_console.workspace.per_class_accuracy import NamedClassScore
     from ssl_console.workspace.pictures import Picture
@@ -251,13 +251,17 @@ class Session:
     # -- placement and checks -------------------------------------------------------------------------------------
 
     def placement(
-        self, launcher: str | None = None, devices: tuple[str, ...] = (), share: Share | None = None
+        self,
+        launcher: str | None = None,
+        devices: tuple[str, ...] = (),
+        share: Share | None = None,
+        devices_per_run: DevicesPerRun | None = None,
     ) -> Placement:
         """Placement of new runs, from options and settings. Raises ConsoleError."""
         from ssl_console.launchers.registry import resolve_placement
 
         _ = self.launchers  # unusable plug-ins are reported once
-        return resolve_placement(self.workspace, self.config, launcher, devices, share)
+        return resolve_placement(self.workspace, self.config, launcher, devices, share, devices_per_run)
 
     @cached_property
     def launchers(self) -> tuple[str, ...]:

@@ -98,6 +98,7 @@ def spec_of(
         launcher=placement.launcher,
         devices=placement.devices,
         share=placement.share,
+        devices_per_run=placement.devices_per_run,
         concerns=candidate.concerns,
         store_layers=store_layers if PROTOCOLS[candidate.task.protocol].reads_features else (),
     )

@@ -25,7 +25,7 @@ from backbones.io.files import make_private_folder, open_own
 from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import OperationFailed, shortage
 from ssl_console.system.processes import is_going, is_here, lives, own_start, this_host, this_machine
-from ssl_console.workspace.config import Config, Share
+from ssl_console.workspace.config import Config, DevicesPerRun, Share
 from ssl_console.workspace.ownership import check_owner
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.tail import last_lines
@@ -55,6 +55,10 @@ class SupervisorOptions(BaseModel):
     """None for two on a CPU of several cores, one elsewhere."""
     share: Share = "free-memory"
     """When a run starts on a card that other processes use."""
+    devices_per_run: DevicesPerRun = 1
+    """Maximum number of devices that compute the features of one run."""
+    help_from_s: float = Field(30, ge=0)
+    """Time in seconds that an extraction must still need for another device to take part."""
     stall_s: float = Field(300, gt=0)
     """Seconds without a sign of life after which a run is ended."""
     timeout_s: float | None = Field(None, gt=0)
@@ -79,6 +83,7 @@ class SupervisorOptions(BaseModel):
             devices=config.devices,
             slots_per_device=config.slots_per_device,
             share=config.share,
+            devices_per_run=config.devices_per_run,
             stall_s=config.stall_s,
             timeout_s=config.timeout_s,
             worker_memory_mb=config.worker_memory_mb,

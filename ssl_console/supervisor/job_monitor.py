@@ -50,6 +50,8 @@ class JobMonitor:
             return
         if slot.job and slot.job.waits:
             slot.since = now
+        if slot.assists is not None:
+            return
         if slot.run_id is None:
             self._look_at_idle(slot, now)
         else:

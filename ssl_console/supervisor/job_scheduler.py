@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ssl_console.launchers.base import AdoptedWorker, Batch, Launcher
 from ssl_console.supervisor.slots import Slot, SlotTable
-from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run import ASSIST, RunState
 from ssl_console.workspace.run_index import RunInfo
 from ssl_console.workspace.run_status import PAUSED, read_status
 from ssl_console.workspace.supervisor_state import LauncherState
@@ -29,6 +29,9 @@ class JobScheduler:
     def recover(self, launcher: Launcher, adopted: AdoptedWorker, entries: Mapping[str, RunInfo], now: float) -> None:
         """Open a slot for a worker of an earlier supervisor."""
         slot = self.slots.open_dedicated(launcher, adopted.name, now)
+        helped = entries.get(adopted.run_ids[0].removeprefix(ASSIST))
+        if adopted.run_ids[0].startswith(ASSIST) and helped is not None:
+            slot.assist(helped.run_id, helped.status.attempt, helped.backbone, now)
         slot.then = tuple(run_id for run_id in adopted.run_ids if run_id in entries)
         self.advance(slot, entries, now)
 

@@ -12,10 +12,11 @@ from itertools import islice
 from pathlib import Path
 
 from backbones.io.files import create_exclusively, write_atomically
-from ssl_console.launchers.base import Launcher, Resources
+from ssl_console.launchers.base import Batch, Launcher, Resources
 from ssl_console.supervisor import failure_records
 from ssl_console.supervisor.client import SupervisorOptions
 from ssl_console.supervisor.collector import Collector
+from ssl_console.supervisor.helpers import HelperScheduler
 from ssl_console.supervisor.hooks import Hooks
 from ssl_console.supervisor.job_scheduler import JobScheduler
 from ssl_console.supervisor.memory import Memory, reserved_mb
@@ -56,6 +57,7 @@ class Supervisor:
     slots: SlotTable = field(init=False)
     collector: Collector = field(init=False)
     jobs: JobScheduler = field(init=False)
+    helpers: HelperScheduler = field(init=False)
     retries: AutomaticRetries = field(init=False)
     hooks: Hooks = field(init=False)
     memory: Memory = field(default_factory=Memory)
@@ -78,6 +80,13 @@ class Supervisor:
         self.collector = Collector(self.workspace)
         self.slots = SlotTable(self.options.slots_per_device)
         self.jobs = JobScheduler(self.slots)
+        self.helpers = HelperScheduler(
+            self.slots,
+            self.launchers,
+            self.options.devices_per_run,
+            self.options.help_from_s,
+            self._pass_on,
+        )
         self.retries = AutomaticRetries(self.workspace, self.launchers, self.options.retries)
         self.hooks = Hooks(self.workspace, self.hook_settings)
 
@@ -110,6 +119,7 @@ class Supervisor:
         self._open_asked_devices()
         if self._worth_choosing(now):
             self._hand_out(now)
+        self._assign_helpers(now)
         self._publish_state(now)
 
     @property
@@ -189,7 +199,8 @@ class Supervisor:
 
     def _look_at_workers(self, now: float) -> None:
         workers = {name: launcher.snapshot() for name, launcher in self.launchers.items()}
-        self.watch.footprints.refresh(slot.pid for slot in self.slots if slot.pid is not None and slot.run_id)
+        working = (slot for slot in self.slots if slot.run_id or slot.assists)
+        self.watch.footprints.refresh(slot.pid for slot in working if slot.pid is not None)
         for slot in self.slots:
             before = slot.free, slot.worker, slot.run_id
             entry = self.index.entries.get(slot.run_id) if slot.run_id else None
@@ -258,6 +269,14 @@ class Supervisor:
         for name in choice.dismissed:
             self.watch.leave(self.slots.named(name), now)
 
+    def _assign_helpers(self, now: float) -> None:
+        """Start helpers as long as no run waits, and stop those that are not needed."""
+        waiting = {entry.placement.launcher for entry in self.queued}
+        local = any(name in self.launchers and self.launchers[name].capacity() is None for name in waiting)
+        self.helpers.stop_unneeded(self.index.entries, now, runs_wait=local and not self.paused)
+        if not (waiting or self.paused or self.shortage):
+            self.helpers.start(self.index.entries, lambda: (self._free_slots(), self._situation(now)), now)
+
     def _free_slots(self) -> list[FreeSlot]:
         return [
             FreeSlot(
@@ -306,17 +325,25 @@ class Supervisor:
         """Assign the run to the slot's worker, or to a new one."""
         launcher = self.launchers[entry.placement.launcher]
         if slot.worker is None or not launcher.hand_over(slot.worker, entry.run_id):
-            assert slot.device is not None
             batching = launcher.batches([entry])
             self.waiting |= batching.waiting
             if not batching.batches:
                 return
-            threads = max(1, cpu_count() // max(1, len(self.slots.on_devices)))
-            resources = Resources(slot.name, slot.device, threads)
-            slot.launcher, slot.worker = launcher, launcher.submit(batching.batches[0], resources)
+            self._start_worker(slot, launcher, batching.batches[0])
         LOG.info("run %s: %s on %s goes to %s", entry.run_id, entry.backbone, entry.task, slot.name)
         slot.take(entry.run_id, entry.status.attempt, entry.backbone, now)
         self.index.expect(entry.run_id)
+
+    def _pass_on(self, slot: Slot, launcher: Launcher, batch: Batch) -> None:
+        """Pass a batch of one entry to the slot's worker, or to a new one."""
+        if slot.worker is None or not launcher.hand_over(slot.worker, batch.run_ids[0]):
+            self._start_worker(slot, launcher, batch)
+
+    def _start_worker(self, slot: Slot, launcher: Launcher, batch: Batch) -> None:
+        assert slot.device is not None
+        threads = max(1, cpu_count() // max(1, len(self.slots.on_devices)))
+        resources = Resources(slot.name, slot.device, threads)
+        slot.launcher, slot.worker = launcher, launcher.submit(batch, resources)
 
     def _publish_state(self, now: float) -> None:
         unreadable = islice(self.index.unreadable.values(), PROBLEMS_TOLD)

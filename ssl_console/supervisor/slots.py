@@ -48,6 +48,8 @@ class Slot:
     farewell: Worker | None = None
     """Last state of a worker that its launcher reports as ended, while events of its run still arrive."""
     run_id: str | None = None
+    assists: str | None = None
+    """Run of another slot for which the worker computes features."""
     backbone: str | None = None
     since: float = 0.0
     """Time at which the run was assigned, or the worker became idle (seconds since the epoch)."""
@@ -79,12 +81,17 @@ class Slot:
     @property
     def free(self) -> bool:
         """Whether a run can be assigned to it now."""
-        return self.run_id is None and self.stopping is None and not self.adopted and not self.dedicated
+        idle = self.run_id is None and self.assists is None
+        return idle and self.stopping is None and not self.adopted and not self.dedicated
 
     def take(self, run_id: str, attempt: int, backbone: str, now: float) -> None:
         """Assign a run to the worker."""
         self.run_id, self.attempt, self.backbone, self.since = run_id, attempt, backbone, now
         self.heard = None
+
+    def assist(self, run_id: str, attempt: int, backbone: str, now: float) -> None:
+        """Make the worker a helper of a run."""
+        self.assists, self.attempt, self.backbone, self.since = run_id, attempt, backbone, now
 
     def finish(self, now: float) -> None:
         """Mark the run as ended; the worker, and the backbone in its memory, may stay."""
@@ -92,17 +99,18 @@ class Slot:
 
     def clear(self) -> None:
         """Mark the worker as gone."""
-        self.worker = self.pid = self.run_id = self.backbone = self.stopping = self.gone = None
+        self.worker = self.pid = self.run_id = self.assists = self.backbone = self.stopping = self.gone = None
         self.job = self.farewell = None
         self.adopted, self.then = False, ()
 
     def state(self) -> SlotState:
-        since = self.since if self.run_id else None
+        since = self.since if self.run_id or self.assists else None
         return SlotState(
             name=self.name,
             device=self.device.name if self.device else self.launcher.name if self.launcher else "",
             worker=self.pid,
             run_id=self.run_id,
+            assists=self.assists,
             backbone=self.backbone,
             since=since,
             job=self.job,

@@ -90,6 +90,9 @@ class WorkerMonitor:
         slot.pid, slot.since = worker.pid, min(slot.since, now)
         if slot.run_id is not None:
             self._look_at_run(slot, entry, now)
+        elif slot.assists is not None:
+            if not slot.stopping and self.footprints.mb(slot.pid) > self._limit_mb:
+                self._begin(slot, "memory", now)
         elif not slot.stopping and now - slot.since > self.options.idle_s:
             self.leave(slot, now)
 
@@ -146,7 +149,7 @@ class WorkerMonitor:
         return self.clock.now() - slot.timed[1]
 
     def _begin(self, slot: Slot, cause: Cause, now: float) -> None:
-        LOG.info("run %s: ending its worker: %s", slot.run_id, cause)
+        LOG.info("run %s: ending its worker: %s", slot.run_id or slot.assists, cause)
         slot.stopping = StopProgress(cause, now)
 
     def _escalate_stop(self, slot: Slot, stopping: StopProgress, now: float) -> None:
@@ -178,8 +181,10 @@ class WorkerMonitor:
                 return [(0.0, stacks), (STACKS_S, verdict), (STACKS_S, politely), (STACKS_S + grace, by_force)]
 
     def _judge(self, slot: Slot, stopping: StopProgress) -> None:
-        """Record why the run is ended, before its worker can."""
-        folder = self.workspace.run(slot.run_id or "")
+        """Record why the run is ended, before its worker can. The end of a helper ends no run."""
+        if slot.run_id is None:
+            return
+        folder = self.workspace.run(slot.run_id)
         status = self._status(folder, stopping.began)
         if status is None or status.end is not None or status.state is RunState.DONE:
             return

@@ -1,11 +1,12 @@
 """`python -P -m ssl_console.worker --workspace W --device cpu [RUN_ID...]`: further run ids are read from standard
 input.
 
-Exits at the end of its input, after a run that did not finish (exit code 1; 74 if the outcome could not be recorded),
-or at SIGTERM or SIGUSR2 (143). It starts no further run if its supervisor is gone (`--parent`), because the next
-supervisor may assign the device to another worker. SIGUSR1 writes the stacks of all threads to the log. In a cluster
-job (`--job`), which may have waited long, it restarts itself for the remaining runs instead of exiting after a run that
-did not finish.
+`assist:RUN_ID` makes it a helper of a run that another worker executes, after which it exits. Otherwise it exits at the
+end of its input, after a run that did not finish (exit code 1; 74 if the outcome could not be recorded), or at SIGTERM
+or SIGUSR2 (143). It starts no further run if its supervisor is gone (`--parent`), because the next supervisor may
+assign the device to another worker. SIGUSR1 writes the stacks of all threads to the log. In a cluster job (`--job`),
+which may have waited long, it restarts itself for the remaining runs instead of exiting after a run that did not
+finish.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ssl_console.worker.runner import RunExecutor, RunOutcome
 from ssl_console.workspace.config import load_config
 from ssl_console.workspace.ownership import share_if_wanted
 from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.run import ASSIST
 
 DONE, NOT_DONE, TERMINATED = 0, 1, 128 + signal.SIGTERM
 KILLED_FIRST = "500"
@@ -49,11 +51,17 @@ def main(arguments: Sequence[str]) -> int:
     workspace = Workspace.find(options.workspace)
     share_if_wanted(workspace)
     session = RunExecutor(workspace, load_config(workspace), options.device, termination, options.job)
+
+    def orphaned() -> bool:
+        return options.parent not in {None, os.getppid()}
+
     try:
         for run_id in assigned(options.runs, take_standard_input(), termination):
-            if options.parent not in {None, os.getppid()}:
+            if orphaned():
                 log_error(f"run {run_id} is left to the next supervisor: the one that gave it is gone")
                 return DONE
+            if run_id.startswith(ASSIST):
+                return _LEAVES.get(session.assist(run_id.removeprefix(ASSIST), orphaned), DONE)
             fate = session.execute(run_id)
             if fate is RunOutcome.ENDED and options.job:
                 _start_afresh(arguments)

@@ -104,6 +104,7 @@ def build_record(
         diagnostics={
             **outcome.diagnostics,
             "images_encoded": provenance.encoded,
+            **({"images_encoded_by_helpers": provenance.assisted} if provenance.assisted else {}),
             "features_stored": dict(provenance.hits),
         },
         parameters={name: _plain(value) for name, value in spec.task.parameters.items()},
@@ -111,7 +112,7 @@ def build_record(
         versions=versions(),
         code=code(),
         machine=dict(seen.machine),
-        energy_j=seen.energy_j,
+        energy_j=None if provenance.assisted else seen.energy_j,  # it is of one device
         badges=badges,
         warnings=tuple(reporter.warnings),
         attempt=seen.attempt,

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 from pydantic import ValidationError
 
 from backbones.io.files import create_exclusively, make_private_folder, write_atomically
+from ssl_console.worker.assistance import Assistance, AssistanceOver
 from ssl_console.worker.claim import claim
 from ssl_console.worker.error_messages import classify_failure, memory_shortage
 from ssl_console.worker.heartbeat import heartbeat, resources
@@ -31,6 +33,7 @@ from ssl_console.workspace.run_status import RunStatus
 from ssl_console.workspace.tail import keep_bounded
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
+from tasks.reporter import Reporter
 
 BATCH_SIZE = 64
 GIGABYTE = 1e9
@@ -87,6 +90,36 @@ class RunExecutor:
             stack.callback(log.close)
             return self._attempt(folder, status, log)
 
+    def assist(self, run_id: str, left: Callable[[], bool]) -> RunOutcome:
+        """Compute features for a run that another worker executes; end when `left` returns True."""
+        try:
+            with self.termination.interruptible():
+                reporter = Assistance(self.workspace.run(run_id), left)
+                self._assist(reporter)
+        except AssistanceOver as over:
+            log_error(f"run {run_id} needs no more help: {over}")
+        except Terminated:
+            return RunOutcome.STOPPED
+        except Exception:  # noqa: BLE001 - the run itself is not affected
+            log_error(f"run {run_id} is not helped any more:\n{traceback.format_exc()}")
+            return RunOutcome.STOPPED
+        finally:
+            end_children()
+        return RunOutcome.DONE
+
+    def _assist(self, reporter: Assistance) -> None:
+        spec = read_spec(reporter.folder)
+        assist_task = getattr(_evaluation_module(spec), "assist_task", None)
+        if assist_task is None or spec.fresh:
+            return
+        assist_task(
+            spec.backbone,
+            spec.task,
+            spec.dataset,
+            while_waiting=reporter.wait,
+            **self._settings(spec, reporter.folder, reporter.batch_scale, reporter),
+        )
+
     def _attempt(self, folder: RunFolder, status: RunStatus, log: EventLog) -> RunOutcome:
         reporter = WorkerReporter(log)
         try:
@@ -141,6 +174,12 @@ class RunExecutor:
     def _evaluate(
         self, module: ModuleType, spec: RunSpec, folder: RunFolder, batch_scale: float, reporter: WorkerReporter
     ) -> Evaluation:
+        settings = self._settings(spec, folder, batch_scale, reporter)
+        evaluation = module.evaluate_task(spec.backbone, spec.task, spec.dataset, seed=spec.seed, **settings)
+        return cast("Evaluation", evaluation)
+
+    def _settings(self, spec: RunSpec, folder: RunFolder, batch_scale: float, reporter: Reporter) -> dict[str, Any]:
+        """Keyword arguments of `evaluate_task` and `assist_task`."""
         paths = EvaluationPaths(
             weights=self.workspace.weights,
             data=data_root(self.workspace, self.config),
@@ -154,19 +193,14 @@ class RunExecutor:
             store_layers=spec.store_layers,
             pictures=folder.path,
         )
-        evaluation = module.evaluate_task(
-            spec.backbone,
-            spec.task,
-            spec.dataset,
-            seed=spec.seed,
-            paths=paths,
-            device=torch_device(self.device),
-            precision=spec.precision,
-            batch_size=max(1, round((self.config.batch_size or BATCH_SIZE) * batch_scale)),
-            reporter=reporter,
-            encoder_cache=self._encoder_cache,
-        )
-        return cast("Evaluation", evaluation)
+        return {
+            "paths": paths,
+            "device": torch_device(self.device),
+            "precision": spec.precision,
+            "batch_size": max(1, round((self.config.batch_size or BATCH_SIZE) * batch_scale)),
+            "reporter": reporter,
+            "encoder_cache": self._encoder_cache,
+        }
 
     def _features(self, spec: RunSpec) -> Path:
         """Folder of the run's features; features of a `fresh` run are stored only until it ends."""

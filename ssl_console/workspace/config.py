@@ -158,6 +158,10 @@ class SlurmSettings(JobRequest):
 
 DATA_VARIABLE = "SSL_CONSOLE_DATA"
 Share = Literal["idle", "free-memory", "never"]
+AUTO: Literal["auto"] = "auto"
+MOST_DEVICES = 1024
+DevicesPerRun = Annotated[int, Field(ge=1, le=MOST_DEVICES)] | Literal["auto"]
+"""Devices that compute the features of one run: a number, or every idle one."""
 Device = Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:\d+)?)$")]
 
 
@@ -175,6 +179,9 @@ class Config(BaseModel):
     share: Share = "free-memory"
     """When a run starts on a CUDA device that other processes use: `free-memory`, as soon as its need is free; `idle`,
     next to runs of this workspace alone; `never`, only on an unused one."""
+    devices_per_run: DevicesPerRun = 1
+    """Maximum number of devices that compute the features of one run together, while no other run waits; `auto` means
+    every idle device of this machine."""
     launcher: str = LOCAL
     """Name of the launcher that starts workers, unless `--launcher` names another: local, slurm, or a plug-in's."""
     slurm: SlurmSettings = SlurmSettings()

@@ -78,6 +78,7 @@ def request_retry(
         launcher=where.launcher if where else None,
         devices=where.devices if where else None,
         share=where.share if where else None,
+        devices_per_run=where.devices_per_run if where else None,
         backoff=backoff,
     )
     if not create_exclusively(folder.retry(ended + 1), request.model_dump_json().encode()):

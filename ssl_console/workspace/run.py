@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 from backbones.catalog.card import BackboneCard, Precision
 from backbones.catalog.layer_columns import LayerRequest
 from ssl_console.system.device import DEVICE_NAME, Reading
-from ssl_console.workspace.config import LOCAL, Share
+from ssl_console.workspace.config import LOCAL, DevicesPerRun, Share
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.card import DatasetCard
 
@@ -25,6 +25,10 @@ JOB_ID_VARIABLE = "SSL_CONSOLE_JOB_ID"
 NODE_VARIABLE = "SSL_CONSOLE_NODE"
 PARTITION_VARIABLE = "SSL_CONSOLE_PARTITION"
 """Environment of a worker in a cluster job: the cluster's number for the job, its node and its partition."""
+
+
+ASSIST = "assist:"
+"""In front of a run id: the worker helps the run's own worker to compute features, instead of executing the run."""
 
 
 class RunState(StrEnum):
@@ -74,6 +78,8 @@ class Placement:
     """Devices of this machine that it may use, `cuda` meaning every CUDA device; empty for any."""
     share: Share | None = None
     """When it starts on a CUDA device that other processes use; None for the setting."""
+    devices_per_run: DevicesPerRun | None = None
+    """Devices that compute its features together; None for the setting."""
 
 
 def stored_devices(placement: Placement) -> tuple[str, ...]:
@@ -131,6 +137,8 @@ class RunSpec(PlacedRecord):
     """Devices of this machine that the run may use; empty for any."""
     share: Share | None = None
     """When it starts on a CUDA device that other processes use; None for the setting."""
+    devices_per_run: DevicesPerRun | None = None
+    """Devices that compute its features together; None for the setting."""
     fresh: bool = False
     """Recompute everything: stored features are neither read nor written."""
     concerns: tuple[str, ...] = ()
@@ -141,7 +149,7 @@ class RunSpec(PlacedRecord):
     @property
     def placement(self) -> Placement:
         """Where the run may be executed."""
-        return Placement(self.launcher, self.devices, self.share)
+        return Placement(self.launcher, self.devices, self.share, self.devices_per_run)
 
     @field_validator("version")
     @classmethod
@@ -205,13 +213,17 @@ class Retry(PlacedRecord):
     """Devices that the run may use from now on; None for those of the specification."""
     share: Share | None = None
     """Sharing of a CUDA device from now on, with `devices`."""
+    devices_per_run: DevicesPerRun | None = None
+    """Number of devices from now on, with `devices`."""
     backoff: Backoff | None = None
     """When the attempt may begin, after other processes left too little device memory."""
 
     @property
     def placement(self) -> Placement | None:
         """New placement of the run; None for the placement of the specification."""
-        return None if self.devices is None else Placement(self.launcher or LOCAL, self.devices, self.share)
+        if self.devices is None:
+            return None
+        return Placement(self.launcher or LOCAL, self.devices, self.share, self.devices_per_run)
 
     @field_serializer("devices")
     def _stored_devices(self, _devices: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -17,7 +17,7 @@ import orjson
 from pydantic import ValidationError
 
 from ssl_console.system.local_users import user_name
-from ssl_console.workspace.config import Share
+from ssl_console.workspace.config import AUTO, DevicesPerRun, Share
 from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import SPEC_VERSION, Placement, RunState, check_version, read_placement
@@ -337,7 +337,15 @@ def _placement(spec: Mapping[str, object]) -> Placement:
     launcher = spec.get("launcher")
     devices, share = tuple(map(str, _list(spec.get("devices", ())))), spec.get("share")
     placement = read_placement(None if launcher is None else str(launcher), devices)
-    return placement if share not in get_args(Share) else replace(placement, share=cast("Share", share))
+    return replace(
+        placement,
+        share=cast("Share", share) if share in get_args(Share) else None,
+        devices_per_run=_devices_per_run(spec.get("devices_per_run")),
+    )
+
+
+def _devices_per_run(value: object) -> DevicesPerRun | None:
+    return AUTO if value == AUTO else value if isinstance(value, int) else None
 
 
 def _table(value: object) -> Mapping[str, object]:

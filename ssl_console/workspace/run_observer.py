@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from operator import attrgetter
@@ -33,6 +34,8 @@ class RunView(RunInfo):
     """Why a queued run waits, or why the end of a lost run cannot be recorded."""
     device: str = ""
     """Present or assigned device."""
+    helpers: tuple[str, ...] = ()
+    """Devices, or launchers, of the workers that compute features for the run."""
     bad_lines: int = 0
     """Lines of the events file that are not events."""
     job: JobState | None = None
@@ -48,6 +51,14 @@ class RunView(RunInfo):
         if self.silent:
             return RunState.RUNNING
         return RunState.STARTING if self.status.state is RunState.QUEUED and self.device else self.status.state
+
+    @property
+    def places(self) -> str:
+        """All devices of the run: `cuda:0, cuda:1`, `2 x cpu`, `node3 cuda:0, 2 x slurm`."""
+        if not self.helpers:
+            return self.device
+        counts = Counter([self.device, *self.helpers])
+        return ", ".join(f"{count} x {name}" if count > 1 else name for name, count in counts.items())
 
     @property
     def silent(self) -> bool:
@@ -99,6 +110,8 @@ class RunObserver:
     _tails: dict[str, tuple[int, EventTail]] = field(default_factory=dict)
     _last_state: SupervisorState | None = None
     _assigned: dict[str, SlotState] = field(default_factory=dict)
+    _helpers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Devices of helpers, by run."""
     _next: dict[str, SlotState] = field(default_factory=dict)
     """Jobs by the runs that they execute later."""
 
@@ -144,6 +157,10 @@ class RunObserver:
         slots = self.supervisor.slots if self.supervisor else ()
         self._assigned = {slot.run_id: slot for slot in slots if slot.run_id}
         self._next = {run_id: slot for slot in slots for run_id in slot.then}
+        helped = [slot for slot in slots if slot.assists and not (slot.job and slot.job.waits)]
+        self._helpers = dict.fromkeys((slot.assists or "" for slot in helped), ())
+        for slot in helped:
+            self._helpers[slot.assists or ""] += (slot.device,)
         return True
 
     def _update(self, run_id: str) -> RunView | None:
@@ -164,6 +181,7 @@ class RunObserver:
             bad_lines=bad_lines,
             job=job,
             held=job is not None and run_id in self._assigned,
+            helpers=self._helpers.get(run_id, ()) if run.under_way else (),
         )
         if view == old:
             return None
@@ -208,7 +226,9 @@ class RunObserver:
         return JobState(job_id=owner.job_id, state="RUNNING", partition=owner.partition, node=owner.host)
 
     def _supervisor_differs(self, view: RunView) -> bool:
-        """Whether the supervisor's state now differs from what the view of a queued run shows."""
+        """Whether the supervisor's state now differs from what the view of a run shows."""
+        if view.helpers != (self._helpers.get(view.run_id, ()) if view.under_way else ()):
+            return True
         if view.status.state is not RunState.QUEUED:
             return False
         device = self._assigned_device(view.run_id)

@@ -27,6 +27,8 @@ class SlotState(Record):
     worker: int | None = None
     """Pid of the worker process."""
     run_id: str | None = None
+    assists: str | None = None
+    """Run for which its worker computes features, while another slot's worker executes it."""
     backbone: str | None = None
     """Backbone in the worker's memory."""
     since: float | None = None

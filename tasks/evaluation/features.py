@@ -36,7 +36,7 @@ from tasks.features.decoded_images import DecodedImages
 from tasks.features.device_decoding import usable_decoder
 from tasks.features.extraction import Machine
 from tasks.features.feature_checks import check_features
-from tasks.features.key import NVJPEG_CONDITION, FeatureKey
+from tasks.features.key import NVJPEG_CONDITION, Decoder, FeatureKey
 from tasks.features.store import FeatureRequest, Features, FeatureStore
 from tasks.metrics.outcome import Json, Outcome
 from tasks.reporter import Reporter
@@ -79,33 +79,13 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     `batch_size` and `device` do not change the result. Raises `DataError`, `WeightsError` (also for wrong keys),
     `FeatureError` (NaN, memory, disk).
     """
-    reporter.phase("opening")
-    parameters = cast("FeatureParameters", task.typed_parameters())
-    weights = WeightsFolder(paths.weights)
-    subject = feature_subject(card, parameters.preprocessing, weights)
-    dataset = open_dataset(dataset_card, paths.data, paths.cache)
-    for note in dataset.notes:
-        reporter.warn(f"{dataset.name}: {note}")
-
-    protocol = PROTOCOLS[task.protocol]
-    whole, dataset = dataset, _sample(protocol, dataset, parameters)
-    shifts = _shifts(protocol, dataset, parameters)
-    layers = protocol.layer_request(parameters)
-    decoder = usable_decoder(paths.decoder, device, reporter)
-    shared = DecodedImages.within(paths.decoded, paths.decoded_bytes)
-    store = FeatureStore(paths.features, Machine(batch_size=batch_size, decoder=decoder), shared)
-    stored = split_features(
-        store,
-        subject,
-        replace(dataset, splits={**dataset.splits, **shifts}),
-        precision,
-        tuple(dict.fromkeys([*([layers] if layers else []), *paths.store_layers])),
-        lambda: encoder_cache.get(card, subject.digest, weights, device, precision),
-        reporter,
-    )
+    opened = _opened(card, task, dataset_card, paths, device, batch_size, reporter)
+    parameters, protocol, dataset, subject = opened.parameters, opened.protocol, opened.dataset, opened.subject
+    encoder = _encoder(opened, paths, device, precision, encoder_cache)
+    stored = split_features(opened.store, opened.requests(precision), encoder, reporter)
     checks = _checks({name: split.pooled for name, split in stored.items()}, reporter)
-    source = split_source(without_shifts(dataset), dataset_card, subject, stored, layers, seed, device)
-    source = replace(source, shifts=shifts)
+    source = split_source(without_shifts(dataset), dataset_card, subject, stored, opened.layers, seed, device)
+    source = replace(source, shifts=opened.shifts)
     inputs = source.inputs(protocol, parameters, reporter)
     if isinstance(inputs, ManyShotInputs):
         about = (subject.identity, dataset.manifest_digest, task, seed)
@@ -115,7 +95,96 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     outcome = module.evaluate(inputs, parameters, seed, reporter)
     diagnostics: dict[str, Json] = {"features": checks, **_duplicates(inputs), "data_notes": list(dataset.notes)}
     outcome = replace(outcome, diagnostics={**outcome.diagnostics, **diagnostics})
-    return Evaluation(outcome, _provenance(subject, whole, stored))
+    return Evaluation(outcome, _provenance(subject, opened.whole, stored))
+
+
+def assist_task(  # noqa: PLR0913 - everything that defines a run, by name
+    card: BackboneCard,
+    task: TaskSpec,
+    dataset_card: DatasetCard,
+    *,
+    paths: EvaluationPaths,
+    device: str,
+    reporter: Reporter,
+    encoder_cache: EncoderCache,
+    while_waiting: Callable[[], None],
+    precision: Precision = "float32",
+    batch_size: int = 64,
+) -> int:
+    """Compute features that another process extracts with `evaluate_task`, until it has all of them; return the number
+    of images encoded here.
+
+    `while_waiting` is called several times a second while there is nothing to compute; it raises to end the call.
+    Raises as `evaluate_task` does.
+    """
+    opened = _opened(card, task, dataset_card, paths, device, batch_size, reporter)
+    encoder = _encoder(opened, paths, device, precision, encoder_cache)
+    requests = opened.requests(precision).values()
+    return sum(opened.store.assist(of_split, encoder, reporter, while_waiting) for of_split in requests)
+
+
+@dataclass(frozen=True)
+class _OpenedTask:
+    """A task with its data and the store of the features that it reads."""
+
+    parameters: FeatureParameters
+    protocol: ProtocolSpec
+    subject: FeatureSubject
+    whole: Dataset
+    """All images, which the result is identified by."""
+    dataset: Dataset
+    """The images that are evaluated: all, or a sample of them."""
+    shifts: Mapping[str, SourceSplit]
+    layers: LayerRequest | None
+    """Layer-wise features that the protocol reads."""
+    stored_layers: tuple[LayerRequest, ...]
+    """All layer-wise features that are stored."""
+    store: FeatureStore
+
+    def requests(self, precision: Precision) -> dict[str, list[FeatureRequest]]:
+        """Requests of all features of every source split, by its name."""
+        further = replace(self.dataset, splits={**self.dataset.splits, **self.shifts})
+        return split_requests(self.subject, further, precision, self.stored_layers, self.store.machine.decoder)
+
+
+def _opened(
+    card: BackboneCard,
+    task: TaskSpec,
+    dataset_card: DatasetCard,
+    paths: EvaluationPaths,
+    device: str,
+    batch_size: int,
+    reporter: Reporter,
+) -> _OpenedTask:
+    reporter.phase("opening")
+    parameters = cast("FeatureParameters", task.typed_parameters())
+    subject = feature_subject(card, parameters.preprocessing, WeightsFolder(paths.weights))
+    dataset = open_dataset(dataset_card, paths.data, paths.cache)
+    for note in dataset.notes:
+        reporter.warn(f"{dataset.name}: {note}")
+    protocol = PROTOCOLS[task.protocol]
+    whole, dataset = dataset, _sample(protocol, dataset, parameters)
+    layers = protocol.layer_request(parameters)
+    decoder = usable_decoder(paths.decoder, device, reporter)
+    shared = DecodedImages.within(paths.decoded, paths.decoded_bytes)
+    return _OpenedTask(
+        parameters=parameters,
+        protocol=protocol,
+        subject=subject,
+        whole=whole,
+        dataset=dataset,
+        shifts=_shifts(protocol, dataset, parameters),
+        layers=layers,
+        stored_layers=tuple(dict.fromkeys([*([layers] if layers else []), *paths.store_layers])),
+        store=FeatureStore(paths.features, Machine(batch_size=batch_size, decoder=decoder), shared),
+    )
+
+
+def _encoder(
+    opened: _OpenedTask, paths: EvaluationPaths, device: str, precision: Precision, cache: EncoderCache
+) -> Callable[[], Encoder]:
+    subject, weights = opened.subject, WeightsFolder(paths.weights)
+    return lambda: cache.get(subject.card, subject.digest, weights, device, precision)
 
 
 def split_source(
@@ -181,34 +250,47 @@ class SplitEntries:
         return max(one.encoded for one in (self.pooled, *self.layers.values()))
 
     @property
+    def assisted(self) -> int:
+        """Number of them that other processes have encoded."""
+        return max(one.assisted for one in (self.pooled, *self.layers.values()))
+
+    @property
     def images_per_s(self) -> float | None:
         """Throughput of that pass."""
         fresh = (one for one in (self.pooled, *self.layers.values()) if one.encoded)
         return next((one.manifest.images_per_s for one in fresh), None)
 
 
-def split_features(
-    store: FeatureStore,
+def split_requests(
     subject: FeatureSubject,
     dataset: Dataset,
     precision: Precision,
     layers: Sequence[LayerRequest],
+    decoder: Decoder = "cpu",
+) -> dict[str, list[FeatureRequest]]:
+    """Requests of every source split, by its name: of pooled features, then of each layer-wise one."""
+
+    def request(wanted: LayerRequest | None, split: SourceSplit) -> FeatureRequest:
+        conditions = {} if wanted is None else wanted.conditions
+        conditions = {**conditions, **NVJPEG_CONDITION} if decoder == "nvjpeg" else conditions
+        key = FeatureKey(subject.identity, split.images_digest, precision, conditions)
+        return FeatureRequest(key, subject.card.name, dataset.name, split, subject.spec, wanted)
+
+    return {name: [request(one, split) for one in (None, *layers)] for name, split in dataset.splits.items()}
+
+
+def split_features(
+    store: FeatureStore,
+    requests: Mapping[str, Sequence[FeatureRequest]],
     encoder: Callable[[], Encoder],
     reporter: Reporter,
 ) -> dict[str, SplitEntries]:
-    """Features of every source split, by its name."""
+    """Features of every source split, by its name, from the requests of `split_requests`."""
     found = {}
-    for name, split in dataset.splits.items():
-
-        def request(wanted: LayerRequest | None, split: SourceSplit = split) -> FeatureRequest:
-            conditions = {} if wanted is None else wanted.conditions
-            conditions = {**conditions, **NVJPEG_CONDITION} if store.machine.decoder == "nvjpeg" else conditions
-            key = FeatureKey(subject.identity, split.images_digest, precision, conditions)
-            return FeatureRequest(key, subject.card.name, dataset.name, split, subject.spec, wanted)
-
-        needed = [None, *(one for one in layers)]
-        pooled, *others = store.together([request(one) for one in needed], encoder, reporter)
-        found[name] = SplitEntries(pooled, dict(zip(layers, others, strict=True)))
+    for name, (pooled, *layers) in requests.items():
+        features, *others = store.together([pooled, *layers], encoder, reporter)
+        wanted = (request.layers for request in layers)
+        found[name] = SplitEntries(features, {one: stored for one, stored in zip(wanted, others, strict=True) if one})
     return found
 
 
@@ -227,14 +309,15 @@ def _checks(stored: Mapping[str, Features], reporter: Reporter) -> dict[str, Jso
 
 def _provenance(subject: FeatureSubject, dataset: Dataset, stored: Mapping[str, SplitEntries]) -> Provenance:
     fresh = [found for found in stored.values() if found.encoded]
-    seconds = sum(found.encoded / found.images_per_s for found in fresh if found.images_per_s)
-    encoded = sum(found.encoded for found in fresh)
+    timed = [(found.encoded, found.images_per_s) for found in fresh if found.images_per_s]
+    seconds = sum(images / speed for images, speed in timed)
     return Provenance(
         backbone_identity=cast("Mapping[str, Json]", subject.identity),
         weights_digest=subject.digest,
         manifest_digest=dataset.manifest_digest,
         dimension=next(iter(stored.values())).pooled.manifest.dimension,
-        encoded=encoded,
+        encoded=sum(found.encoded for found in fresh),
         hits={name: found.encoded == 0 for name, found in stored.items()},
-        images_per_s=encoded / seconds if seconds else None,
+        images_per_s=sum(images for images, _ in timed) / seconds if seconds else None,
+        assisted=sum(found.assisted for found in fresh),
     )

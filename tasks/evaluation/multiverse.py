@@ -30,7 +30,7 @@ from tasks.catalog.head_parameters import LayersParameters
 from tasks.datasets.dataset import DataError, Dataset
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.splits import many_shot_indices
-from tasks.evaluation.features import feature_subject, split_features
+from tasks.evaluation.features import feature_subject, split_features, split_requests
 from tasks.evaluation.layers import LayerInputs, Place, RoleLayers
 from tasks.features.export_request import Advance, Failed, Phase, Problem
 from tasks.features.manifest import DamagedEntryError
@@ -133,7 +133,8 @@ class Multiverse:
             missing()
 
         store = FeatureStore(Path(self.request.features))
-        stored = split_features(store, subject, self.dataset, "float32", (LAYERS,), encoder, SilentReporter())
+        requests = split_requests(subject, self.dataset, "float32", (LAYERS,))
+        stored = split_features(store, requests, encoder, SilentReporter())
         arrays = {name: split.layers[LAYERS].values for name, split in stored.items()}
         columns = next(iter(stored.values())).layers[LAYERS].manifest.columns
         inputs = {

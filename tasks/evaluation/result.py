@@ -78,7 +78,9 @@ class Provenance:
     hits: Mapping[str, bool]
     """Per source split, whether its features were already stored."""
     images_per_s: float | None
-    """Encoding throughput of this evaluation; None if no image was encoded."""
+    """Encoding throughput of this evaluation's own process; None if it encoded no image."""
+    assisted: int = 0
+    """Number of the encoded images that other processes have encoded, e.g. on other devices."""
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, tee
 from typing import Protocol
 
 import numpy as np
@@ -63,6 +63,8 @@ class Machine:
     batch_size: int = 64
     decode_threads: int = min(MOST_DECODERS, max(FEWEST_DECODERS, usable_cores()))
     shard_rows: int = 512
+    patience_s: float = 30.0
+    """Seconds to wait for the shards of other processes that make no progress."""
     decoder: Decoder = "cpu"
     """Engine that decodes JPEG files; unlike the other settings, `nvjpeg` changes features, and is in their key."""
 
@@ -123,13 +125,16 @@ class Extraction:
         largest = LARGEST if size >= GROWS_FROM else size
         object.__setattr__(self, "growth", BatchGrowth(largest, card_reader(self._device)))
 
-    def shards(self, wanted: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Floats]]:
+    def shards(self, wanted: Iterable[tuple[int, int]]) -> Iterator[tuple[int, Floats]]:
         """First row and features [m, d] of each wanted range of rows, in order.
 
-        Raises NotFiniteError, OutOfMemoryError, and what the images raise (`DataError`).
+        A range is asked for when the preparation of its images begins. No batch reaches over the end of a range, so a
+        range's features do not depend on the others. Raises NotFiniteError, OutOfMemoryError, and what the images raise
+        (`DataError`).
         """
-        with closing(self._prepared(wanted)) as images:
-            encoded = self._encoded(images, wanted)
+        prepared, numbered, wanted = tee(wanted, 3)
+        with closing(self._prepared(prepared)) as images:
+            encoded = self._encoded(images, numbered)
             for start, stop in wanted:
                 parts, missing = [], stop - start
                 while missing:
@@ -137,7 +142,7 @@ class Extraction:
                     missing -= len(parts[-1])
                 yield start, np.concatenate(parts)
 
-    def _prepared(self, wanted: Sequence[tuple[int, int]]) -> PreparedImages | DeviceDecodedImages:
+    def _prepared(self, wanted: Iterable[tuple[int, int]]) -> PreparedImages | DeviceDecodedImages:
         if self.machine.decoder == "nvjpeg":
             return DeviceDecodedImages(
                 self.source.images,
@@ -156,7 +161,7 @@ class Extraction:
             pinned=self._on_card,
         )
 
-    def _batches(self, wanted: Sequence[tuple[int, int]]) -> Iterator[range]:
+    def _batches(self, wanted: Iterable[tuple[int, int]]) -> Iterator[range]:
         """Rows of each batch, none of which reaches over the end of a range."""
         for start, stop in wanted:
             row = start
@@ -188,7 +193,7 @@ class Extraction:
             self.decoded.put(row, image)
         return image
 
-    def _encoded(self, images: Iterator[Tensor], wanted: Sequence[tuple[int, int]]) -> Iterator[Floats]:
+    def _encoded(self, images: Iterator[Tensor], wanted: Iterable[tuple[int, int]]) -> Iterator[Floats]:
         """Features [b, d] batch by batch; the next one is computed while results are copied from the device."""
         begun: deque[_Computing] = deque()
         most = BATCHES_BEGUN["cuda" if self._on_card else "cpu"]

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones.catalog.layer_columns import Storage
-from backbones.io.files import write_durably
+from backbones.io.files import write_atomically, write_durably
 from tasks.features.manifest import ARRAY, DamagedEntryError, FeatureManifest, Shard, check_size
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 AnyFloats = npt.NDArray[np.floating]
+Bounds = tuple[int, int]
+"""First row of a shard, and the row after its last one."""
 
 NAME = re.compile(r"rows-(\d+)-(\d+)-([0-9a-f]{64})\.npy")
 DTYPES: dict[Storage, np.dtype[np.floating]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
@@ -37,25 +39,26 @@ def write_shard(folder: Path, start: int, rows: AnyFloats, storage: Storage = "f
     """Write `rows` [m, d], starting at row `start`, to disk."""
     values = np.ascontiguousarray(rows, dtype=DTYPES[storage])
     shard = Shard(start=start, stop=start + len(values), sha256=_digest(values))
-    write_durably(folder / _name(shard), [_header(values.shape, storage), values.data.cast("B")])
+    content = b"".join((_header(values.shape, storage), values.data.cast("B")))
+    write_atomically(folder / shard_name(shard), content)  # two processes may write the same shard
     return shard
 
 
 def finished_shards(
-    folder: Path, dimension: int, boundaries: Sequence[tuple[int, int]], storage: Storage = "float32"
+    folder: Path, dimension: int, boundaries: Sequence[Bounds], storage: Storage = "float32"
 ) -> list[Shard]:
     """Valid shards in `folder` with the given boundaries; others are removed."""
     found = {}
     for path in sorted(folder.glob("rows-*.npy")):
-        shard = _intact(path, dimension, storage)
+        shard = intact_shard(path, dimension, storage)
         if shard is not None and (shard.start, shard.stop) in boundaries:
             found[shard.start] = shard
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
     return [found[start] for start in sorted(found)]
 
 
-def boundaries(rows: int, shard_rows: int) -> list[tuple[int, int]]:
+def boundaries(rows: int, shard_rows: int) -> list[Bounds]:
     """Start and stop of every shard of an array with `rows` rows."""
     return [(start, min(start + shard_rows, rows)) for start in range(0, rows, shard_rows)]
 
@@ -100,7 +103,7 @@ def _joined(
 ) -> Iterator[bytes | memoryview]:
     yield _header(shape, storage)
     for shard in shards:
-        path = folder / _name(shard)
+        path = folder / shard_name(shard)
         rows = _load(path, storage)
         if rows is None or _digest(rows) != shard.sha256:
             path.unlink(missing_ok=True)
@@ -108,7 +111,13 @@ def _joined(
         yield rows.data.cast("B")
 
 
-def _intact(path: Path, dimension: int, storage: Storage) -> Shard | None:
+def shard_names(folder: Path) -> set[str]:
+    """Names of the shard files in a folder. Raises FileNotFoundError without the folder."""
+    return {path.name for path in folder.iterdir() if NAME.fullmatch(path.name)}
+
+
+def intact_shard(path: Path, dimension: int, storage: Storage) -> Shard | None:
+    """The shard that a file contains; None if its name, size or digest do not fit."""
     match = NAME.fullmatch(path.name)
     rows = _load(path, storage) if match else None
     if match is None or rows is None or rows.shape != (int(match[2]) - int(match[1]), dimension):
@@ -129,7 +138,8 @@ def _digest(rows: AnyFloats) -> str:
     return hashlib.sha256(rows.data).hexdigest()
 
 
-def _name(shard: Shard) -> str:
+def shard_name(shard: Shard) -> str:
+    """File name of a shard."""
     return f"rows-{shard.start:09d}-{shard.stop:09d}-{shard.sha256}.npy"
 
 

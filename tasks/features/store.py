@@ -1,4 +1,4 @@
-"""Feature store: features are read if stored, otherwise computed once, by one process.
+"""Feature store: features are read if stored, otherwise computed once, by one process and those that assist it.
 
 <root>/<key>/            features.npy, manifest.json     complete; appears by one rename
 <root>/<key>.partial/    plan.json, shards/              unfinished; the next attempt resumes from its shards
@@ -20,16 +20,15 @@ import numpy.typing as npt
 
 from backbones.catalog.card import PreprocessingSpec
 from backbones.catalog.layer_columns import LayerRequest
-from backbones.io.file_locks import exclusive
-from backbones.io.files import sync_folder, touch_own, write_durably
+from backbones.io.file_locks import POLL_S, exclusive
+from backbones.io.files import touch_own
 from tasks.datasets.dataset import SourceSplit
 from tasks.features.decoded_images import DecodedImages, DecodedRows
 from tasks.features.earlier_entries import adopt, are_same, earlier_entry, is_older, sample
 from tasks.features.extraction import EncoderLike, Extraction, Machine, SplitImages
-from tasks.features.extraction_outputs import ExtractionOutput, encoder_of, output_of
+from tasks.features.extraction_outputs import encoder_of, output_of
 from tasks.features.key import FeatureKey
 from tasks.features.manifest import (
-    ARRAY,
     DAMAGED,
     LOCK,
     MANIFEST,
@@ -41,10 +40,11 @@ from tasks.features.manifest import (
     DiskFullError,
     ExtractionPlan,
     FeatureManifest,
-    Shard,
     read_manifest,
 )
-from tasks.features.shards import boundaries, finished_shards, join, open_array, rows_in_shards, write_shard
+from tasks.features.shard_claims import SharedShards
+from tasks.features.shards import open_array, rows_in_shards
+from tasks.features.unfinished_entry import UnfinishedEntry
 from tasks.reporter import Reporter
 
 AnyFloats = npt.NDArray[np.floating]
@@ -74,7 +74,17 @@ class Features:
     """[n, d], memory-mapped, read-only; float32, or float16 for layer-wise features stored in half precision."""
     manifest: FeatureManifest
     encoded: int
-    """Number of images encoded by this call; 0 if all features were stored."""
+    """Number of images encoded during this call; 0 if all features were stored."""
+    assisted: int = 0
+    """Number of them that other processes have encoded."""
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """Numbers of images encoded for an entry: all, and those of processes that assisted."""
+
+    images: int
+    assisted: int
 
 
 @dataclass(frozen=True)
@@ -114,8 +124,37 @@ class FeatureStore:
                 locks.enter_context(exclusive(self._path(request, LOCK), waiting))
                 self._set_damaged_aside(request, reporter)
             missing = [request for request in requests if self._stored(request) is None]
-            encoded = self._made(missing, encoder(), reporter) if missing else {}
-            return [self._opened(request, encoded.get(request.key.digest, 0)) for request in requests]
+            made = self._made(missing, encoder(), reporter) if missing else {}
+            return [self._opened(request, made.get(request.key.digest)) for request in requests]
+
+    def assist(
+        self,
+        requests: Sequence[FeatureRequest],
+        encoder: Callable[[], EncoderLike],
+        reporter: Reporter,
+        while_waiting: Callable[[], None],
+    ) -> int:
+        """Compute shards of features of one split, which another process extracts with `together`, until they are
+        complete; return the number of images encoded by this call.
+
+        `while_waiting` is called several times a second while there is nothing to compute; it raises to end the call.
+        Raises as `features` does.
+        """
+        encoded = 0
+        while missing := [request for request in requests if not self.holds(request.key)]:
+            if all((self._path(request, PARTIAL) / PLAN).exists() for request in missing):
+                encoded += self._assist(missing, encoder(), reporter)
+            while_waiting()
+            time.sleep(POLL_S)
+        return encoded
+
+    def _assist(self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter) -> int:
+        """Compute shards without a claim, until there are none; return their number of images."""
+        begun = [self._begun(request, encoder, joins=True) for request in requests]
+        with SharedShards(begun, reporter, self.machine.patience_s) as shared, suppress(FileNotFoundError):
+            if shared.reserve():
+                self._compute(requests[0], shared, encoder, reporter)
+        return shared.own_rows
 
     def _path(self, request: FeatureRequest, suffix: str = "") -> Path:
         return self.root / f"{request.key.digest}{suffix}"
@@ -123,7 +162,7 @@ class FeatureStore:
     def _stored(self, request: FeatureRequest) -> Features | None:
         self._adopt(request)
         try:
-            return self._opened(request, encoded=0)
+            return self._opened(request)
         except (FileNotFoundError, DamagedEntryError):
             return None
 
@@ -136,10 +175,12 @@ class FeatureStore:
             with suppress(OSError):  # another process was first
                 adopt(self.root, request.key, entry)
 
-    def _made(self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter) -> dict[str, int]:
-        """Create the entries of the requests; return the number of images encoded for each, by key."""
+    def _made(
+        self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter
+    ) -> dict[str, _Encoded]:
+        """Create the entries of the requests; return the images encoded for each, by key."""
         missing = [request for request in requests if not self._adopted(request, encoder, reporter)]
-        encoded = self._extract(missing, encoder, reporter) if missing else 0
+        encoded = self._extract(missing, encoder, reporter) if missing else _Encoded(0, 0)
         return {request.key.digest: encoded for request in missing}
 
     def _adopted(self, request: FeatureRequest, encoder: EncoderLike, reporter: Reporter) -> bool:
@@ -165,12 +206,14 @@ class FeatureStore:
         )
         return True
 
-    def _opened(self, request: FeatureRequest, encoded: int) -> Features:
+    def _opened(self, request: FeatureRequest, encoded: _Encoded | None = None) -> Features:
         folder = self._path(request)
         manifest = read_manifest(folder)
         values = open_array(folder, manifest)
         _mark_used(folder)
-        return Features(values, manifest, encoded)
+        return (
+            Features(values, manifest, encoded.images, encoded.assisted) if encoded else Features(values, manifest, 0)
+        )
 
     def _set_damaged_aside(self, request: FeatureRequest, reporter: Reporter) -> None:
         folder = self._path(request)
@@ -181,7 +224,7 @@ class FeatureStore:
             folder.rename(self._path(request, f"{DAMAGED}-{time.time_ns()}"))
             reporter.warn(f"stored features were damaged and are computed again: {error}")
 
-    def _extract(self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter) -> int:
+    def _extract(self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter) -> _Encoded:
         try:
             return self._finish(requests, encoder, reporter)
         except OSError as error:
@@ -189,32 +232,38 @@ class FeatureStore:
                 raise
             raise DiskFullError(_no_room(self._path(requests[0], PARTIAL), requests[0])) from error
 
-    def _finish(self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter) -> int:
-        """Compute the missing shards, join them and publish the entries; return the number of images encoded."""
+    def _finish(self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter) -> _Encoded:
+        """Compute the missing shards that no other process computes, join all, and publish the entries."""
         begun = [self._begun(request, encoder) for request in requests]
-        missing = sorted({bounds for one in begun for bounds in one.missing})
-        todo = sum(stop - start for start, stop in missing)
-        reporter.phase(f"encoding {requests[0].split.name}", todo, "images")
-        started = time.perf_counter()
-        with self._decoded_rows(requests[0]) as decoded:
-            combined = encoder_of(encoder, [one.output for one in begun])
-            extraction = _extraction(requests[0], combined, self.machine, reporter, decoded)
-            for start, rows in extraction.shards(missing):
-                for one, part in zip(begun, _split(rows, begun), strict=True):
-                    one.write(start, part)
-        speed = todo / max(time.perf_counter() - started, 1e-9) if todo else None
+        with SharedShards(begun, reporter, self.machine.patience_s) as shared:
+            todo = sum(stop - start for start, stop in shared.missing)
+            reporter.phase(f"encoding {requests[0].split.name}", todo, "images")
+            spent_s = self._compute(requests[0], shared, encoder, reporter)
+            while shared.missing:
+                shared.wait()
+                spent_s += self._compute(requests[0], shared, encoder, reporter)
+        speed = shared.own_rows / max(spent_s, 1e-9) if shared.own_rows else None
         for request, one in zip(requests, begun, strict=True):
-            _complete(one, self._path(request), speed)
-        return todo
+            one.complete(self._path(request), speed)
+        return _Encoded(todo, max(0, todo - shared.own_rows))
 
-    def _begun(self, request: FeatureRequest, encoder: EncoderLike) -> _BegunEntry:
-        """Write the entry's plan and collect the shards of earlier attempts."""
-        partial, output = self._path(request, PARTIAL), output_of(encoder, request.layers)
-        plan = _begin(partial, request)
-        wanted = boundaries(plan.rows, self.machine.shard_rows)
-        done = finished_shards(partial / SHARDS, output.dimension, wanted, output.storage)
-        finished = {(shard.start, shard.stop) for shard in done}
-        return _BegunEntry(request, partial, plan, output, done, {one for one in wanted if one not in finished})
+    def _compute(
+        self, request: FeatureRequest, shared: SharedShards, encoder: EncoderLike, reporter: Reporter
+    ) -> float:
+        """Compute shards as long as there are any without a claim; return the duration in seconds."""
+        started = time.perf_counter()
+        with self._decoded_rows(request) as decoded:
+            combined = encoder_of(encoder, [one.output for one in shared.entries])
+            extraction = _extraction(request, combined, self.machine, reporter, decoded)
+            for start, rows in extraction.shards(shared.claimable()):
+                shared.store(start, rows)
+        return time.perf_counter() - started
+
+    def _begun(self, request: FeatureRequest, encoder: EncoderLike, *, joins: bool = False) -> UnfinishedEntry:
+        output = output_of(encoder, request.layers)
+        plan, identifiers = _plan(request), request.split.identifiers
+        begin = UnfinishedEntry.join_in if joins else UnfinishedEntry.begin
+        return begin(self._path(request, PARTIAL), plan, identifiers, output, self.machine.shard_rows)
 
     def _decoded_rows(self, request: FeatureRequest) -> AbstractContextManager[DecodedRows | None]:
         if self.decoded is None or self.machine.decoder != "cpu":  # the stored pixels are the threads'
@@ -222,31 +271,6 @@ class FeatureStore:
         split = request.split
         title = f"{request.dataset}/{split.name}"
         return self.decoded.rows(split.images_digest, len(split.images), request.spec, title)
-
-
-@dataclass
-class _BegunEntry:
-    """An entry in progress."""
-
-    request: FeatureRequest
-    partial: Path
-    plan: ExtractionPlan
-    output: ExtractionOutput
-    done: list[Shard]
-    missing: set[tuple[int, int]]
-
-    def write(self, start: int, rows: AnyFloats) -> None:
-        """Store rows that are missing. Raises NotFiniteError for values out of the range of half precision."""
-        if (start, start + len(rows)) in self.missing:
-            identifiers = self.request.split.identifiers[start : start + len(rows)]
-            stored = self.output.stored(rows, identifiers, self.request.backbone)
-            self.done.append(write_shard(self.partial / SHARDS, start, stored, self.output.storage))
-
-
-def _split(rows: AnyFloats, begun: Sequence[_BegunEntry]) -> list[AnyFloats]:
-    """Columns of each entry."""
-    ends = np.cumsum([one.output.dimension for one in begun])[:-1]
-    return np.split(rows, ends, axis=1)
 
 
 @dataclass
@@ -269,9 +293,8 @@ class _Waiting:
             self.reported = done
 
 
-def _begin(partial: Path, request: FeatureRequest) -> ExtractionPlan:
-    (partial / SHARDS).mkdir(mode=0o700, parents=True, exist_ok=True)
-    plan = ExtractionPlan(
+def _plan(request: FeatureRequest) -> ExtractionPlan:
+    return ExtractionPlan(
         key=request.key.digest,
         parts=request.key.parts,
         backbone=request.backbone,
@@ -279,8 +302,6 @@ def _begin(partial: Path, request: FeatureRequest) -> ExtractionPlan:
         split=request.split.name,
         rows=len(request.split.images),
     )
-    write_durably(partial / PLAN, [plan.model_dump_json(indent=1).encode()])
-    return plan
 
 
 def _extraction(
@@ -289,29 +310,6 @@ def _extraction(
     split = request.split
     source = SplitImages(request.backbone, f"{request.dataset}/{split.name}", split.images, split.identifiers)
     return Extraction(source, encoder, request.spec, machine, reporter, decoded)
-
-
-def _complete(entry: _BegunEntry, final: Path, images_per_s: float | None) -> None:
-    """Write everything before the rename, and remove the shards after it."""
-    partial, output, shards = entry.partial, entry.output, sorted(entry.done, key=_start)
-    array_bytes = join(partial / SHARDS, shards, partial / ARRAY, output.dimension, output.storage)
-    manifest = FeatureManifest(
-        **entry.plan.model_dump(),
-        dimension=output.dimension,
-        shards=tuple(shards),
-        images_per_s=images_per_s,
-        array_bytes=array_bytes,
-        storage=output.storage,
-        columns=output.columns,
-    )
-    write_durably(partial / MANIFEST, [manifest.model_dump_json(indent=1).encode()])
-    partial.rename(final)
-    sync_folder(final.parent)
-    shutil.rmtree(final / SHARDS, ignore_errors=True)
-
-
-def _start(shard: Shard) -> int:
-    return shard.start
 
 
 def _mark_used(folder: Path) -> None:

@@ -15,6 +15,8 @@ Fate = Literal[
     "predict",
     "shout",
     "wait",
+    "encode",
+    "encode-alone",
     "hang",
     "deaf",
     "resume",

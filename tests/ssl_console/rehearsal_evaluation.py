@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def evaluate_task(
     _note(paths, f"begin {card.name} {task.name} {seed} {os.getpid()}")
     _work(parameters, reporter)
     _resume(parameters, paths, reporter)
-    _meet(parameters, batch_size, paths)
+    _meet(parameters, batch_size, paths, reporter)
     _note(paths, f"finish {card.name} {task.name} {seed} {os.getpid()}")
     outcome = Outcome(
         headline="accuracy",
@@ -66,6 +67,26 @@ def evaluate_task(
         images_per_s=None,
     )
     return Evaluation(outcome, facts)
+
+
+def assist_task(
+    card: BackboneCard,
+    task: TaskSpec,
+    _dataset: DatasetCard,
+    *,
+    paths: EvaluationPaths,
+    while_waiting: Callable[[], None],
+    **_machine: Any,
+) -> int:
+    """Record the start, and help until the run is over."""
+    _note(paths, f"assist {card.name} {task.name} - {os.getpid()}")
+    parameters = task.typed_parameters()
+    assert isinstance(parameters, RehearsalParameters)
+    if parameters.fate == "encode-alone":
+        raise ValueError("told to fail")
+    while True:
+        while_waiting()
+        time.sleep(0.02)
 
 
 def journal(features: Path) -> list[list[str]]:
@@ -108,11 +129,13 @@ def _resume(parameters: RehearsalParameters, paths: EvaluationPaths, reporter: R
         time.sleep(0.02)
 
 
-def _meet(parameters: RehearsalParameters, batch_size: int, paths: EvaluationPaths) -> None:
+def _meet(parameters: RehearsalParameters, batch_size: int, paths: EvaluationPaths, reporter: Reporter) -> None:
     go = paths.features / "go"
     match parameters.fate:
         case "wait":
             _wait_for(go)
+        case "encode" | "encode-alone":
+            _encode_until(go, reporter)
         case "deaf":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             _wait_for(go)
@@ -125,6 +148,15 @@ def _meet(parameters: RehearsalParameters, batch_size: int, paths: EvaluationPat
             time.sleep(600)
         case _:
             _fail(parameters, batch_size)
+
+
+def _encode_until(path: Path, reporter: Reporter) -> None:
+    """Report an extraction that needs hours."""
+    reporter.phase("encoding train", 10**6, "images")
+    while not path.exists():
+        reporter.advance()
+        sum(range(100_000))
+        time.sleep(0.01)
 
 
 def _fail(parameters: RehearsalParameters, batch_size: int) -> None:

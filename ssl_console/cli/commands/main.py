@@ -20,6 +20,7 @@ from ssl_console.cli.commands.shared_options import (
     AsJson,
     Backbones,
     DevicesChoice,
+    DevicesPerRunChoice,
     Follow,
     JsonLines,
     LauncherChoice,
@@ -184,6 +185,7 @@ def run(
     devices: DevicesChoice = None,
     launcher: LauncherChoice = None,
     share: SharingChoice = None,
+    devices_per_run: DevicesPerRunChoice = None,
     precision: PrecisionChoice = "float32",
     detach: Annotated[bool, typer.Option("--detach", help="Start the runs and return at once.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Repeat finished runs.")] = False,
@@ -200,7 +202,7 @@ def run(
     from ssl_console.cli.handlers.run import RunOptions, RunSelection, run
 
     selection = RunSelection.of(backbone, task, suite, seed, setting, preset).with_test_sets(context.obj, test_also)
-    chosen = RunOptions.of(devices, launcher, precision, share, detach=detach, as_json=as_json)
+    chosen = RunOptions.of(devices, launcher, precision, share, devices_per_run, detach=detach, as_json=as_json)
     options = replace(chosen, skip_missing=skip_missing, again=again or force, override=override or force)
     raise typer.Exit(run(context.obj, selection, options))
 

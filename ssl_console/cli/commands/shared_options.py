@@ -42,6 +42,15 @@ DevicesChoice = Annotated[
 PrecisionChoice = Annotated[
     str, typer.Option("--precision", metavar="P", help="float32, bfloat16 or float16 (other results).")
 ]
+DevicesPerRunChoice = Annotated[
+    str | None,
+    typer.Option(
+        "--devices-per-run",
+        metavar="N",
+        help="Devices that compute the features of one run together while no other run waits: a number, or auto for "
+        "every idle one. Default: the setting (1).",
+    ),
+]
 SharingChoice = Annotated[
     str | None,
     typer.Option(

@@ -197,6 +197,7 @@ BY_OPTION: Mapping[str, Names] = {
     "preset": _presets,
     "devices": lambda _session: ("cpu", "cuda"),
     "precision": lambda _session: ("float32", "bfloat16", "float16"),
+    "devices_per_run": lambda _session: ("auto",),
     "share": lambda _session: ("free-memory", "idle", "never"),
     "source": lambda _session: ("mine", "paper", "both"),
 }

@@ -12,7 +12,7 @@ from ssl_console.cli.handlers.rank import RankView, rank
 from ssl_console.cli.open_tui import LIVE, interactive, open_app
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress import end_line
-from ssl_console.launchers.registry import parse_launcher, parse_share
+from ssl_console.launchers.registry import parse_devices_per_run, parse_launcher, parse_share
 from ssl_console.operations.add_dataset import further_test_sets
 from ssl_console.operations.launch import Grid, LaunchOptions, disk_of_plan, plan_launch
 from ssl_console.operations.session import Session
@@ -23,7 +23,7 @@ from ssl_console.planning.submit import Submitted, submit_runs
 from ssl_console.system import command_hints
 from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import ConsoleError, ExitCode
-from ssl_console.workspace.config import Share
+from ssl_console.workspace.config import DevicesPerRun, Share
 from ssl_console.workspace.run import Placement
 from tasks.catalog.overrides import parse_overrides
 
@@ -71,6 +71,8 @@ class RunOptions:
     precision: Precision = "float32"
     share: Share | None = None
     """None for the sharing of GPUs in the settings."""
+    devices_per_run: DevicesPerRun | None = None
+    """None for the number of devices of a run in the settings."""
     detach: bool = False
     again: bool = False
     override: bool = False
@@ -88,6 +90,7 @@ class RunOptions:
         launcher: str | None,
         precision: str,
         share: str | None = None,
+        devices_per_run: str | None = None,
         *,
         detach: bool = False,
         as_json: bool = False,
@@ -100,13 +103,14 @@ class RunOptions:
             parse_launcher(launcher),
             cast("Precision", precision),
             parse_share(share),
+            parse_devices_per_run(devices_per_run),
             detach=detach,
             as_json=as_json,
         )
 
     def with_placement(self, session: Session) -> RunOptions:
         """Options with the placement of the runs; the settings decide where no option was given."""
-        placement = session.placement(self.launcher, self.devices, self.share)
+        placement = session.placement(self.launcher, self.devices, self.share, self.devices_per_run)
         launcher = session.launcher(placement)
         remote = launcher.summary if launcher.capacity() else ""
         return replace(self, placement=placement, remote=remote)

@@ -217,6 +217,7 @@ def _as_json(run: RunView, score: RunScore | None) -> dict[str, object]:
         "done": progress.done,
         "total": progress.total,
         "device": run.device or None,
+        "helpers": list(run.helpers),
         "job_id": job.job_id or None if job else None,
         "node": job.node or None if job else None,
         "partition": job.partition or None if job else None,

@@ -100,6 +100,7 @@ class JsonProgress(NoCleanup):
             "total": progress.total,
             "unit": progress.unit,
             "images_per_s": progress.images_per_s,
+            "helpers": list(run.helpers),
         }
         stdout.json_line(line)
 
@@ -158,7 +159,9 @@ def activity_text(run: RunView, now: float) -> str:
     left = progress.eta_s(now)
     if left is not None and left >= 1:
         words.append(f"{format_duration(math.ceil(left))} left")
-    if run.job is not None:
+    if run.helpers:
+        words.append(f"on {run.places}")
+    elif run.job is not None:
         words.append(f"on {run.job.node}, job {run.job.job_id}")
     return ", ".join(words)
 

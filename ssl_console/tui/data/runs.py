@@ -31,7 +31,7 @@ def filterable(run: RunView) -> Filterable:
         "seed": run.seed,
         "state": run.state.value,
         "kind": run.status.kind,
-        "device": run.device or None,
+        "device": run.places or None,
         "job": run.job.place if run.job else None,
         "phase": run.progress.phase or None,
     }

@@ -76,7 +76,7 @@ class RunList:
     def rows(self, width: int) -> TableModel:
         """As a table for a screen of `width` cells."""
         names = max((len(run.backbone) for run in self.runs.values()), default=8)
-        places = max((len(run.device) for run in self.runs.values()), default=7)
+        places = max((len(run.places) for run in self.runs.values()), default=7)
         tasks = max((len(run.task) for run in self.runs.values()), default=8)
         seeds = (Column("seed", "seed", 4, "right"),) if any(run.seed for run in self.runs.values()) else ()
         running = any(run.state is RunState.RUNNING for run in self.runs.values())
@@ -118,7 +118,7 @@ class RunList:
         return Cell("" if speed is None else f"{speed:,.0f}", Tone.DIM)
 
     def _device(self, run: RunView) -> Cell:
-        return Cell(run.device, Tone.DIM)
+        return Cell(run.places, Tone.DIM)
 
     def _note(self, run: RunView) -> Cell:
         note = uncut_note(_note(run, self.now), self.note_room)

@@ -1,9 +1,10 @@
 """Run by tests as a separate process: encode 40 small images into a feature store and record events.
 
-    python encode_in_a_process.py ROOT EVENTS [--hold-at IMAGE] [--until FILE] [--file-limit BYTES]
+    python encode_in_a_process.py ROOT EVENTS [--hold-at IMAGE] [--until FILE] [--file-limit BYTES] [--assist]
+        [--patience SECONDS]
 
 Every event is one JSON line of the file EVENTS. With `--hold-at` the encoder stops before that image until FILE
-exists (for ever without FILE).
+exists (for ever without FILE). With `--assist` it computes shards of another process's extraction.
 """
 
 from __future__ import annotations
@@ -101,6 +102,8 @@ def main() -> int:
     parser.add_argument("--hold-at", type=int, default=-1)
     parser.add_argument("--until", type=Path)
     parser.add_argument("--file-limit", type=int)
+    parser.add_argument("--assist", action="store_true")
+    parser.add_argument("--patience", type=float, default=30.0)
     given = parser.parse_args()
     if given.file_limit:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -108,10 +111,14 @@ def main() -> int:
     recorder = Teller(given.events)
     labels = np.zeros(COUNT, dtype=np.int64)
     split = SourceSplit("train", Stripes(), labels, [f"grey/{i}" for i in range(COUNT)], "1" * 64, "2" * 64)
-    store = FeatureStore(given.root, Machine(batch_size=3, decode_threads=2, shard_rows=8))
+    store = FeatureStore(given.root, Machine(batch_size=3, decode_threads=2, shard_rows=8, patience_s=given.patience))
     request = FeatureRequest(KEY, "grey", "stripes", split, PREPROCESSING)
+    encoder = GreyEncoder(recorder, given.hold_at, given.until)
+    if given.assist:
+        recorder.record(assisted=store.assist([request], lambda: encoder, recorder, lambda: None))
+        return 0
     try:
-        stored = store.features(request, lambda: GreyEncoder(recorder, given.hold_at, given.until), recorder)
+        stored = store.features(request, lambda: encoder, recorder)
     except FeatureError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1

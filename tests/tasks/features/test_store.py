@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import DEVNULL
 from typing import Any
 
 import numpy as np
@@ -29,11 +24,9 @@ from tasks.features.manifest import ARRAY, MANIFEST, NotFiniteError, OutOfMemory
 from tasks.features.shards import verify
 from tasks.features.store import FeatureRequest, FeatureStore
 from tasks.reporter import SilentReporter
+from tests.tasks.features.encoding_processes import Process, until
 
-ROOT = Path(__file__).parents[3]
-PROGRAM = "tests.tasks.features.encode_in_a_process"
 COUNT = 40
-BOUND_S = 60.0
 PREPROCESSING = PreprocessingSpec("paper", 8, 8, "shorter", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -228,54 +221,6 @@ def test_a_damaged_shard_is_computed_again(store: FeatureStore) -> None:
     (first, _) = sorted((store.root / f"{request().key.digest}.partial" / "shards").glob("rows-*"))
     first.write_bytes(first.read_bytes()[:-4] + b"\0\0\0\1")
     assert store.features(request(), ProjectingEncoder, SilentReporter()).encoded == COUNT - 12
-
-
-class Process:
-    """`encode_in_a_process.py` on one store."""
-
-    def __init__(self, folder: Path, name: str, *options: str) -> None:
-        self.events, self.errors = folder / f"{name}.jsonl", folder / f"{name}.txt"
-        command = [sys.executable, "-P", "-m", PROGRAM, str(folder / "features"), str(self.events), *options]
-        with self.errors.open("w") as errors:
-            self.process = subprocess.Popen(
-                command, stdin=DEVNULL, stdout=DEVNULL, stderr=errors, env={**os.environ, "PYTHONPATH": str(ROOT)}
-            )
-
-    def told(self, field: str) -> list[Any]:
-        lines = self.events.read_text().splitlines(keepends=True) if self.events.exists() else []
-        told = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [event[field] for event in told if field in event]
-
-    def wait(self) -> str:
-        """Standard error, after the process has ended."""
-        self.process.wait(BOUND_S)
-        return self.errors.read_text()
-
-    def kill(self) -> None:
-        """Kill it, wherever it is."""
-        self.process.kill()
-        self.wait()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Poll with a bound."""
-    end = time.monotonic() + BOUND_S
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true"
-        time.sleep(0.02)
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    started: list[Process] = []
-
-    def begin(name: str, *options: str) -> Process:
-        started.append(Process(tmp_path, name, *options))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
 
 
 @pytest.mark.slow
