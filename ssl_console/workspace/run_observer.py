@@ -54,7 +54,7 @@ class RunView(RunInfo):
 
     @property
     def places(self) -> str:
-        """All devices of the run: `cuda:0, cuda:1`, `2 x cpu`, `node3 cuda:0, 2 x slurm`."""
+        """All devices of the run: `cuda:0, cuda:1`, or `2 x cpu`."""
         if not self.helpers:
             return self.device
         counts = Counter([self.device, *self.helpers])
