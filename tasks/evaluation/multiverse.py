@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -29,9 +28,10 @@ from backbones.model.encoder import Encoder
 from tasks.catalog.head_parameters import LayersParameters
 from tasks.datasets.dataset import DataError, Dataset
 from tasks.datasets.registry import open_dataset
-from tasks.datasets.splits import many_shot_indices
+from tasks.datasets.splits import ManyShotSplit, Selection, many_shot_indices
 from tasks.evaluation.features import feature_subject, split_features, split_requests
 from tasks.evaluation.layers import LayerInputs, Place, RoleLayers
+from tasks.evaluation.protocol_wins import pairwise_wins, score_weights
 from tasks.features.export_request import Advance, Failed, Phase, Problem
 from tasks.features.manifest import DamagedEntryError
 from tasks.features.multiverse_request import (
@@ -40,19 +40,14 @@ from tasks.features.multiverse_request import (
     EvaluationChoice,
     MultiverseRequest,
     MultiverseResult,
-    PairwiseWins,
     Tokens,
 )
 from tasks.features.store import FeatureStore
 from tasks.reporter import SilentReporter
-from tasks.solvers.quick_classifiers import CLASSIFIERS, LabelledRows, Labels, Roles
+from tasks.solvers.quick_classifiers import CLASSIFIERS, Indices, Labels, QuickClassifier, TrainingPool
 
 LAYERS = LayerRequest()
 VALIDATION_SHARE = LayersParameters().validation_share
-REPLICATES = 1_000
-LEVEL = (2.5, 97.5)
-BLOCK = 256
-"""Protocols that are resampled at the same time."""
 ValueT = TypeVar("ValueT")
 
 
@@ -102,7 +97,7 @@ class Multiverse:
                 BackboneScores(backbone=name, weights_digest=digest, scores=tuple(map(float, scores[name])))
                 for name, (_, digest) in inputs.items()
             ),
-            pairs=tuple(pairwise_wins(right, self.test_labels, self.request.dataset.metric)),
+            pairs=tuple(pairwise_wins(right, self.test_labels, self.request.dataset.metric, protocols)),
             notes=tuple(notes),
         )
 
@@ -117,8 +112,8 @@ class Multiverse:
         """[n_test]."""
         return _labels(self.dataset, many_shot_indices(self.dataset, VALIDATION_SHARE, 0).test)
 
-    def _layers(self, card: BackboneCard) -> tuple[Mapping[int, LayerInputs], str]:
-        """Stored features by seed, and the digest of the weights."""
+    def _layers(self, card: BackboneCard) -> tuple[LayerInputs, str]:
+        """Stored features, with validation images in the training role too, and the digest of the weights."""
         weights = WeightsFolder(Path(self.request.weights))
         subject = feature_subject(card, self.request.card.preprocessing, weights)
 
@@ -137,21 +132,17 @@ class Multiverse:
         stored = split_features(store, requests, encoder, SilentReporter())
         arrays = {name: split.layers[LAYERS].values for name, split in stored.items()}
         columns = next(iter(stored.values())).layers[LAYERS].manifest.columns
-        inputs = {
-            seed: LayerInputs.of(many_shot_indices(self.dataset, VALIDATION_SHARE, seed), arrays, columns)
-            for seed in self.request.card.seeds
-        }
-        return inputs, subject.digest
+        split = self._split(0)
+        pooled = ManyShotSplit(split.train_and_val, (), split.test)
+        return LayerInputs.of(pooled, arrays, columns), subject.digest
 
-    def _protocols(
-        self, inputs: Mapping[str, tuple[Mapping[int, LayerInputs], str]], notes: list[str]
-    ) -> list[EvaluationChoice]:
+    def _protocols(self, inputs: Mapping[str, tuple[LayerInputs, str]], notes: list[str]) -> list[EvaluationChoice]:
         """The card's protocols without those that equal an earlier one for every backbone."""
         card = self.request.card
         kept: dict[object, EvaluationChoice] = {}
         parts = {seed: _digest_of_split(self.dataset, seed) for seed in card.seeds}
         for choice in card.protocols:
-            seen = tuple(places_of(layers[choice.seed], choice) for layers, _ in inputs.values())
+            seen = tuple(places_of(layers, choice) for layers, _ in inputs.values())
             kept.setdefault((seen, choice.head, parts[choice.seed]), choice)
         dropped = len(card.protocols) - len(kept)
         if dropped:
@@ -159,36 +150,47 @@ class Multiverse:
                 f"{dropped} of {len(card.protocols)} protocols equal another one for every backbone "
                 "(no class token, fewer blocks, or a published validation split) and are counted once"
             )
-        without = [name for name, (layers, _) in inputs.items() if not layers[card.seeds[0]].has("cls")]
+        without = [name for name, (layers, _) in inputs.items() if not layers.has("cls")]
         if without and {"cls", "cls+mean"} & set(card.poolings):
             notes.append(f"the mean in place of a class token, which they lack: {', '.join(without)}")
         return list(kept.values())
 
-    def _right(self, protocols: Sequence[EvaluationChoice], layers: Mapping[int, LayerInputs]) -> npt.NDArray[np.bool_]:
+    def _right(self, protocols: Sequence[EvaluationChoice], layers: LayerInputs) -> npt.NDArray[np.bool_]:
         """Whether each test image [protocols, n_test] is classified correctly."""
         found: dict[object, npt.NDArray[np.bool_]] = {}
-        roles: dict[object, Roles] = {}
+        fitted: dict[tuple[tuple[Place, ...], str], QuickClassifier] = {}
         rows = []
         for choice in protocols:
-            data = choice.seed, places_of(layers[choice.seed], choice)
-            if (key := (*data, choice.head)) not in found:
-                roles = roles if data in roles else {data: self._roles(layers[choice.seed], *data)}
-                found[key] = CLASSIFIERS[choice.head](roles[data], self._score) == self.test_labels
+            places = places_of(layers, choice)
+            if (key := (places, choice.head, choice.seed)) not in found:
+                if (places, choice.head) not in fitted:
+                    pool = next((one.pool for (other, _), one in fitted.items() if other == places), None)
+                    fitted = {one: kept for one, kept in fitted.items() if one[0] == places}
+                    fitted[places, choice.head] = CLASSIFIERS[choice.head](pool or self._pool(layers, places))
+                roles = self._roles[choice.seed]
+                found[key] = fitted[places, choice.head].predict(*roles, self._score) == self.test_labels
             rows.append(found[key])
             self.say(Advance(count=1))
         return np.stack(rows)
 
-    def _roles(self, layers: LayerInputs, seed: int, places: tuple[Place, ...]) -> Roles:
-        split = many_shot_indices(self.dataset, VALIDATION_SHARE, seed)
-
+    def _pool(self, layers: LayerInputs, places: tuple[Place, ...]) -> TrainingPool:
         def rows(role: RoleLayers) -> npt.NDArray[np.float32]:
             return np.asarray(role.select(places).take(np.arange(len(role))), dtype=np.float32)
 
-        train, val = (
-            LabelledRows(rows(role), _labels(self.dataset, part))
-            for role, part in ((layers.train, split.train), (layers.val, split.val))
-        )
-        return Roles(train, val, rows(layers.test), len(self.dataset.classes))
+        labels = _labels(self.dataset, self._split(0).train_and_val)
+        return TrainingPool(rows(layers.train), labels, rows(layers.test), len(self.dataset.classes))
+
+    @cached_property
+    def _roles(self) -> dict[int, tuple[Indices, Indices]]:
+        """Training and validation rows of the pool, by seed."""
+        return {
+            seed: (_rows(self._split(seed).train, pool), _rows(self._split(seed).val, pool))
+            for pool in (self._split(0).train_and_val,)
+            for seed in self.request.card.seeds
+        }
+
+    def _split(self, seed: int) -> ManyShotSplit:
+        return many_shot_indices(self.dataset, VALIDATION_SHARE, seed)
 
     def _score(self, predicted: Labels, labels: Labels) -> float:
         return float((predicted == labels) @ score_weights(labels, self.request.dataset.metric))
@@ -220,7 +222,14 @@ def _poolings(layers: LayerInputs, tokens: Tokens) -> tuple[LayerPooling, ...]:
     return wanted[tokens]
 
 
-def _labels(dataset: Dataset, selection: Sequence[tuple[str, npt.NDArray[np.int64]]]) -> Labels:
+def _rows(part: Selection, pool: Selection) -> Indices:
+    """Rows of the pool [n] that are the images of a part of it."""
+    starts = dict(zip([name for name, _ in pool], np.cumsum([0, *(len(rows) for _, rows in pool)]), strict=False))
+    known = dict(pool)
+    return np.concatenate([starts[name] + np.searchsorted(known[name], rows) for name, rows in part])
+
+
+def _labels(dataset: Dataset, selection: Selection) -> Labels:
     return np.concatenate([dataset.splits[name].labels[rows] for name, rows in selection]).astype(np.int64)
 
 
@@ -228,34 +237,6 @@ def _digest_of_split(dataset: Dataset, seed: int) -> tuple[tuple[str, bytes], ..
     """Equal for seeds that draw the same validation images."""
     val = many_shot_indices(dataset, VALIDATION_SHARE, seed).val
     return tuple((name, rows.tobytes()) for name, rows in val)
-
-
-def score_weights(labels: Labels, metric: str) -> npt.NDArray[np.float64]:
-    """Weight of each image in the metric [n], so that the score is their sum over correct images."""
-    if metric != "mean-per-class":
-        return np.full(len(labels), 1 / max(1, len(labels)))
-    counts = np.bincount(labels)
-    return np.asarray(1 / (counts[labels] * np.count_nonzero(counts)), dtype=np.float64)
-
-
-def pairwise_wins(right: Mapping[str, npt.NDArray[np.bool_]], labels: Labels, metric: str) -> Iterator[PairwiseWins]:
-    """Fraction of protocols in which the first of two backbones scores higher, with its interval over test images.
-
-    Test images are drawn with replacement, the same ones for all backbones and protocols; by class for the mean of
-    classes. Percentiles of 1,000 draws: in simulated worlds with 60 correlated protocols and 300 or 1,000 images, 89 to
-    96 % of the intervals held the true fraction, and most others lay nearer to one half than it (a draw has the noise
-    of two samples).
-    """
-    random = np.random.default_rng(0)
-    drawn = [_weights_of(_resampled(labels, metric, random), labels, metric) for _ in range(REPLICATES)]
-    weights = np.stack([score_weights(labels, metric), *drawn])
-    scores = {name: _scored(found, weights) for name, found in right.items()}
-    for first, second in combinations(right, 2):
-        difference = scores[first] - scores[second]
-        wins = (difference > ROUNDING).mean(axis=1) + 0.5 * (np.abs(difference) <= ROUNDING).mean(axis=1)
-        low, high = np.percentile(wins[1:], LEVEL)
-        ties = int((np.abs(difference[0]) <= ROUNDING).sum())
-        yield PairwiseWins(first=first, second=second, share=wins[0], low=low, high=high, ties=ties)
 
 
 _WORK: dict[str, Callable[[str], npt.NDArray[np.bool_]]] = {}
@@ -274,31 +255,6 @@ def in_processes(
 
 def _worked(name: str) -> npt.NDArray[np.bool_]:
     return _WORK["work"](name)
-
-
-ROUNDING = 1e-9
-"""Largest difference of two scores, as fractions, that counts as equal."""
-
-
-def _scored(right: npt.NDArray[np.bool_], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Scores [weights, protocols], block by block of protocols."""
-    blocks = [weights @ right[start : start + BLOCK].T.astype(np.float64) for start in range(0, len(right), BLOCK)]
-    return np.concatenate(blocks, axis=1)
-
-
-def _resampled(labels: Labels, metric: str, random: np.random.Generator) -> npt.NDArray[np.int64]:
-    """How often each image is drawn [n]."""
-    if metric != "mean-per-class":
-        return random.multinomial(len(labels), np.full(len(labels), 1 / len(labels)))
-    counts = np.zeros(len(labels), dtype=np.int64)
-    for one in np.unique(labels):
-        rows = np.flatnonzero(labels == one)
-        counts[rows] = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)))
-    return counts
-
-
-def _weights_of(counts: npt.NDArray[np.int64], labels: Labels, metric: str) -> npt.NDArray[np.float64]:
-    return np.asarray(counts * score_weights(labels, metric), dtype=np.float64)
 
 
 def _say(report: CardModel) -> None:

@@ -103,7 +103,7 @@ class PairwiseWins(CardModel):
     """0 to 1."""
     low: float
     high: float
-    """95 % interval of `share` over other test images, by resampling them for all protocols together."""
+    """95 % interval of `share` over other test images, from the joint error of all protocols on these."""
     ties: int
 
 

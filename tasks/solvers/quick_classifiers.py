@@ -1,24 +1,28 @@
 """Classifiers on features that select their strength on validation images, at a fraction of a second each.
 
-Every one is fitted on training images for each candidate, selected by the score on validation images (of equal ones
-the first, which is the most regular), and fitted again on training and validation images together.
+Several protocols share a `TrainingPool`: training and validation images, of which each protocol takes other ones for
+validation. A classifier is fitted on training images for each candidate, selected by the score on validation images (of
+equal ones the first, which is the most regular), and fitted again on the whole pool. That last fit does not depend on
+the validation images, so protocols that select the same candidate share it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from tasks.solvers.logistic import Settings, StrengthGrid, fit_selected
+from tasks.solvers.logistic import FittedPath, Settings, StrengthGrid, select_strength
 from tasks.solvers.nearest_neighbours import nearest, votes_of
 from tasks.solvers.ridge import Ridge
 
 Rows = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 Scorer = Callable[[Labels, Labels], float]
 """Score of predicted classes [n] against labels [n]; larger is better."""
 
@@ -31,98 +35,152 @@ STRENGTHS = (1e-3, 1e-2, 0.1, 1.0, 10.0)
 """C of logistic regression on features of unit mean square; a coarse grid."""
 TOLERANCE = 1e-2
 """Maximum distance of a logistic fit to its optimum, relative to the objective."""
+GRID, SETTINGS = StrengthGrid(STRENGTHS, extensible=False), Settings(tolerance=TOLERANCE)
 
 
 @dataclass(frozen=True)
-class LabelledRows:
-    """Features [n, d] and labels [n] of the images in one role."""
+class TrainingPool:
+    """Training and validation images of one set of features, and the test images."""
 
     features: Rows
+    """[n, d]."""
     labels: Labels
-
-    def __add__(self, other: LabelledRows) -> LabelledRows:
-        features = np.concatenate([self.features, other.features])
-        return LabelledRows(features, np.concatenate([self.labels, other.labels]))
-
-
-@dataclass(frozen=True)
-class Roles:
-    """The roles of one protocol."""
-
-    train: LabelledRows
-    val: LabelledRows
+    """[n]."""
     test: Rows
     classes: int
 
+    def __getitem__(self, rows: Indices) -> tuple[Rows, Labels]:
+        return self.features[rows], self.labels[rows]
 
-def by_neighbours(roles: Roles, scorer: Scorer) -> Labels:
+    @property
+    def whole(self) -> tuple[Rows, Labels]:
+        return self.features, self.labels
+
+
+@dataclass
+class QuickClassifier:
+    """A classifier on one pool."""
+
+    pool: TrainingPool
+    _predicted: dict[int, Labels] = field(default_factory=dict)
+
+    def predict(self, train: Indices, val: Indices, scorer: Scorer) -> Labels:
+        """Predicted classes [n_test] of the candidate that these validation images select."""
+        best = self.select(train, val, scorer)
+        if best not in self._predicted:
+            self._predicted[best] = self.final(best)
+        return self._predicted[best]
+
+    def select(self, train: Indices, val: Indices, scorer: Scorer) -> int:
+        """Number of the best candidate, from fits on the training images."""
+        raise NotImplementedError
+
+    def final(self, candidate: int) -> Labels:
+        """Predicted classes [n_test] of a candidate fitted on the whole pool."""
+        raise NotImplementedError
+
+
+class NeighbourVotes(QuickClassifier):
     """Cosine nearest neighbours with DINO's votes; k is selected."""
 
-    def predictions(bank: LabelledRows, queries: Rows, counts: Sequence[int]) -> list[Labels]:
-        found = nearest(queries, bank.features, max(counts))
-        known = torch.from_numpy(bank.labels)
-        votes = votes_of(found, known, counts, classes=roles.classes, temperature=TEMPERATURE)
+    def select(self, train: Indices, val: Indices, scorer: Scorer) -> int:
+        """Number of the best k in `NEIGHBOURS`."""
+        queries, labels = self.pool[val]
+        return _best(self._votes(self.pool[train], queries, NEIGHBOURS), labels, scorer)
+
+    def final(self, candidate: int) -> Labels:
+        """Votes of the k nearest images of the pool."""
+        return self._votes_on_test[candidate]
+
+    @cached_property
+    def _votes_on_test(self) -> list[Labels]:
+        return self._votes(self.pool.whole, self.pool.test, NEIGHBOURS)
+
+    def _votes(self, bank: tuple[Rows, Labels], queries: Rows, counts: Sequence[int]) -> list[Labels]:
+        found = nearest(queries, bank[0], max(counts))
+        known = torch.from_numpy(bank[1])
+        votes = votes_of(found, known, counts, classes=self.pool.classes, temperature=TEMPERATURE)
         return [one.argmax(axis=1).astype(np.int64) for one in votes]
 
-    validated = predictions(roles.train, roles.val.features, NEIGHBOURS)
-    best = _best(validated, roles.val.labels, scorer)
-    return predictions(roles.train + roles.val, roles.test, (NEIGHBOURS[best],))[0]
 
-
-def by_centroids(roles: Roles, scorer: Scorer) -> Labels:
+class NearestMean(QuickClassifier):
     """The class with the nearest mean; the metric is selected."""
 
-    def predictions(train: LabelledRows, queries: Rows, metric: str) -> Labels:
-        bank, asked = (_unit(rows) if metric == "cosine" else rows for rows in (train.features, queries))
-        chosen = np.eye(roles.classes, dtype=np.float32)[train.labels]
+    def select(self, train: Indices, val: Indices, scorer: Scorer) -> int:
+        """Number of the best metric in `METRICS`."""
+        queries, labels = self.pool[val]
+        validated = [self._nearest(self.pool[train], queries, metric) for metric in METRICS]
+        return _best(validated, labels, scorer)
+
+    def final(self, candidate: int) -> Labels:
+        """Nearest means of the classes of the pool."""
+        return self._nearest(self.pool.whole, self.pool.test, METRICS[candidate])
+
+    def _nearest(self, train: tuple[Rows, Labels], queries: Rows, metric: str) -> Labels:
+        bank, asked = (_unit(rows) if metric == "cosine" else rows for rows in (train[0], queries))
+        chosen = np.eye(self.pool.classes, dtype=np.float32)[train[1]]
         counts = chosen.sum(axis=0)
         means = chosen.T @ bank / np.maximum(counts, 1)[:, None]
         distance = (means**2).sum(axis=1) - 2 * asked @ means.T
         distance[:, counts == 0] = np.inf
         return np.asarray(distance.argmin(axis=1), dtype=np.int64)
 
-    validated = [predictions(roles.train, roles.val.features, metric) for metric in METRICS]
-    best = _best(validated, roles.val.labels, scorer)
-    return predictions(roles.train + roles.val, roles.test, METRICS[best])
 
-
-def by_ridge(roles: Roles, scorer: Scorer) -> Labels:
+class RidgeClassifier(QuickClassifier):
     """Ridge regression to the classes on standardised features; the penalty is selected."""
 
-    def fitted(train: LabelledRows) -> Ridge:
-        return Ridge.of(train.features, np.eye(roles.classes)[train.labels])
+    def select(self, train: Indices, val: Indices, scorer: Scorer) -> int:
+        """Number of the best penalty in `PENALTIES`."""
+        search, (queries, labels) = self._fitted(self.pool[train]), self.pool[val]
+        return _best([_classes(search.predict(queries, penalty)) for penalty in PENALTIES], labels, scorer)
 
-    search = fitted(roles.train)
-    validated = [_classes(search.predict(roles.val.features, penalty)) for penalty in PENALTIES]
-    best = _best(validated, roles.val.labels, scorer)
-    return _classes(fitted(roles.train + roles.val).predict(roles.test, PENALTIES[best]))
+    def final(self, candidate: int) -> Labels:
+        """Regression on the pool."""
+        return _classes(self._whole.predict(self.pool.test, PENALTIES[candidate]))
+
+    @cached_property
+    def _whole(self) -> Ridge:
+        return self._fitted(self.pool.whole)
+
+    def _fitted(self, train: tuple[Rows, Labels]) -> Ridge:
+        return Ridge.of(train[0], np.eye(self.pool.classes)[train[1]])
 
 
-def by_logistic(roles: Roles, scorer: Scorer) -> Labels:
+class LogisticClassifier(QuickClassifier):
     """Multinomial logistic regression; C is selected."""
-    scale = np.float32(1 / max(float(np.sqrt(np.mean(roles.train.features**2))), 1e-12))
 
-    def score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.generic]) -> float:
-        return scorer(_classes(logits), labels.astype(np.int64))
+    def select(self, train: Indices, val: Indices, scorer: Scorer) -> int:
+        """Number of the best C in `STRENGTHS`."""
 
-    selection = fit_selected(
-        (scale * roles.train.features, roles.train.labels),
-        (scale * roles.val.features, roles.val.labels),
-        StrengthGrid(STRENGTHS, extensible=False),
-        score,
-        classes=roles.classes,
-        settings=Settings(tolerance=TOLERANCE),
-    )
-    return _classes(selection.logits(scale * roles.test))
+        def score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.generic]) -> float:
+            return scorer(_classes(logits), labels.astype(np.int64))
+
+        (fitted, known), (held, labels) = self.pool[train], self.pool[val]
+        scaled = (self._scale * fitted, known), (self._scale * held, labels)
+        chosen = select_strength(*scaled, GRID, score, classes=self.pool.classes, settings=SETTINGS)
+        return STRENGTHS.index(chosen)
+
+    def final(self, candidate: int) -> Labels:
+        """Regression on the pool."""
+        return _classes(self._path.logits(STRENGTHS[candidate], self._scale * self.pool.test))
+
+    @cached_property
+    def _scale(self) -> np.float32:
+        """Factor that gives the features of the pool a mean square of 1."""
+        return np.float32(1 / max(float(np.sqrt(np.mean(self.pool.features**2))), 1e-12))
+
+    @cached_property
+    def _path(self) -> FittedPath:
+        whole = self._scale * self.pool.features, self.pool.labels
+        return FittedPath(whole, GRID, classes=self.pool.classes, settings=SETTINGS)
 
 
-CLASSIFIERS: Mapping[str, Callable[[Roles, Scorer], Labels]] = {
-    "knn": by_neighbours,
-    "centroid": by_centroids,
-    "ridge": by_ridge,
-    "logistic": by_logistic,
+CLASSIFIERS: Mapping[str, type[QuickClassifier]] = {
+    "knn": NeighbourVotes,
+    "centroid": NearestMean,
+    "ridge": RidgeClassifier,
+    "logistic": LogisticClassifier,
 }
-"""Predicted classes [n_test] by the classifier of this name."""
 
 
 def _best(validated: Sequence[Labels], labels: Labels, scorer: Scorer) -> int:

@@ -16,9 +16,11 @@ from ssl_console.analysis.statistics.distributions import f_tail
 Floats = npt.NDArray[np.float64]
 
 DRAWS = 8_000
-DEVIATIONS = tuple(0.1 * 1.15**number for number in range(41))
-"""Deviations between backbones in points, 0.1 to 27: equally probable on a logarithmic scale before the scores are
-seen, so that nearly equal backbones are as likely as very different ones."""
+DEVIATIONS = tuple(0.03 * 667 ** (number / 40) for number in range(41))
+"""Deviations between backbones in standard errors of a score, 0.03 to 20: equally probable on a logarithmic scale
+before the scores are seen, so that backbones which the images cannot separate are as likely as clearly different ones.
+In points, with a smallest deviation of 0.1, many images would make nearly equal backbones improbable, and the luckiest
+of them would be called the best with too high a probability."""
 LEAST_ERROR = 0.01  # points
 NEGLIGIBLE = 1e-9
 """Eigenvalues below this fraction of the largest one are rounding errors."""
@@ -47,7 +49,8 @@ def best_of(means: Floats, covariance: Floats, *, draws: int = DRAWS, seed: int 
 
 def _posterior_draws(means: Floats, covariance: Floats, draws: int, generator: np.random.Generator) -> Floats:
     """Draws [about draws, backbones] of the true means, over all deviations in proportion to their probability."""
-    parts = [_given_deviation(means, covariance, one) for one in DEVIATIONS]
+    scale = _error_of_scores(covariance)
+    parts = [_given_deviation(means, covariance, scale * one) for one in DEVIATIONS]
     weights = np.array([part[0] for part in parts])
     shares = np.exp(weights - weights.max())
     counts = generator.multinomial(draws, shares / shares.sum())
@@ -58,6 +61,13 @@ def _posterior_draws(means: Floats, covariance: Floats, draws: int, generator: n
     ]
     found: Floats = np.concatenate(drawn)
     return found
+
+
+def _error_of_scores(covariance: Floats) -> float:
+    """Median standard error of a difference of two backbones, as that of one of two independent scores."""
+    variances = np.diag(covariance)
+    of_pairs = variances[:, None] + variances[None, :] - 2 * covariance
+    return float(np.sqrt(np.median(of_pairs[np.triu_indices(len(variances), 1)]) / 2))
 
 
 def _given_deviation(means: Floats, covariance: Floats, deviation: float) -> tuple[float, Floats, Floats]:

@@ -1,12 +1,20 @@
 """Exact regularisation paths of logistic regression, and selection of a strength on validation data."""
 
 from tasks.solvers.logistic.lbfgs_published import fit_published
-from tasks.solvers.logistic.model_selection import Score, StrengthSelection, Trial, fit_selected
+from tasks.solvers.logistic.model_selection import (
+    FittedPath,
+    Score,
+    StrengthSelection,
+    Trial,
+    fit_selected,
+    select_strength,
+)
 from tasks.solvers.logistic.path_solver import solve_path
 from tasks.solvers.logistic.settings import Settings, StrengthGrid
 from tasks.solvers.logistic.solution import Path, Solution
 
 __all__ = [
+    "FittedPath",
     "Path",
     "Score",
     "Settings",
@@ -16,5 +24,6 @@ __all__ = [
     "Trial",
     "fit_published",
     "fit_selected",
+    "select_strength",
     "solve_path",
 ]

@@ -210,6 +210,52 @@ def fit_selected(  # noqa: PLR0913 - the data, the selection, and two observers
     )
 
 
+def select_strength(
+    train: tuple[Array, Array],
+    validation: tuple[Array, Array],
+    grid: StrengthGrid,
+    score: Score,
+    *,
+    classes: int,
+    settings: Settings = DEFAULTS,
+) -> float:
+    """The C of the grid that `fit_selected` selects for labels [n], without the final fit."""
+    rows, targets = _checked(train, settings.device)
+    held, held_targets = _checked(validation, settings.device)
+    likelihood, present = likelihood_of(targets, classes)
+    with threads_for(rows.numel() * likelihood.classes):
+        walk = PathSolver.over(rows, likelihood, present, settings)
+        search = _Search(walk, (held, held_targets.cpu()), score, 1.0, None)
+        search.visit(grid.rising, None)
+    return search.best.trial.strength
+
+
+class FittedPath:
+    """Classifiers of labelled rows at rising strengths, each fitted from the previous one when it is first needed."""
+
+    def __init__(
+        self, train: tuple[Array, Array], grid: StrengthGrid, *, classes: int, settings: Settings = DEFAULTS
+    ) -> None:
+        rows, targets = _checked(train, settings.device)
+        likelihood, present = likelihood_of(targets, classes)
+        self._size = rows.numel() * likelihood.classes
+        self._walk = PathSolver.over(rows, likelihood, present, settings)
+        self._left = list(grid.rising)
+        self._fitted: dict[float, tuple[Logits, Logits]] = {}
+
+    def logits(self, strength: float, features: Array) -> Logits:
+        """Logits [m, classes] of `features` [m, d] by the classifier of a strength of the grid."""
+        with threads_for(self._size):
+            while strength not in self._fitted:
+                reached = self._left.pop(0)
+                weights, intercept = (
+                    part.to(torch.float32).cpu().numpy() for part in self._walk.advance(reached).raw()
+                )
+                self._fitted[reached] = (weights, intercept)
+        weights, intercept = self._fitted[strength]
+        return np.asarray(np.asarray(features, dtype=np.float32) @ weights.T + intercept, dtype=np.float32)
+
+
 def surprise(logits: Logits, targets: npt.NDArray[np.generic]) -> float:
     """Mean negative log-likelihood of `logits` [n, c] for int `targets` [n], or summed over 0/1 labels [n, c]."""
     if targets.ndim == 2:

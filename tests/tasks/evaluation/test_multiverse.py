@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,13 @@ from tasks.datasets.card import DatasetCard
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.splits import many_shot_indices
 from tasks.evaluation.features import evaluate_task
-from tasks.evaluation.multiverse import FeaturesMissingError, Multiverse, pairwise_wins, score_weights
+from tasks.evaluation.multiverse import FeaturesMissingError, Multiverse
+from tasks.evaluation.protocol_wins import pairwise_wins, score_weights
 from tasks.evaluation.result import EncoderCache, EvaluationPaths
 from tasks.features.export_request import Advance
-from tasks.features.multiverse_request import MultiverseCard, MultiverseRequest, MultiverseResult
+from tasks.features.multiverse_request import EvaluationChoice, MultiverseCard, MultiverseRequest, MultiverseResult
 from tasks.reporter import SilentReporter
-from tasks.solvers.quick_classifiers import CLASSIFIERS, LabelledRows, Labels, Roles
+from tasks.solvers.quick_classifiers import CLASSIFIERS, Indices, Labels, TrainingPool
 from tests.tasks.evaluation.test_one_pass import VIT, small
 
 CATALOG = TaskCatalog.load()
@@ -94,21 +96,33 @@ def test_the_seed_draws_the_validation_images_of_the_protocols(paths: Evaluation
     assert len(carry_out(request(paths, (VIT, CONVNET), card))[0].protocols) == 3
 
 
-def test_the_share_of_wins_and_its_interval_are_those_of_a_count_by_hand() -> None:
+def independent(count: int) -> tuple[EvaluationChoice, ...]:
+    return tuple(EvaluationChoice(pooling="cls", blocks="last", head="knn", seed=seed) for seed in range(count))
+
+
+def test_the_share_of_wins_is_that_of_a_count_by_hand() -> None:
     random = np.random.default_rng(3)
     labels = np.arange(200) % 4
     right = {name: random.random((30, 200)) < level for name, level in (("a", 0.62), ("b", 0.6))}
-    (pair,) = pairwise_wins(right, labels, "accuracy")
+    (pair,) = pairwise_wins(right, labels, "accuracy", independent(30))
     difference = right["a"].sum(axis=1) - right["b"].sum(axis=1)
     assert pair.share == pytest.approx(np.mean(difference > 0) + 0.5 * np.mean(difference == 0))
     assert pair.ties == np.sum(difference == 0)
-    shares = []
-    for _ in range(1000):
-        rows = random.integers(0, 200, 200)
-        drawn = right["a"][:, rows].sum(axis=1) - right["b"][:, rows].sum(axis=1)
-        shares.append(np.mean(drawn > 0) + 0.5 * np.mean(drawn == 0))
-    low, high = np.percentile(shares, [2.5, 97.5])
-    assert [pair.low, pair.high] == pytest.approx([low, high], abs=0.04)
+    assert pair.low <= pair.share <= pair.high
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mean-per-class"])
+def test_the_interval_is_narrow_for_clear_differences_and_wide_for_those_of_few_images(metric: str) -> None:
+    random, labels = np.random.default_rng(4), np.arange(400) % 4
+    levels = np.repeat([0.9, 0.5], [20, 10])[:, None]
+    clear = {"a": random.random((30, 400)) < levels, "b": random.random((30, 400)) < 0.7}
+    (pair,) = pairwise_wins(clear, labels, metric, independent(30))
+    assert (pair.low, pair.high) == pytest.approx((2 / 3, 2 / 3), abs=0.04)
+    few = {name: found[:, :24] for name, found in clear.items()}
+    (wide,) = pairwise_wins(few, labels[:24], metric, independent(30))
+    assert wide.high - wide.low > 0.1
+    (even,) = pairwise_wins({"a": clear["a"], "b": clear["a"]}, labels, metric, independent(30))
+    assert (even.share, even.low, even.high) == (0.5, 0.5, 0.5)
 
 
 def test_the_mean_of_classes_weighs_every_class_alike() -> None:
@@ -118,15 +132,28 @@ def test_the_mean_of_classes_weighs_every_class_alike() -> None:
     assert right @ score_weights(labels, "accuracy") == pytest.approx(3 / 4)
 
 
-def overlapping(spread: float = 1.5) -> Roles:
+@dataclass(frozen=True)
+class Overlapping:
+    """Three classes: the pool, and its training and validation rows."""
+
+    pool: TrainingPool
+    train: Indices
+    val: Indices
+
+    def predicted(self, head: str) -> Labels:
+        return CLASSIFIERS[head](self.pool).predict(self.train, self.val, accuracy)
+
+
+def overlapping(spread: float = 1.5) -> Overlapping:
     means = np.random.default_rng(9).standard_normal((3, 12))
 
-    def rows(count: int, seed: int) -> LabelledRows:
+    def rows(count: int, seed: int) -> tuple[np.ndarray, Labels]:
         labels = np.arange(count) % 3
         noise = np.random.default_rng(seed).standard_normal((count, 12))
-        return LabelledRows((means[labels] + spread * noise).astype(np.float32), labels.astype(np.int64))
+        return (means[labels] + spread * noise).astype(np.float32), labels.astype(np.int64)
 
-    return Roles(rows(120, 1), rows(60, 2), rows(90, 3).features, 3)
+    pool = TrainingPool(*rows(180, 1), rows(90, 3)[0], 3)
+    return Overlapping(pool, np.arange(120), np.arange(120, 180))
 
 
 def accuracy(predicted: Labels, labels: Labels) -> float:
@@ -134,35 +161,40 @@ def accuracy(predicted: Labels, labels: Labels) -> float:
 
 
 def test_logistic_and_centroid_heads_agree_with_scikit_learn() -> None:
-    roles = overlapping()
-    both = roles.train + roles.val
-    scale = 1 / np.sqrt(np.mean(roles.train.features**2))
+    made = overlapping()
+    pool = made.pool
+    scale = 1 / np.sqrt(np.mean(pool.features**2))
     by_strength = [
-        LogisticRegression(C=strength, max_iter=5000)
-        .fit(scale * both.features, both.labels)
-        .predict(scale * roles.test)
+        LogisticRegression(C=strength, max_iter=5000).fit(scale * pool.features, pool.labels).predict(scale * pool.test)
         for strength in (1e-3, 1e-2, 0.1, 1.0, 10.0)
     ]
-    logistic = CLASSIFIERS["logistic"](roles, accuracy)
+    logistic = made.predicted("logistic")
     assert max(np.mean(logistic == one) for one in by_strength) >= 0.97
-    expected = NearestCentroid().fit(both.features, both.labels).predict(roles.test)
-    unit = both.features / np.linalg.norm(both.features, axis=1, keepdims=True)
-    asked = roles.test / np.linalg.norm(roles.test, axis=1, keepdims=True)
-    cosine = NearestCentroid().fit(unit, both.labels).predict(asked)
-    centroid = CLASSIFIERS["centroid"](roles, accuracy)
+    expected = NearestCentroid().fit(pool.features, pool.labels).predict(pool.test)
+    unit = pool.features / np.linalg.norm(pool.features, axis=1, keepdims=True)
+    asked = pool.test / np.linalg.norm(pool.test, axis=1, keepdims=True)
+    cosine = NearestCentroid().fit(unit, pool.labels).predict(asked)
+    centroid = made.predicted("centroid")
     assert any(np.array_equal(centroid, one) for one in (expected, cosine))
 
 
 @pytest.mark.parametrize("head", sorted(CLASSIFIERS))
 def test_every_head_learns_and_does_without_a_class_that_has_no_training_image(head: str) -> None:
-    roles = overlapping(0.4)
-    assert accuracy(CLASSIFIERS[head](roles, accuracy), np.arange(90) % 3) > 0.9
-    kept = roles.train.labels != 2
-    lacking = Roles(
-        LabelledRows(roles.train.features[kept], roles.train.labels[kept]),
-        LabelledRows(roles.val.features[:2], roles.val.labels[:2]),
-        roles.test,
-        3,
-    )
-    predicted = CLASSIFIERS[head](lacking, accuracy)
+    made = overlapping(0.4)
+    assert accuracy(made.predicted(head), np.arange(90) % 3) > 0.9
+    kept = np.flatnonzero(made.pool.labels[:120] != 2)
+    lacking = Overlapping(made.pool, kept, np.arange(120, 122))
+    predicted = lacking.predicted(head)
     assert accuracy(predicted[np.arange(90) % 3 != 2], np.arange(90)[np.arange(90) % 3 != 2] % 3) > 0.9
+
+
+@pytest.mark.parametrize("head", sorted(CLASSIFIERS))
+def test_protocols_that_select_the_same_candidate_share_the_final_fit(head: str) -> None:
+    """A shared classifier predicts what a fresh one does, in any order of the candidates."""
+    made = overlapping()
+    shared = CLASSIFIERS[head](made.pool)
+    halves = np.random.default_rng(0).permutation(180)
+    for val in (halves[:60], halves[60:120], halves[120:]):
+        train = np.setdiff1d(np.arange(180), val)
+        fresh = CLASSIFIERS[head](made.pool)
+        assert np.array_equal(shared.predict(train, val, accuracy), fresh.predict(train, val, accuracy))

@@ -16,7 +16,7 @@ def test_stated_probabilities_are_those_with_which_a_backbone_is_the_best() -> N
     generator = np.random.default_rng(0)
     stated, true = [], []
     for world in range(WORLDS):
-        effects = generator.normal(0.0, generator.choice(DEVIATIONS), 3)
+        effects = generator.normal(0.0, 2 * generator.choice(DEVIATIONS), 3)
         factor = generator.normal(size=(3, 5))
         covariance = 4 * factor @ factor.T / 5
         found = best_of(generator.multivariate_normal(effects, covariance), covariance, draws=1_000, seed=world)
