@@ -206,8 +206,8 @@ def _program(given: Mapping[str, Any]) -> Program | None:
     if words[:1] != [sys.executable] or not set(flags) <= {"-P", "-u"} or not given["close_fds"]:
         return None
     name, arguments = words[len(flags) + 2], words[len(flags) + 3 :]
-    unusual = [given[name] for name in ("preexec_fn", "shell", "gid", "gids", "uid", "executable")]
-    unusual[-1] = unusual[-1] not in {None, sys.executable}
+    unusual = [given[name] for name in ("preexec_fn", "shell", "gid", "gids", "uid")]
+    unusual += [given["executable"] not in {None, sys.executable}, given["umask"] >= 0, given["process_group"] >= 0]
     environment = dict(os.environ if given["env"] is None else given["env"])
     folder = os.fspath(given["cwd"] or Path.cwd())
     if any(unusual) or not Path(folder).is_dir() or not _forks(name, environment):

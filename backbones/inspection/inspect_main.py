@@ -274,10 +274,6 @@ def main(arguments: list[str]) -> int:
     return 0 if isinstance(answer, Inspection) else 1
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
-
-
 def unusable(checkpoint: Mapping[str, object]) -> str | None:
     """Why the whole file cannot be used with any architecture; None for most files."""
     tensors = [(key, tensor) for _, key, tensor in tensors_of(checkpoint)]
@@ -323,3 +319,7 @@ def no_network(checkpoint: Mapping[str, object], hints: InspectionHints) -> str:
     if len(names) <= FEW:
         return f"it contains only {', '.join(names)}: a head without its network"
     return f"none of its {len(names)} tensors is a layer with three input channels: it contains no image network"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

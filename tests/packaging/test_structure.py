@@ -74,6 +74,15 @@ def test_files_are_locked_and_written_by_one_module_each(calls: set[str], home: 
     assert {module for module, name in attributes if name in calls} == {home}
 
 
+def test_nothing_is_defined_after_a_module_has_been_run_as_a_program() -> None:
+    bodies = {
+        module: [ast.unparse(node).partition("\n")[0] for node in tree(path).body] for module, path in sources().items()
+    }
+    run = {module: body for module, body in bodies.items() if "if __name__ == '__main__':" in body}
+    assert "backbones.inspection.inspect_main" in run
+    assert {module: body[-1] for module, body in run.items() if body[-1] != "if __name__ == '__main__':"} == {}
+
+
 def test_no_module_imports_itself_through_others_not_even_inside_functions() -> None:
     graph = {module: {name for name in imported(module) if name in sources()} - {module} for module in sources()}
     TopologicalSorter(graph).prepare()

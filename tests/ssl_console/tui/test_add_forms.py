@@ -20,6 +20,7 @@ from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.paths import Workspace
 from tests.backbones.layouts import LAYOUTS, spread, tensors_of
+from tests.forked_processes import FORKS
 from tests.ssl_console.tui import filled
 from tests.ssl_console.tui.conftest import Opener, until
 
@@ -41,8 +42,9 @@ def fill(pilot: Pilot[int], **values: str) -> None:
 
 @pytest.mark.slow
 async def test_the_form_checks_while_one_types_and_writes_the_card(
-    used: Workspace, opened: Opener, tmp_path: Path
+    used: Workspace, opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv(FORKS, raising=False)  # the inspection takes the time of its imports, in which it is shown
     torch.save(LAYOUTS["MoCo"][0](), tmp_path / "last.pth")
     async with opened(used, AppOptions(suite="demo")) as pilot:
         app = app_of(pilot)
