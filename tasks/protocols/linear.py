@@ -27,7 +27,15 @@ from tasks.metrics.classification_outputs import calibration_errors, predictions
 from tasks.metrics.outcome import Json, Outcome, chosen_on_test
 from tasks.metrics.scoring import all_scores, chance_diagnostics, check_metric, interval, score, without_left_open
 from tasks.reporter import Reporter
-from tasks.solvers.logistic import Settings, StrengthGrid, StrengthSelection, Trial, fit_published, fit_selected
+from tasks.solvers.logistic import (
+    Settings,
+    StrengthGrid,
+    StrengthSelection,
+    TestScore,
+    Trial,
+    fit_published,
+    fit_selected,
+)
 
 Logits = npt.NDArray[np.float32]
 
@@ -53,7 +61,7 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, re
         hyperparameters={"C": selection.strength, "weight_decay": 1 / selection.strength},
         diagnostics={
             **_convergence(selection),
-            "chosen_on_test": _optimism(selection),
+            "chosen_on_test": optimism_of_strength(selection),
             **chance_diagnostics(labels),
             **reliability_of(calibration),
         },
@@ -61,8 +69,13 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, re
     )
 
 
-def selected_strength(inputs: ManyShotInputs, parameters: LinearParameters, reporter: Reporter) -> StrengthSelection:
-    """Fits at every strength, and the one with the best validation score fitted on training and validation images."""
+def selected_strength(
+    inputs: ManyShotInputs, parameters: LinearParameters, reporter: Reporter, test_score: TestScore | None = None
+) -> StrengthSelection:
+    """Fits at every strength, and the one with the best validation score fitted on training and validation images.
+
+    `test_score` scores every fit for `Trial.test_score`; None for the score on the test images.
+    """
     low, high, extensible = parameters.strength_low, parameters.strength_high, parameters.extend_grid
     grid = StrengthGrid.of_weight_decays(low, high, parameters.strengths, extensible=extensible)
     train, val = (inputs.train.features, inputs.train.labels), (inputs.val.features, inputs.val.labels)
@@ -82,11 +95,18 @@ def selected_strength(inputs: ManyShotInputs, parameters: LinearParameters, repo
     if parameters.solver == "published":
         limit = parameters.max_iter
         return fit_published(
-            train, val, grid, measure, classes=classes, max_iter=limit, on_trial=report, test_score=on_test
+            train,
+            val,
+            grid,
+            measure,
+            classes=classes,
+            max_iter=limit,
+            on_trial=report,
+            test_score=test_score or on_test,
         )
     settings = Settings(parameters.tolerance, parameters.max_iter, inputs.device)
     return fit_selected(
-        train, val, grid, measure, classes=classes, settings=settings, on_trial=report, test_score=on_test
+        train, val, grid, measure, classes=classes, settings=settings, on_trial=report, test_score=test_score or on_test
     )
 
 
@@ -127,7 +147,7 @@ def _absent_classes(inputs: ManyShotInputs) -> list[str]:
     return [name for name, count in zip(inputs.classes, counts, strict=True) if not count]
 
 
-def _optimism(selection: StrengthSelection) -> dict[str, Json]:
+def optimism_of_strength(selection: StrengthSelection) -> dict[str, Json]:
     """The best score on test images among the fits of the search, and that of the selected C."""
     scored = [(trial, trial.test_score) for trial in selection.trials if trial.test_score is not None]
     selected = next(value for trial, value in scored if trial.strength == selection.strength)

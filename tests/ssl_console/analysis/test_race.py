@@ -141,3 +141,14 @@ def test_speed_and_memory_decide_between_the_nearly_best_only() -> None:
     assert chosen(every, "speed", 1.0).name == "b"
     assert chosen(every, "memory", 1.0).name == "a"
     assert chosen(every, "speed", 0.05).name == "a"
+
+
+@pytest.mark.parametrize("dataset", ["digits", "shapes"])
+def test_a_race_has_the_direction_of_compare_and_prunes_only_what_compare_calls_worse(dataset: str) -> None:
+    made = rungs({name: recorded(dataset)[place] for place, name in enumerate(names())})
+    for rung in made:
+        found = race_round(rung, EXACT, 3, 6)
+        for rival, test in found.step.leads.items():
+            compared = rung.test(found.step.leader, rival)
+            assert test.difference == pytest.approx(compared.difference)
+            assert rival not in found.pruned or (compared.difference > 0 and compared.p_value < 0.05)

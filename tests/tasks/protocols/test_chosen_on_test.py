@@ -11,10 +11,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tasks.catalog.protocols import KnnParameters, LinearParameters
+from tasks.catalog.retrieval_parameters import RobustnessParameters
 from tasks.datasets.dataset import Dataset
 from tasks.evaluation.inputs import BankInputs, ManyShotInputs, Samples
 from tasks.metrics.outcome import Json, Outcome, chosen_on_test
-from tasks.protocols import knn, linear
+from tasks.protocols import knn, linear, robustness
 from tasks.protocols.finetune import protocol as finetune
 from tasks.reporter import SilentReporter
 from tests.tasks.protocols.test_finetune import QUICK, inputs_for, scenes
@@ -131,3 +132,26 @@ def test_scores_on_test_images_during_finetuning_leave_the_training_as_it_is(
     assert np.array_equal(without.predictions["logits"], read.predictions["logits"])
     assert (on_test(read)["candidates"], on_test(read)["selected"]) == (parameters.steps, read.value)
     assert on_test(read)["score"] >= read.value  # type: ignore[operator]
+
+
+def test_the_best_c_on_shifted_images_is_reported_for_robustness_and_selects_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inputs = roles()
+    noise = np.random.default_rng(5).standard_normal(inputs.test.features.shape)
+    shifted = Samples((inputs.test.features + 2 * noise).astype(np.float32), inputs.test.labels, inputs.test.index)
+    inputs = replace(inputs, shifts={"outside": shifted})
+    parameters = RobustnessParameters(strengths=5)
+    outcome = robustness.evaluate(inputs, parameters, 0, SilentReporter())
+    found = on_test(outcome)
+    assert found["score"] >= found["selected"]  # type: ignore[operator]
+    accuracies = []
+    for strength in 10.0 ** np.linspace(-6, 5, 5):
+        regression = LogisticRegression(C=strength, max_iter=5000, tol=1e-8)
+        regression.fit(inputs.train.features.astype(np.float64), inputs.train.labels)
+        accuracies.append(100 * regression.score(shifted.features.astype(np.float64), shifted.labels))
+    assert found["score"] == pytest.approx(max(accuracies), abs=2 * 100 / 90)
+    monkeypatch.setattr(robustness, "MOST_PRODUCTS", 0)
+    without = robustness.evaluate(inputs, parameters, 0, SilentReporter())
+    assert "chosen_on_test" not in without.diagnostics
+    assert (without.metrics, without.hyperparameters) == (outcome.metrics, outcome.hyperparameters)
