@@ -171,3 +171,27 @@ def test_cluster_is_listed_with_its_partitions(bench: SlurmBench) -> None:
     eventually(told, "the launcher is shown", 30)
     bench.go()
     bench.until("one", RunState.DONE)
+
+
+def test_jobs_help_a_run_to_encode_and_leave_the_queue_when_it_is_done(bench: SlurmBench) -> None:
+    bench.submit("one", "encode", seed=1, devices_per_run=3)
+    bench.supervise(help_from_s=0.0)
+    owner = bench.until("one", RunState.RUNNING).owner
+    assert owner is not None
+
+    def helpers() -> list[list[str]]:
+        return [place for what, *place in bench.gpus() if what == "assist"]
+
+    eventually(lambda: len(helpers()) == 2, "two more jobs help", 60)
+    assert len({tuple(place) for what, *place in bench.gpus() if what in {"begin", "assist"}}) == 3
+    observer = RunObserver(bench.workspace)
+
+    def shown() -> tuple[str, ...]:
+        observer.poll()
+        return observer.runs["one"].helpers
+
+    eventually(lambda: shown() == ("slurm", "slurm"), "it is shown as one run with three devices")
+    bench.go()
+    bench.until("one", RunState.DONE)
+    eventually(lambda: not bench.cluster.jobs(state="RUNNING"), "no job is left", 60)
+    assert bench.noted("begin", "one") == 1
