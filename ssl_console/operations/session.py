@@ -58,6 +58,8 @@ class Session:
     """Receives the progress of reading a dataset's files, which makes the dataset pending."""
 
     _marked: dict[str, tuple[Result, Result]] = field(default_factory=dict, init=False, repr=False)
+    _results: tuple[list[Result], list[Result]] | None = field(default=None, init=False, repr=False)
+    """Results as stored, and with their marks."""
     """Results of earlier versions by run, as stored and as shown."""
 
     @classmethod
@@ -166,7 +168,11 @@ class Session:
         """All results of the workspace. Raises StoreError when the results file cannot be read."""
         from ssl_console.planning.earlier_keys import with_unsettled_marks
 
-        return with_unsettled_marks(self.store.results(), self._has_files, self._marked)
+        stored, shown = self.store.results(), self._results
+        if shown is None or shown[0] is not stored:
+            shown = stored, with_unsettled_marks(stored, self._has_files, self._marked)
+            self._results = shown
+        return list(shown[1])
 
     def _has_files(self, task: str) -> bool:
         """Whether the dataset of a task consists of files; assumed where no card states it."""

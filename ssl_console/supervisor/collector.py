@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
@@ -28,21 +28,30 @@ class Collector:
     workspace: Workspace
     problem: str = ""
     """Why results cannot be written at the moment."""
+    _store: ResultStore = field(init=False)
     _stored: set[str] = field(default_factory=set)
     _pending: dict[str, Result] = field(default_factory=dict)
     _try_at: float = 0.0
 
-    def open(self) -> list[Result]:
-        """Read the database, rebuilding it from the run folders if necessary. Raises StoreError for a newer
-        version's.
+    def __post_init__(self) -> None:
+        self._store = ResultStore(self.workspace)
+
+    def open(self, learn: Callable[[Iterable[Result]], object] = list) -> None:
+        """Read the database, rebuilding it from the run folders if necessary; `learn` gets the results, one by one.
+
+        Raises StoreError for a newer version's.
         """
         try:
-            results = ResultStore(self.workspace).rows()
+            learn(self._noted())
         except StoreError as error:
             self._rebuild(error)
-            results = ResultStore(self.workspace).rows()
-        self._stored = {result.run_id for result in results}
-        return results
+            learn(self._noted())
+
+    def _noted(self) -> Iterator[Result]:
+        self._stored = set()
+        for result in self._store.stream():
+            self._stored.add(result.run_id)
+            yield result
 
     def note(self, changed: Iterable[RunInfo]) -> list[Result]:
         """Queue the new results among these runs and return them."""
@@ -82,7 +91,7 @@ class Collector:
 
     def _add(self) -> None:
         try:
-            ResultStore(self.workspace).add(self._pending.values())
+            self._store.add(self._pending.values())
         except StoreError as error:
             self._rebuild(error)
 

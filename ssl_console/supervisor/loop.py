@@ -96,7 +96,7 @@ class Supervisor:
         Raises ConsoleError for devices that do not exist, StoreError for a newer version's database.
         """
         self.slots.open(choose_devices(self.options.devices, all_devices()))
-        self.memory.learn(self.collector.open())
+        self.collector.open(self.memory.learn)
         self._busy_at = now
         self.tick(now, adopting=True)
 

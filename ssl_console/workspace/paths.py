@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +20,18 @@ from ssl_console.system.errors import ConsoleError
 class RunFolder:
     """Files of one run (see `ssl_console.workspace.run` for their content)."""
 
-    path: Path
+    runs: Path
+    """Folder that contains it; the same object for all runs of a workspace."""
+    run_id: str
+
+    @classmethod
+    def at(cls, path: Path) -> RunFolder:
+        """The folder with this path."""
+        return cls(path.parent, path.name)
 
     @property
-    def run_id(self) -> str:
-        return self.path.name
+    def path(self) -> Path:
+        return self.runs / self.run_id
 
     @property
     def spec(self) -> Path:
@@ -140,7 +148,7 @@ class Workspace:
         """The TinyDB file."""
         return self.root / "results.json"
 
-    @property
+    @cached_property
     def runs(self) -> Path:
         """One folder per run."""
         return self.root / "runs"
@@ -190,7 +198,7 @@ class Workspace:
 
     def run(self, run_id: str) -> RunFolder:
         """Folder of one run, existing or not."""
-        return RunFolder(self.runs / run_id)
+        return RunFolder(self.runs, run_id)
 
     def run_entries(self) -> Iterator[RunEntry]:
         """Folders of runs, in no particular order; unfinished ones have a leading dot and are skipped."""

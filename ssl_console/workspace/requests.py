@@ -23,7 +23,7 @@ class NotPossible(ConsoleError):  # noqa: N818 - an answer to a request, not a f
 
 def submit(workspace: Workspace, run_id: str, spec: bytes) -> RunFolder:
     """Queue a run: its complete folder appears by one rename. Raises FileExistsError if the run already exists."""
-    hidden = RunFolder(workspace.runs / f".{run_id}.{os.getpid()}")
+    hidden = RunFolder(workspace.runs, f".{run_id}.{os.getpid()}")
     check_owner(workspace)
     hidden.path.mkdir(mode=MODES.folder)
     folder = workspace.run(run_id)

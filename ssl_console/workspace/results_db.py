@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator
+from copy import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,10 +16,9 @@ from ssl_console.workspace.earlier_intervals import outdated, recounted
 from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.result import Result, ResultRecord
+from ssl_console.workspace.results_file import Row, RowReader, RowWriter, Stamp
 from ssl_console.workspace.schema_migration import RESULTS_TABLE, NewerSchemaError, is_unstated, stated
 from ssl_console.workspace.tinydb_storage import UnreadableError, exclusive, read_document, transaction
-
-Stamp = tuple[int, int, int]
 
 
 class StoreError(OperationFailed):
@@ -31,20 +32,36 @@ class ResultStore:
         self.path = workspace.results
         self._workspace = workspace
         self._recounted: dict[str, Result] = {}
-        self._read: tuple[Stamp | None, list[Result]] = (None, [])
+        self._read = _Read()
+        self._shown: tuple[list[Result], list[Result]] | None = None
+        """Results as stored, and as `results` returns them."""
+        self._writer = RowWriter(self.path)
 
     def results(self) -> list[Result]:
-        """All results, in the order they were added, with valid intervals and protocols. Raises StoreError."""
-        return [self._current(one) if outdated(one) or is_unstated(one) else one for one in self.rows()]
+        """All results, in the order they were added, with valid intervals and protocols. Raises StoreError.
+
+        The same list as long as the file is unchanged.
+        """
+        rows, shown = self.rows(), self._shown
+        if shown is None or shown[0] is not rows:
+            shown = rows, [self._current(one) if outdated(one) or is_unstated(one) else one for one in rows]
+            self._shown = shown
+        return shown[1]
 
     def rows(self) -> list[Result]:
-        """All results as stored; read again only when the file has changed. Raises StoreError."""
-        stamp = _stamp(self.path)
-        read_at, results = self._read
-        if stamp != read_at:
-            results = list(_rows(self.path))
-            self._read = (stamp, results)  # one assignment: several threads may read
-        return list(results)
+        """All results as stored; when the file has changed, only new rows are read if possible. Raises StoreError.
+
+        The same list as long as the file is unchanged.
+        """
+        stamp, read = Stamp.of(self.path), self._read
+        if stamp is None or stamp != read.stamp:
+            read = _read_rows(self.path, stamp, read)
+            self._read = read  # one assignment: several threads may read
+        return read.results
+
+    def stream(self) -> Iterator[Result]:
+        """All results as stored, one by one, none of them kept. Raises StoreError, possibly after some."""
+        return _results(self.path, RowReader(self.path), SharedFieldSets())
 
     def _current(self, result: Result) -> Result:
         """Result with a valid interval and protocol. Ended runs never change, so each is computed once."""
@@ -68,17 +85,9 @@ class ResultStore:
         if not new:
             return 0
         try:
-            with transaction(self.path) as database:
-                rows = database.storage.read() or {}
-                for row in rows.get(RESULTS_TABLE, {}).values():
-                    new.pop(row["run_id"], None)
-                if new:
-                    database.table(RESULTS_TABLE).insert_multiple(
-                        result.model_dump(mode="json") for result in new.values()
-                    )
+            return self._writer.add([result.model_dump(mode="json") for result in new.values()])
         except (UnreadableError, NewerSchemaError) as error:
             raise _store_error(self.path, error) from error
-        return len(new)
 
     def replace(self, results: Iterable[Result]) -> None:
         """Replace the stored results of these runs. Raises as `add` does."""
@@ -143,16 +152,31 @@ def results_of_runs(folders: Iterable[RunFolder]) -> Iterator[Result]:
             continue
 
 
-def _rows(path: Path) -> Iterator[Result]:
-    """Rows one by one; each is dropped after it is yielded, so that both forms are never in memory completely.
+@dataclass(frozen=True)
+class _Read:
+    """Results of one version of the file."""
 
-    Raises StoreError.
-    """
-    sets = SharedFieldSets()
+    stamp: Stamp | None = None
+    results: list[Result] = field(default_factory=list)
+    reader: RowReader | None = None
+    sets: SharedFieldSets = field(default_factory=SharedFieldSets)
+
+
+def _read_rows(path: Path, stamp: Stamp | None, before: _Read) -> _Read:
+    """Results of the present version. Raises StoreError."""
+    reader = copy(before.reader)  # other threads may continue from the same place
+    further = reader and reader.further()
+    if reader is not None and further is not None:
+        return _Read(stamp, [*before.results, *_results(path, further, before.sets)], reader, before.sets)
+    reader, sets = RowReader(path), SharedFieldSets()
+    return _Read(stamp, list(_results(path, reader, sets)), reader, sets)
+
+
+def _results(path: Path, rows: Iterable[Row], sets: SharedFieldSets) -> Iterator[Result]:
+    """Rows one by one. Raises StoreError."""
     try:
-        rows = read_document(path).pop(RESULTS_TABLE, {})
-        for name in list(rows):
-            yield sets.share(Result.model_validate(rows.pop(name)))
+        for row in rows:
+            yield sets.share(Result.model_validate(row))
     except (UnreadableError, NewerSchemaError) as error:
         raise _store_error(path, error) from error
     except ValidationError as error:
@@ -168,11 +192,3 @@ def _store_error(path: Path, error: Exception) -> StoreError:
     if isinstance(error, NewerSchemaError):
         return StoreError(f"{path} cannot be used: {error}")
     return StoreError(f"{error}; {_WAY_OUT}")
-
-
-def _stamp(path: Path) -> Stamp | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

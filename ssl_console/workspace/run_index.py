@@ -21,7 +21,7 @@ from ssl_console.workspace.config import AUTO, DevicesPerRun, Share
 from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import SPEC_VERSION, Placement, RunState, check_version, read_placement
-from ssl_console.workspace.run_status import QueuedRun, RunStatus, read_status, share_field_sets
+from ssl_console.workspace.run_status import QueuedRun, RunStatus, compact, read_status
 from ssl_console.workspace.run_summaries import RunSummary, is_settled, read_summaries, write_summaries
 from tasks.catalog.spec import TaskSpec
 
@@ -58,7 +58,7 @@ class RunInfo:
     """As submitted; `placement` is the current one."""
     status: RunStatus
 
-    @cached_property
+    @property
     def run_id(self) -> str:
         return self.folder.run_id
 
@@ -198,9 +198,8 @@ class RunIndex:
     def _take_summaries(self, times: Mapping[str, int]) -> None:
         """Use the stored summaries of ended runs. Damage makes all of them unknown, never wrong."""
         with suppress(ValueError):  # includes pydantic's errors
-            runs = self.workspace.runs
             for summary in read_summaries(self.workspace, times):
-                self.entries[summary.run_id] = _from_summary(RunFolder(runs / summary.run_id), summary)
+                self.entries[summary.run_id] = _from_summary(self.workspace.run(summary.run_id), summary)
                 self._times[summary.run_id] = summary.time_ns
         self._summarized = len(self.entries)
 
@@ -237,7 +236,7 @@ class RunIndex:
         """Read one run folder; return whether anything changed."""
         folder, old = self.workspace.run(name), self.entries.get(name)
         try:
-            status = share_field_sets(read_status(folder, now), self._sets)
+            status = compact(read_status(folder, now), self._sets)
             entry = _read_info(folder, status) if old is None or _renamed(old, status) else _with_status(old, status)
             entry = old if old is not None and entry == old else entry
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -146,8 +146,11 @@ def read_status(folder: RunFolder, now: float) -> RunStatus:
     return judge(read_facts(folder), now)
 
 
-def share_field_sets(status: RunStatus, sets: SharedFieldSets) -> RunStatus:
-    """The same status, with the memory of its records reduced."""
+def compact(status: RunStatus, sets: SharedFieldSets) -> RunStatus:
+    """The same status in less memory: without the worker of a run that has ended, unless its cluster job is shown."""
+    recorded = status.state is RunState.DONE or (status.state.final and status.end is not None)
+    if recorded and status.owner is not None and not status.owner.job:
+        status = replace(status, owner=None)
     for record in filter(None, (status.owner, status.end)):
         sets.share(record)
     return status

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from hashlib import sha256
-from io import BytesIO
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 import orjson
 from pydantic import TypeAdapter
 
-from backbones.io.files import make_private_folder, open_own, write_atomically
+from backbones.io.files import make_private_folder, open_own, whole_file
 from ssl_console._version import __version__
 from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import Placement
-from ssl_console.workspace.run_status import RunStatus, share_field_sets
+from ssl_console.workspace.run_status import RunStatus, compact
 
 FORMAT = 1
 SETTLED_S = 600.0
@@ -63,17 +62,20 @@ def read_summaries(workspace: Workspace, times: Mapping[str, int]) -> Iterator[R
         time, _, content = content.partition(b" ")
         if times.get(run_id.decode()) == int(time):
             summary = validate(content)
-            share_field_sets(summary.status, sets)
-            yield summary
+            yield replace(summary, status=compact(summary.status, sets))
 
 
 def write_summaries(workspace: Workspace, summaries: Iterable[RunSummary]) -> None:
     """Replace the file. Raises OSError."""
     dump = _schema().dump_json
     lines = [b"%s %d %s\n" % (one.run_id.encode(), one.time_ns, dump(one, exclude_defaults=True)) for one in summaries]
-    body = b"".join(lines)
+    digest = sha256()
+    for line in lines:
+        digest.update(line)
     make_private_folder(workspace.cache)
-    write_atomically(summaries_file(workspace), _head(body) + body)
+    with whole_file(summaries_file(workspace)) as file:
+        file.write(_head(digest.hexdigest()))
+        file.writelines(lines)
 
 
 def is_settled(time_ns: int, now: float) -> bool:
@@ -81,21 +83,23 @@ def is_settled(time_ns: int, now: float) -> bool:
     return now - time_ns / 1e9 > SETTLED_S
 
 
-def _lines(path: Path) -> Iterable[bytes]:
+def _lines(path: Path) -> Iterator[bytes]:
     """Lines of a complete file of this version and this user; none of any other file."""
     try:
         descriptor = open_own(path, os.O_RDONLY)
     except OSError:
-        return []
+        return
     with os.fdopen(descriptor, "rb") as file:
         if os.fstat(descriptor).st_uid != os.geteuid():
-            return []
-        head, body = file.readline(), file.read()
-    return BytesIO(body) if head == _head(body) else []
+            return
+        head, begin = file.readline(), file.tell()
+        if head == _head(file_digest(file, sha256).hexdigest()):
+            file.seek(begin)
+            yield from file
 
 
-def _head(body: bytes) -> bytes:
-    about = {"format": FORMAT, "program": __version__, "sha256": sha256(body).hexdigest()}
+def _head(digest: str) -> bytes:
+    about = {"format": FORMAT, "program": __version__, "sha256": digest}
     return orjson.dumps(about, option=orjson.OPT_APPEND_NEWLINE)
 
 

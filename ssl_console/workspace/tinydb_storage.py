@@ -79,10 +79,17 @@ def read_document(path: Path) -> Document:
 def _read(path: Path) -> tuple[Document, int]:
     """Document and schema version of the file; the present version without a file."""
     try:
-        # 11 MB become 28 MB of objects; orjson needs 70 MB in between
-        found = from_json(path.read_bytes(), allow_inf_nan=False)
+        content = path.read_bytes()
     except FileNotFoundError:
         return new_document(), SCHEMA_VERSION
+    return parse_document(content, path)
+
+
+def parse_document(content: bytes, path: Path) -> tuple[Document, int]:
+    """Document at the present schema and its version before, from the content of `path`. Raises as `read_document`."""
+    try:
+        # 11 MB become 28 MB of objects; orjson needs 70 MB in between
+        found = from_json(content, allow_inf_nan=False)
     except ValueError as error:
         raise UnreadableError(f"{path} cannot be read: it is not JSON ({error})") from error
     if not isinstance(found, dict) or not all(isinstance(table, dict) for table in found.values()):
@@ -99,10 +106,16 @@ def transaction(path: Path) -> Iterator[TinyDB]:
 
     Raises UnreadableError, NewerSchemaError, OSError (disk full, read-only).
     """
-    with exclusive(path):
-        storage = WholeFileStorage(path)
-        yield _Database(storage=lambda: storage)
-        storage.commit()
+    with exclusive(path), locked_transaction(path) as database:
+        yield database
+
+
+@contextmanager
+def locked_transaction(path: Path) -> Iterator[TinyDB]:
+    """`transaction` for a caller that holds the lock."""
+    storage = WholeFileStorage(path)
+    yield _Database(storage=lambda: storage)
+    storage.commit()
 
 
 @contextmanager

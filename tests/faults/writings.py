@@ -188,7 +188,7 @@ def _digest(place: Path, number: int) -> None:
 
 
 def _predicted(place: Path, number: int) -> None:
-    folder = RunFolder(place / "run")
+    folder = RunFolder(place, "run")
     folder.path.mkdir(exist_ok=True)
     write_predictions(folder, {"label": np.arange(1000) + number})
 

@@ -33,7 +33,7 @@ def run_view(
     status = RunStatus(state, reason, attempt, end=end)
     about = {"backbone": "a", "variant": "default", "seed": 0, "created": 0.0, **others}
     return RunView(
-        folder=RunFolder(Path("/nowhere/runs", run_id)),
+        folder=RunFolder(Path("/nowhere/runs"), run_id),
         task=task,
         protocol=task.partition("/")[0],
         submitted_priority=priority,

@@ -27,7 +27,7 @@ def doctor(session: Session, *, as_json: bool) -> ExitCode:
         workspace=Workspace.find(session.workspace_option),
         data_root=lambda: session.data_root,
         card_problems=lambda: [*session.backbones.problems, *session.tasks.problems],
-        results=lambda: len(session.results()),
+        results=lambda: sum(1 for _ in session.store.stream()),
         suites=lambda: list(session.tasks.suites),
     )
     checks = list(_shown(examine_machine(subject), as_json=as_json))

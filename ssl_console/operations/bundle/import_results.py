@@ -221,7 +221,7 @@ def _write_run(folder: RunFolder, members: _Members, one: BundledResult, importe
     spec = members.spec(there)
     assert isinstance(spec, RunSpec), "results without specification are unusable"
     hidden = make_private_folder(folder.path.with_name(f".{folder.run_id}.importing"))
-    partial = RunFolder(hidden)
+    partial = RunFolder.at(hidden)
     renamed = spec.model_copy(update={"run_id": one.run_id})
     try:
         write_atomically(partial.spec, renamed.model_dump_json(indent=2).encode())

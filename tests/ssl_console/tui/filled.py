@@ -145,7 +145,7 @@ def go_on(workspace: Workspace, run_id: str, backbone: str, task: str, *, done: 
     """An active run at a step of 100; this process is its worker."""
     folder = workspace.runs / run_id
     folder.mkdir(mode=0o700)
-    files = RunFolder(folder)
+    files = RunFolder.at(folder)
     owner = Attempt(
         attempt=1, host=this_host(), pid=os.getpid(), pid_started=own_start(), device="cuda:0", started=NOW + 1700
     )
@@ -179,7 +179,7 @@ def finish(
     """An ended run with its events, log, end and, unless it failed, its result; the database is unchanged."""
     folder = workspace.runs / run_id
     folder.mkdir(mode=0o700)
-    files = RunFolder(folder)
+    files = RunFolder.at(folder)
     left = result(backbone, task, run_id=run_id, seed=seed)
     owner = Attempt(attempt=1, host=this_host(), pid=2**22 + 1, pid_started=NOW, device="cuda:0", started=NOW)
     files.spec.write_text(spec(run_id, backbone, task, seed).model_dump_json(indent=2))

@@ -82,7 +82,7 @@ def test_cancelled_before_it_began_is_cancelled_and_while_it_runs_is_cancelling(
 
 
 def test_reading_recognises_this_process_and_not_another_with_its_pid(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = RunFolder.at(tmp_path)
     mine = owner(host=this_host(), pid=os.getpid()).model_copy(update={"pid_started": own_start()})
     folder.attempt(1).write_text(mine.model_dump_json())
     assert read_facts(folder).owner_lives
@@ -91,7 +91,7 @@ def test_reading_recognises_this_process_and_not_another_with_its_pid(tmp_path: 
 
 
 def test_newest_numbers_count_and_strange_files_do_not(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = RunFolder.at(tmp_path)
     for number in (1, 2, 10):
         folder.end(number).write_text(failed(number).model_dump_json())
     for name in ("end.11.json.tmp", "end.x.json", "attempt.json", ".end.12.json.tmp"):
@@ -101,7 +101,7 @@ def test_newest_numbers_count_and_strange_files_do_not(tmp_path: Path) -> None:
 
 
 def test_unreadable_end_is_a_failure_that_names_the_file(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = RunFolder.at(tmp_path)
     folder.end(1).write_bytes(b"\x00\x00")
     status = read_status(folder, NOW)
     assert status.state is RunState.FAILED
@@ -110,4 +110,4 @@ def test_unreadable_end_is_a_failure_that_names_the_file(tmp_path: Path) -> None
 
 def test_folder_that_is_gone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        read_status(RunFolder(tmp_path / "nothing"), NOW)
+        read_status(RunFolder(tmp_path, "nothing"), NOW)
