@@ -14,6 +14,7 @@ from backbones.catalog.card import BackboneCard
 from ssl_console.analysis.random_baseline import Twins, distances, twins, with_twin_badges
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.workspace.badges import ADVICE, LEGEND, MARK, NO_DOUBT, SEEN, Badge, marks
+from ssl_console.workspace.field_sets import with_values
 from ssl_console.workspace.result import Result, ResultRecord
 
 Seen = Mapping[str, frozenset[str]]
@@ -70,8 +71,7 @@ def seen_badge(result: Result, seen: Seen) -> Badge | None:
 def with_seen_badges(results: Sequence[Result], seen: Seen) -> list[Result]:
     """The same results, with the badge added to those on seen data."""
     return [
-        result.model_copy(update={"badges": (*result.badges, SEEN)}) if seen_badge(result, seen) else result
-        for result in results
+        with_values(result, badges=(*result.badges, SEEN)) if seen_badge(result, seen) else result for result in results
     ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from backbones.catalog.card import BackboneCard
 from ssl_console.workspace.badges import Badge
+from ssl_console.workspace.field_sets import with_values
 from ssl_console.workspace.result import Result
 from tasks.catalog.protocols import is_descriptive
 
@@ -70,7 +71,7 @@ def with_twin_badges(results: Sequence[Result], known: Twins) -> list[Result]:
 
 
 def _marked(result: Result, badge: Badge | None) -> Result:
-    return result if badge is None else result.model_copy(update={"badges": (*result.badges, badge.name)})
+    return result if badge is None else with_values(result, badges=(*result.badges, badge.name))
 
 
 def _distance(result: Result, twin: Result) -> BaselineComparison:

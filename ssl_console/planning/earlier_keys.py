@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from backbones.io.file_digests import canonical
 from backbones.io.files import write_atomically
 from ssl_console.workspace.badges import Badge
+from ssl_console.workspace.field_sets import with_values
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.results_db import ResultStore, StoreError
@@ -78,7 +79,7 @@ def _is_unsettled(row: Result) -> bool:
 def _with_mark(row: Result, has_files: Callable[[str], bool], marked: dict[str, tuple[Result, Result]]) -> Result:
     stored, shown = marked.get(row.run_id, (None, row))
     if stored is not row:
-        shown = row.model_copy(update={"badges": (*row.badges, MARK)}) if has_files(row.task) else row
+        shown = with_values(row, badges=(*row.badges, MARK)) if has_files(row.task) else row
         marked[row.run_id] = (row, shown)
     return shown
 

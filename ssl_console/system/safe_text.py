@@ -31,6 +31,8 @@ MOST_KEPT = 1000
 
 def printable(text: str) -> str:
     """One line of text that only draws characters; tabs become spaces, line ends are removed."""
+    if text.isprintable():
+        return text
     bare = _ESCAPES.sub("", text).replace("\t", " ")
     return bare if bare.isprintable() else "".join(filter(_draws, bare))
 
@@ -53,7 +55,7 @@ def width(text: str) -> int:
 
 def align(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset(), gap: str = "  ") -> list[str]:
     """Rows as lines with aligned columns; the columns in `right` are right-aligned."""
-    widths = [max(width(row[index]) for row in rows) for index in range(len(rows[0]))] if rows else []
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     return [gap.join(_padded(row, widths, right)).rstrip() for row in rows]
 
 
@@ -107,10 +109,12 @@ def _cells(character: str) -> int:
 
 
 def _padded(row: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> list[str]:
-    cells = []
-    for index, (text, columns) in enumerate(zip(row, widths, strict=True)):
-        space = " " * (columns - width(text))
-        cells.append(space + text if index in right else text + space)
+    cells = [
+        text.ljust(columns) if text.isascii() else text + " " * (columns - width(text))
+        for text, columns in zip(row, widths, strict=True)
+    ]
+    for index in right:
+        cells[index] = " " * (widths[index] - width(row[index])) + row[index]
     return cells
 
 

@@ -1,4 +1,9 @@
-"""Memory of many equal-shaped pydantic objects: each stores the set of its explicitly given fields, 0.7 to 2 kB."""
+"""Memory of many equal-shaped pydantic objects.
+
+As pydantic makes them, each stores a dictionary with its own hash table, 0.5 to 1 kB, and the set of its explicitly
+given fields, 0.7 to 2 kB. Instances whose attributes are set one by one share the table of their class (CPython), and
+equal sets are stored once. For frozen models only, because their fields and sets never change.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +17,29 @@ _M = TypeVar("_M", bound=BaseModel)
 
 @dataclass
 class SharedFieldSets:
-    """Deduplicates equal sets. For frozen models only, because their sets never change."""
+    """Equal sets of given fields, each stored once."""
 
     _known: dict[frozenset[str], set[str]] = field(default_factory=dict)
 
     def share(self, model: _M) -> _M:
-        """The same object, with a shared set."""
+        """An equal object in less memory, with a shared set."""
         given = model.__pydantic_fields_set__
-        object.__setattr__(model, "__pydantic_fields_set__", self._known.setdefault(frozenset(given), given))
-        return model
+        return _with_shared_keys(model, self._known.setdefault(frozenset(given), given))
+
+
+def with_values(model: _M, **values: object) -> _M:
+    """A copy with other values for some fields, which are not validated; unlike `model_copy`, in little memory."""
+    copy = _with_shared_keys(model, model.__pydantic_fields_set__)
+    for name, value in values.items():
+        object.__setattr__(copy, name, value)
+    return copy
+
+
+def _with_shared_keys(model: _M, given: set[str]) -> _M:
+    copy = type(model).__new__(type(model))
+    for name, value in model.__dict__.items():
+        object.__setattr__(copy, name, value)
+    object.__setattr__(copy, "__pydantic_fields_set__", given)
+    object.__setattr__(copy, "__pydantic_extra__", None)
+    object.__setattr__(copy, "__pydantic_private__", None)
+    return copy

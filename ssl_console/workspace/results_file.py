@@ -17,7 +17,7 @@ import orjson
 from pydantic_core import from_json
 
 from backbones.io.files import write_durably
-from ssl_console.workspace.schema_migration import RESULTS_TABLE, new_document
+from ssl_console.workspace.schema_migration import RESULTS_TABLE, new_document, version_of
 from ssl_console.workspace.tinydb_storage import exclusive, keep_backup, locked_transaction, parse_document
 
 if TYPE_CHECKING:
@@ -112,6 +112,9 @@ class RowReader:
 
     def _begin(self, file: IO[bytes]) -> Iterator[Row]:
         if file.read(len(HEAD)) != HEAD:
+            raise _IrregularError
+        document, version = parse_document(HEAD + END, self.path)
+        if version_of(document) != version:
             raise _IrregularError
         return self._rows(file, hashlib.sha256(HEAD), 0)
 

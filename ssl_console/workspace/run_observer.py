@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from operator import attrgetter
-from typing import Any
 
 from ssl_console.system.errors import shortage
 from ssl_console.workspace.events import Progress, fold
@@ -73,12 +73,8 @@ class RunView(RunInfo):
         return self.waiting or self.status.reason
 
 
-_INFO_FIELDS = tuple(one.name for one in fields(RunInfo))
-_info_values = attrgetter(*_INFO_FIELDS)
-
-
-def _info_fields(run: RunInfo) -> dict[str, Any]:
-    return dict(zip(_INFO_FIELDS, _info_values(run), strict=True))
+_info_values = attrgetter(*(one.name for one in fields(RunInfo)))
+_run_view: Callable[..., RunView] = RunView
 
 
 NO_PROGRESS = Progress()
@@ -173,8 +169,8 @@ class RunObserver:
         if run.status.state is RunState.FAILED and run.status.end is None:
             waiting = self.shortage  # its worker is gone, and its outcome cannot be recorded
         job = self._job(run)
-        view = RunView(
-            **_info_fields(run),
+        view = _run_view(
+            *_info_values(run),
             progress=progress,
             waiting=waiting,
             device=device,

@@ -151,9 +151,10 @@ def compact(status: RunStatus, sets: SharedFieldSets) -> RunStatus:
     recorded = status.state is RunState.DONE or (status.state.final and status.end is not None)
     if recorded and status.owner is not None and not status.owner.job:
         status = replace(status, owner=None)
-    for record in filter(None, (status.owner, status.end)):
-        sets.share(record)
-    return status
+    if status.owner is None and status.end is None:
+        return status
+    owner, end = status.owner and sets.share(status.owner), status.end and sets.share(status.end)
+    return replace(status, owner=owner, end=end)
 
 
 def last_event_time(path: Path) -> float | None:

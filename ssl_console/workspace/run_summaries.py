@@ -62,7 +62,8 @@ def read_summaries(workspace: Workspace, times: Mapping[str, int]) -> Iterator[R
         time, _, content = content.partition(b" ")
         if times.get(run_id.decode()) == int(time):
             summary = validate(content)
-            yield replace(summary, status=compact(summary.status, sets))
+            status = compact(summary.status, sets)
+            yield summary if status is summary.status else replace(summary, status=status)
 
 
 def write_summaries(workspace: Workspace, summaries: Iterable[RunSummary]) -> None:
