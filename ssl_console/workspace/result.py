@@ -9,12 +9,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ssl_console.workspace.badges import Badge
+from ssl_console.workspace.field_sets import shares_keys
 
 RESULT_VERSION = 1
 
 Source = Literal["mine", "paper"]
 
 
+@shares_keys
 class Result(BaseModel):
     """One row of the database: the values that rankings, plans and listings need, without large ones."""
 

@@ -15,6 +15,7 @@ from backbones.catalog.card import BackboneCard, Precision
 from backbones.catalog.layer_columns import LayerRequest
 from ssl_console.system.device import DEVICE_NAME, Reading
 from ssl_console.workspace.config import LOCAL, DevicesPerRun, Share
+from ssl_console.workspace.field_sets import shares_keys
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.card import DatasetCard
 
@@ -161,6 +162,7 @@ class RunSpec(PlacedRecord):
         return stored_devices(self.placement)
 
 
+@shares_keys
 class Attempt(Record):
     """`attempt.<n>.json`: the worker that executes attempt n.
 
@@ -240,6 +242,7 @@ class MemoryShortage(Record):
     """Memory in MB that the worker held, plus that which it requested."""
 
 
+@shares_keys
 class End(Record):
     """`end.<n>.json`: how attempt n ended without a result."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from textual.app import ComposeResult
 from textual.await_complete import AwaitComplete
 from textual.containers import Container
+from textual.events import ScreenResume
 from textual.reactive import Reactive
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
@@ -67,8 +68,14 @@ class ConsoleScreen(Screen[None]):
         """The present state of the app."""
         return host(self).state
 
-    def on_screen_resume(self) -> None:
-        """Show changes made while another screen was active."""
+    def on_screen_resume(self, event: ScreenResume) -> None:
+        """Show changes made while another screen was active.
+
+        Textual would also compute the styles of every widget again, lay the screen out and draw it a second time;
+        changes of theme and of classes are applied without that.
+        """
+        if self.stack_updates:
+            event.refresh_styles = False
         self.refresh_view()
 
     def on_resize(self) -> None:

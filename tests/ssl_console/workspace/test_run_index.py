@@ -6,7 +6,7 @@ import time
 
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import request_cancel, request_retry, submit
-from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run import Attempt, RunState
 from ssl_console.workspace.run_index import LONGEST_REST_S, MANY, Changes, RunIndex
 from tests.ssl_console.workspace_fixture import Bench, eventually, spec
 
@@ -144,3 +144,17 @@ def _ended_runs(workspace: Workspace, count: int) -> None:
     submit(workspace, "last", text)
     (workspace.run("last").path / "run.json").unlink()
     workspace.run("last").path.rmdir()
+
+
+def test_an_ended_run_is_remembered_without_its_worker_unless_a_cluster_job_is_shown(workspace: Workspace) -> None:
+    for name, job in (("here", ""), ("on-a-cluster", "j1")):
+        folder = submit(workspace, name, spec(name).model_dump_json().encode())
+        owner = Attempt(attempt=1, host="elsewhere", pid=4_000_000, pid_started=1.0, device="cpu", started=2.0, job=job)
+        folder.attempt(1).write_text(owner.model_dump_json())
+        folder.result.write_text("{}")
+    index = RunIndex(workspace)
+    index.refresh(time.time())
+    assert index.entries["here"].status.owner is None
+    shown = index.entries["on-a-cluster"].status.owner
+    assert shown is not None
+    assert shown.job == "j1"
