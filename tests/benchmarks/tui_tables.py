@@ -54,28 +54,33 @@ def measure(quick: bool) -> Sequence[Figure]:
         with a_console(workspace, size=SIZE) as terminal:
             terminal.until_shown("demo/mae on")
             terminal.until_quiet()
-            return told([figure for figures in _all(terminal, 1 if quick else REPEATS) for figure in figures])
+            return told(reactions(terminal, 1 if quick else REPEATS, TASKS, LIMIT_MS))
 
 
-def _all(terminal: Terminal, rounds: int) -> Sequence[Sequence[Figure]]:
+def reactions(terminal: Terminal, rounds: int, tasks: int, limit_ms: float | None) -> Sequence[Figure]:
+    """Switching to Rankings of so many tasks, sorting, filtering, and moving there."""
+    return [figure for figures in _all(terminal, rounds, tasks, limit_ms) for figure in figures]
+
+
+def _all(terminal: Terminal, rounds: int, tasks: int, limit: float | None) -> Sequence[Sequence[Figure]]:
     def press(*keys: str) -> Callable[[], list[Reaction]]:
         return lambda: [react(terminal, key) for key in keys]
 
-    first = react(terminal, "3", f"{TASKS} columns")
-    switched = many(lambda: [react(terminal, "1", "ticked"), react(terminal, "3", f"{TASKS} columns")], rounds)
+    first = react(terminal, "3", f"{tasks} columns")
+    switched = many(lambda: [react(terminal, "1", "ticked"), react(terminal, "3", f"{tasks} columns")], rounds)
     sorted_ = many(press("right", "s", "s"), rounds)
     typed = many(press("/", "d", "i", "n", "escape"), rounds)
     terminal.press("home")
     terminal.until_quiet()
     moved = many(press("down", "pagedown", "end", "home", "right"), rounds)
     return [
-        _figures("first switch to Rankings", [first], LIMIT_MS),
+        _figures("first switch to Rankings", [first], limit),
         _figures("switch to Plan", switched[0]),
-        _figures("switch to Rankings", switched[1], LIMIT_MS),
-        _figures("sort by a column", sorted_[1], LIMIT_MS),
-        _figures("sort the other way", sorted_[2], LIMIT_MS),
-        _figures("filter, one letter", typed[1], LIMIT_MS),
-        _figures("filter, the third letter", typed[3], LIMIT_MS),
+        _figures("switch to Rankings", switched[1], limit),
+        _figures("sort by a column", sorted_[1], limit),
+        _figures("sort the other way", sorted_[2], limit),
+        _figures("filter, one letter", typed[1], limit),
+        _figures("filter, the third letter", typed[3], limit),
         _figures("filter away (of it 100 ms to tell escape from a sequence)", typed[4]),
         *(_figures(name, moved[place]) for place, name in enumerate(("down", "page down", "end", "home", "right"))),
     ]

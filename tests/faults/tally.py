@@ -104,16 +104,23 @@ def _rows(figures: Iterable[Mapping[str, Any]]) -> Iterable[str]:
         yield f"| {name} | {one['tried']} | {one['times']:,} | {one['lost']} | {one['outcome']} |"
 
 
+def lost(path: Path = FIGURES) -> list[str]:
+    """Faults that lost something."""
+    return [row["tried"] for row in json.loads(path.read_text())["figures"] if row["lost"]]
+
+
 def shown(readme: str) -> str:
     """Text of a README between the two marks."""
     return readme.partition(BEGIN)[2].partition(END)[0]
 
 
 def main() -> None:
-    """Write the committed figures into the README."""
+    """Write the committed figures into the README. Exits with 1 if any fault lost something."""
     text = README.read_text()
     before, _, rest = text.partition(BEGIN)
     README.write_text(f"{before}{BEGIN}{table()}{END}{rest.partition(END)[2]}")
+    if harm := lost():
+        raise SystemExit(f"{len(harm)} of the faults lost something: {'; '.join(harm)}")
 
 
 if __name__ == "__main__":
