@@ -1,10 +1,12 @@
-"""Reproduction of published scores on this machine: real weights, a real dataset, and the printed value."""
+"""Own results that published scores are compared with, and reproduction of published scores on this machine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ssl_console.analysis.published.tables import further_numbers
+from ssl_console.operations.session import Session
 from ssl_console.workspace.result import Result
 
 PAPER = "Table 1 of arXiv 2011.13377v2"
@@ -73,3 +75,19 @@ def judge_cells(cells: Iterable[PublishedCell], results: Iterable[Result]) -> li
         if one.source == "mine" and not one.origin and one.seed == 0
     }
     return [CellVerdict(cell, newest.get((cell.backbone, cell.task, cell.preset))) for cell in cells]
+
+
+def results_with_published_metrics(session: Session, suite: str | None = None) -> list[Result]:
+    """Own results, of the tasks of a suite if one is given, and their other metrics of which there are published
+    scores. Reads their records.
+    """
+    own = [one for one in session.badged_results() if one.source == "mine"]
+    if suite is not None:
+        wanted = {(spec.name, spec.variant) for spec in session.tasks.select(suite=suite)}
+        own = [one for one in own if (one.task, one.variant) in wanted]
+
+    def metrics_of(run_id: str) -> Mapping[str, float]:
+        record = session.outputs.record(run_id)
+        return record.metrics if record else {}
+
+    return [*own, *further_numbers(own, metrics_of)]

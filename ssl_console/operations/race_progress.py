@@ -36,10 +36,16 @@ class RaceProgress:
 
     def write(self, running: PlannedRung | None = None, *, ended: bool = False, reason: str = "") -> RaceRecord:
         """Write the record as it is now; `running` is the rung whose runs are queued. Raises OSError."""
-        race, session = self.race, self.race.session
+        record = self.record(running, ended=ended, reason=reason)
+        write_race(race_file(self.race.session.workspace, record.dataset, record.target, record.backbones), record)
+        return record
+
+    def record(self, running: PlannedRung | None = None, *, ended: bool = False, reason: str = "") -> RaceRecord:
+        """The record as it is now."""
+        race = self.race
         target, names = self._planned[-1].task, [card.name for card in race.request.backbones]
         contenders = race.contenders() if race.rounds else []
-        record = RaceRecord(
+        return RaceRecord(
             dataset=race.request.dataset.name,
             target=target,
             goal=self.goal,
@@ -67,8 +73,6 @@ class RaceProgress:
             excluded=race.excluded,
             reason=reason,
         )
-        write_race(race_file(session.workspace, record.dataset, target, names), record)
-        return record
 
     def _plan(self) -> Iterator[RaceRungRecord]:
         """All rungs with their expected durations, before any is run."""

@@ -356,7 +356,8 @@ class ConsoleApp(Adding):
         )
 
         screen: Screen[object] = self.screen
-        about = (screen.pane_help, screen.HELP_TEXT) if isinstance(screen, ConsoleScreen) else ()
+        about = [screen.pane_help] if isinstance(screen, ConsoleScreen) else []
+        about += [text for text in (getattr(screen, "HELP_TEXT", ""),) if text]
         here = situation(host(screen), self.theme) if self.started and about else ()
         self.push_screen(HelpDialog((*about, *here), scopes_of(screen), self.user_keys))
 

@@ -214,11 +214,44 @@ IMAGES = (
     Key("close", "escape", "close", "back", "Back"),
 )
 
+EXPLAINED = Key("help", "f1,question_mark", "app.help", "help", "What is shown here, and its keys")
+"""Of dialogs whose content needs an explanation: keys of the app do not reach dialogs."""
+
+STAGES = (
+    Key("next", "enter", "next_stage", "run next", "Run what comes next on all of these backbones", changes=True),
+    Key("all", "a", "all_stages", "run all", "Run one after another until it is certain, or stop that", changes=True),
+    Key("refresh", "r", "refresh", "refresh", "Read the results again", footer=False),
+    Key("copy", "y", "copy", "copy command", "Copy the equivalent command line; --json gives the same numbers"),
+)
+"""Of dialogs that run stage after stage."""
+
 LADDER = (
-    Key("next", "enter", "next_rung", "run next", "Run the next rung on all of these backbones", changes=True),
-    Key("refresh", "r", "refresh", "refresh", "Read the results again"),
-    Key("copy", "y", "copy", "copy command", "Copy the equivalent command line, which runs until it is settled"),
+    *STAGES,
+    Key("presets", "p", "presets", "presets", "Presets of the rungs: those of the suite, default, or small"),
+    EXPLAINED,
     Key("close", "escape,L", "close", "back", "Back"),
+)
+
+JUDGE = (
+    *STAGES,
+    Key("margin", "m", "margin", "margin", "Largest difference that does not matter, in points"),
+    EXPLAINED,
+    Key("close", "escape,V", "close", "back", "Back"),
+)
+
+RACE = (
+    *STAGES,
+    Key("goal", "f", "goal", "for", "Choose for accuracy; or for speed or memory among the nearly best"),
+    Key("hours", "t", "hours", "hours", "Time budget"),
+    EXPLAINED,
+    Key("close", "escape,R", "close", "back", "Back"),
+)
+
+LEDGER = (
+    Key("copy", "y", "copy", "copy command", "Copy the equivalent command line; --json gives the same numbers"),
+    Key("scatter", "s", "scatter", "scatter", "Write the scatter of published against own scores, as SVG"),
+    EXPLAINED,
+    Key("close", "escape,p", "close", "back", "Back"),
 )
 
 PATH = (Key("complete", "tab", "complete", "complete", "Complete the path, or go to the next field", priority=True),)
@@ -246,6 +279,9 @@ KEYS: dict[Scope, tuple[Key, ...]] = {
     "views": VIEWS,
     "images": IMAGES,
     "ladder": LADDER,
+    "judge": JUDGE,
+    "race": RACE,
+    "ledger": LEDGER,
     "path": PATH,
     "jump": JUMP,
     "help": HELP,
@@ -270,6 +306,9 @@ TITLES: dict[Scope, str] = {
     "views": "Saved views",
     "images": "Images on which backbones disagree",
     "ladder": "The ladder of a dataset",
+    "judge": "Judging a backbone",
+    "race": "Choosing a backbone",
+    "ledger": "Published scores",
     "path": "While a path is typed",
     "jump": "Jumping",
     "help": "Help",

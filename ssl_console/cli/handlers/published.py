@@ -5,7 +5,7 @@ and the scatter; and cells of published tables measured again.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -13,12 +13,18 @@ from backbones.io.card_files import is_glob, match
 from ssl_console.analysis.badged_results import MarkedScore, mark_sentences
 from ssl_console.analysis.published.agreement import published_backbones
 from ssl_console.analysis.published.ledger import Ledger, LedgerColumn, LedgerEntry, ledger, ledger_document
-from ssl_console.analysis.published.tables import further_numbers, source_of
+from ssl_console.analysis.published.tables import source_of
 from ssl_console.cli.handlers.backbones import fetch_weights
 from ssl_console.cli.handlers.run import RunOptions, RunSelection, run
 from ssl_console.cli.handlers.tasks import fetch_data
 from ssl_console.cli.output import stdout
-from ssl_console.operations.published_check import CELLS, CellVerdict, PublishedCell, judge_cells
+from ssl_console.operations.published_check import (
+    CELLS,
+    CellVerdict,
+    PublishedCell,
+    judge_cells,
+    results_with_published_metrics,
+)
 from ssl_console.operations.session import Session, resolve_backbone
 from ssl_console.system.errors import ConsoleError, ExitCode, MissingInputs
 from ssl_console.workspace.badges import marks
@@ -41,7 +47,7 @@ def show_ledger(
         from ssl_console.analysis.figures import check_name
 
         check_name(figure)
-    results = _results(session, suite)
+    results = results_with_published_metrics(session, suite)
     found = ledger(_backbones(first, results), results)
     if as_json:
         stdout.document(ledger_document(found))
@@ -58,19 +64,6 @@ def show_ledger(
 
         save_published_scatter(found.columns, figure)
         stdout.say(f"{figure} written")
-
-
-def _results(session: Session, suite: str | None) -> list[Result]:
-    own = [one for one in session.badged_results() if one.source == "mine"]
-    if suite is not None:
-        wanted = {(spec.name, spec.variant) for spec in session.tasks.select(suite=suite)}
-        own = [one for one in own if (one.task, one.variant) in wanted]
-
-    def metrics_of(run_id: str) -> Mapping[str, float]:
-        record = session.outputs.record(run_id)
-        return record.metrics if record else {}
-
-    return [*own, *further_numbers(own, metrics_of)]
 
 
 def _backbones(pattern: str, results: list[Result]) -> list[str]:

@@ -9,7 +9,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
-from ssl_console.analysis.published import PUBLISHED
 from ssl_console.analysis.ranking import pick_columns, pick_rows
 from ssl_console.analysis.ranking_filter import COLUMN_FIELDS, RANKING_FIELDS, ROW_FIELDS
 from ssl_console.tui.data.state import AppState
@@ -17,6 +16,13 @@ from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.choosers import ChooseDialog
+from ssl_console.tui.screens.compare_dialogs import (
+    open_judge,
+    open_ladder,
+    open_ledger,
+    open_multiverse,
+    open_race,
+)
 from ssl_console.tui.screens.compare_pane import ComparePane
 from ssl_console.tui.screens.disagreements import DisagreementDialog, paths_of
 from ssl_console.tui.screens.marking import places_of
@@ -55,6 +61,9 @@ class CompareScreen(ConsoleScreen):
         Key("base", "b", "base", "base", "Differences to the backbone under the cursor"),
         Key("suite", "t", "suite", "suite", "The tasks of one suite, or all", footer=False),
         Key("ladder", "L", "ladder", "ladder", "Climb from kNN to finetuning on the task's dataset", footer=False),
+        Key("judge", "V", "judge", "judge", "Judge the backbone under the cursor against the base", footer=False),
+        Key("race", "R", "race", "choose", "Choose a backbone for the task's dataset: a race", footer=False),
+        Key("ledger", "p", "ledger", "published", "Own scores against published ones, with outliers", footer=False),
         Key("axis", "a", "axis", "axis", "Cost: parameters or images/s", footer=False),
         Key(
             "multiverse",
@@ -250,31 +259,26 @@ class CompareScreen(ConsoleScreen):
         self.refresh_view()
 
     def action_ladder(self) -> None:
-        """Open the ladder of the compared backbones, on the dataset of the task under the cursor."""
-        from ssl_console.tui.screens.ladder import LadderDialog  # noqa: PLC0415 - loaded when it is needed
+        """The ladder of the compared backbones, on the dataset of the task under the cursor."""
+        open_ladder(self, self._comparison(self.state))
 
+    def action_judge(self) -> None:
+        """Whether the backbone under the cursor is better than the base."""
         comparison = self._comparison(self.state)
-        row = self.query_one("#differences", LineTable).row
-        columns = comparison.ranking.columns
-        task = next((column.task for column in columns if column.label == row), columns[0].task if columns else "")
-        if task and len(comparison.backbones) > 1:
-            dataset = host(self).backend.session.lookup.dataset_of(task)
-            self.app.push_screen(LadderDialog(tuple(comparison.backbones), dataset))
+        open_judge(self, comparison, self._other(comparison))
+
+    def action_race(self) -> None:
+        """Choose a backbone for the dataset of the task under the cursor."""
+        open_race(self, self._comparison(self.state))
+
+    def action_ledger(self) -> None:
+        """Own scores against published ones."""
+        open_ledger(self)
 
     def action_multiverse(self) -> None:
-        """Evaluate all protocols on stored features of the task under the cursor, for its backbone and the base."""
-        from ssl_console.tui.screens.multiverse import MultiverseDialog  # noqa: PLC0415 - loaded when it is needed
-
-        comparison, row = self._comparison(self.state), self.query_one("#differences", LineTable).row
-        columns = comparison.ranking.columns
-        column = next((one for one in columns if one.label == row), next(iter(columns), None))
-        first = (self._other(comparison), comparison.base)
-        names = [name for name in (*first, *comparison.backbones) if name and not name.endswith(PUBLISHED)]
-        if column is None or len(dict.fromkeys(names)) < 2:
-            host(self).notify_user("A multiverse compares two measured backbones on a task.")
-            return
-        dataset = host(self).backend.session.lookup.dataset_of(column.task)
-        self.app.push_screen(MultiverseDialog(list(dict.fromkeys(names)), dataset))
+        """All protocols on stored features of the task under the cursor: its backbone against the base."""
+        comparison = self._comparison(self.state)
+        open_multiverse(self, comparison, self._other(comparison))
 
     def action_copy(self) -> None:
         """Copy the cell under the cursor; in the images view, the paths of the images that only the first classifies

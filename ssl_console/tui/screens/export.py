@@ -81,7 +81,7 @@ class ExportDialog(Dialog[None]):
         """Write the view in this format."""
         app, ranking, results = host(self), self._ranking, host(self).state.results
         hidden = self._hidden
-        path, predictions = _free_name(Path.cwd(), f"ranking.{SUFFIXES[name]}"), app.backend.session.outputs.predictions
+        path, predictions = free_name(Path.cwd(), f"ranking.{SUFFIXES[name]}"), app.backend.session.outputs.predictions
 
         def taken(text: str) -> None:
             app.copy(text, f"{path} written, and copied.")
@@ -117,7 +117,7 @@ class ExportDialog(Dialog[None]):
         self._picture(f"transfer.{suffix}", lambda path: _scatter(path, ranking, accuracies))
 
     def _picture(self, name: str, draw: Callable[[Path], None]) -> None:
-        app, path = host(self), _free_name(Path.cwd(), name)
+        app, path = host(self), free_name(Path.cwd(), name)
         app.in_background(lambda: draw(path), lambda _: app.notify_user(f"{path} written."), group="export")
         self.dismiss(None)
 
@@ -155,7 +155,7 @@ def _scatter(path: Path, ranking: Ranking, imagenet: Mapping[str, float]) -> Non
     save_transfer(settings, path)
 
 
-def _free_name(folder: Path, name: str) -> Path:
+def free_name(folder: Path, name: str) -> Path:
     """A file name that does not exist: exports never overwrite files."""
     path = folder / name
     number = 2

@@ -32,6 +32,8 @@ class Glyphs:
     bar: tuple[str, ...]
     """Parts of a filled cell, from the first to the full one."""
     bar_rest: str
+    halves: tuple[str, str, str]
+    """A line on the left half of a cell, on the right half, and on both."""
     steps: tuple[str, ...]
     """Heights that show a level without colour, lowest first."""
     up: str
@@ -68,6 +70,7 @@ UNICODE = Glyphs(
     empty="·",
     bar=("╸", "━"),
     bar_rest="─",
+    halves=("╸", "╺", "━"),
     steps=("▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"),
     up="▲",
     down="▼",
@@ -102,6 +105,7 @@ ASCII = Glyphs(
     empty=".",
     bar=("=",),
     bar_rest="-",
+    halves=("=", "=", "="),
     steps=(".", ":", ";", "=", "+", "*", "%", "#"),
     up="^",
     down="v",

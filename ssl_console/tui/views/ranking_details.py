@@ -89,14 +89,13 @@ def summary(table: RankingTable, suite: str | None) -> Line:
 
 
 def summary_lines(table: RankingTable, suite: str | None, width: int) -> list[Line]:
-    """The summary in one line, or in two if there is not enough room."""
-    parts = [*_parts(table, suite), *_behind(table, width)]
-    first: list[Span] = []
-    for number, part in enumerate(parts):
-        if length((*first, *part)) > width and first:
-            return [tuple(first), tuple(span for rest in parts[number:] for span in rest)]
-        first += part
-    return [tuple(first)]
+    """The summary in as many lines as it needs, with no part split."""
+    lines: list[list[Span]] = [[]]
+    for part in [*_parts(table, suite), *_behind(table, width)]:
+        if length((*lines[-1], *part)) > width and lines[-1]:
+            lines.append([])
+        lines[-1] += part
+    return [tuple(spans) for spans in lines]
 
 
 def _parts(table: RankingTable, suite: str | None) -> list[Line]:
