@@ -21,10 +21,6 @@ NAME, SCORE, WORD = 22, 6, 7
 """Widths of name, score and the last word of a line in the chart."""
 SMALLEST_CHART = 12
 MOST_CONTENDERS = 8
-ABOUT = (
-    "Cheap protocols predict the target protocol; whatever it would certainly not put first is pruned. The best one is "
-    "pruned in 5 % of races at most."
-)
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ def race_command(record: RaceRecord, hours: float, preset: str | None = None) ->
 
 def outcome_lines(record: RaceRecord, width: int) -> list[Line]:
     """Goal, the one to take, and the likely best with their chances and costs."""
-    about = f"{len(record.backbones)} backbones for {record.target}. {ABOUT}"
+    about = f"{len(record.backbones)} backbones for {record.target}; the best one is pruned in 5 % of races at most"
     lines = [line(Span(f" {text}", Tone.DIM)) for text in wrap(about, width - 2)]
     for name, reason in record.excluded.items():
         left_out = f"{name} does not take part: {reason}"

@@ -97,7 +97,7 @@ async def test_it_is_read_again_when_results_arrive_and_runs_what_comes_next_onl
         reading(1, (planned("layers/digits", "new", 40.0),)),
         reading(2),
     ]
-    count, queued = [0], []
+    count, queued = [0], list[str]()
 
     def read(*_given: object) -> LadderReading:
         count[0] += 1
@@ -106,7 +106,12 @@ async def test_it_is_read_again_when_results_arrive_and_runs_what_comes_next_onl
     monkeypatch.setattr(ladder, "read_ladder", read)
     async with opened(used, AppOptions(mode="compare", suite="demo")) as pilot:
         app = app_of(pilot)
-        monkeypatch.setattr(app.backend, "submit", lambda plan: queued.append(plan.runs[0].candidate.task.name) or 2)
+
+        def submit(plan: Plan) -> int:
+            queued.append(plan.runs[0].candidate.task.name)
+            return 2
+
+        monkeypatch.setattr(app.backend, "submit", submit)
         await pilot.press("L")
         await until(pilot, lambda: "later: layers/digits" in shown(pilot, "#text"))
         await pilot.press("a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ssl_console.analysis.judgement import Judgement, answer_of
 from ssl_console.analysis.published.ledger import ledger
 from ssl_console.analysis.statistics.sequential import AnytimeTest
+from ssl_console.planning.plan import Plan
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.app import AppOptions
 from ssl_console.tui.keys import KEYS
@@ -52,7 +54,7 @@ def rung(task: str, slack: float | None, near: tuple[float, float, float], role:
     return RaceRungRecord(
         task=task, variant="default", role=role, state="done", leader=BEST, entrants=entrants, slack=slack,
         errors=errors if role == "predictor" and slack is not None else (),
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def record(*rungs: RaceRungRecord, settled: bool = False) -> RaceRecord:
@@ -140,8 +142,13 @@ async def test_the_race_is_opened_on_the_tasks_dataset_and_nothing_starts_beyond
 
     monkeypatch.setattr(race_screen, "read_race_of", read)
     async with opened(used, AppOptions(mode="compare", suite="demo")) as pilot:
-        app, queued = app_of(pilot), []
-        monkeypatch.setattr(app.backend, "submit", lambda plan: queued.append(plan) or 2)
+        app, queued = app_of(pilot), list[Plan]()
+
+        def submit(plan: Plan) -> int:
+            queued.append(plan)
+            return 2
+
+        monkeypatch.setattr(app.backend, "submit", submit)
         await pilot.press("R")
         await until(pilot, lambda: "for accuracy" in shown(pilot, "#text"))
         assert asked[0].preset == "small"  # type: ignore[attr-defined]
@@ -184,23 +191,25 @@ def test_a_judgement_has_one_line_after_every_dataset_and_its_answer_in_words(gl
 async def test_compare_judges_the_backbone_under_the_cursor_and_the_margin_is_a_key(
     used: Workspace, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[object, ...]] = []
+    asked: list[tuple[tuple[str, str], str, float]] = []
 
-    def read(_session: object, *given: object) -> JudgeReading:
-        asked.append(given)
+    def read(
+        _session: object, names: tuple[str, str], suite: str, _tasks: Sequence[str], margin: float
+    ) -> JudgeReading:
+        asked.append((names, suite, margin))
         return replace(looks(0.5), looks=())
 
     monkeypatch.setattr(judge_screen, "read_judgement", read)
     async with opened(used, AppOptions(mode="compare", suite="demo")) as pilot:
         await pilot.press("V")
         await until(pilot, lambda: "no dataset has results of both" in shown(pilot, "#text"))
-        names, suite, _tasks, margin = asked[0]
+        names, suite, margin = asked[0]
         assert (suite, margin) == ("demo", 0.5)
-        assert len(set(names)) == 2  # type: ignore[arg-type]
+        assert len(set(names)) == 2
         await pilot.press("m")
-        await until(pilot, lambda: asked[-1][3] == 1.0)
+        await until(pilot, lambda: asked[-1][2] == 1.0)
         await pilot.press("y")
-        assert app_of(pilot).clipboard == judge_command(*names, "demo", (), 1.0)  # type: ignore[misc]
+        assert app_of(pilot).clipboard == judge_command(*names, "demo", (), 1.0)
     assert judge_command("a", "b", None, ("knn/x",), 0.5) == ("ssl-console judge a --against b -t knn/x --margin 0.5")
 
 

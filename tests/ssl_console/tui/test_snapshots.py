@@ -9,11 +9,15 @@ import pytest
 from textual.pilot import Pilot
 
 from ssl_console.tui.app import AppOptions, ConsoleApp
+from ssl_console.tui.screens import judge, race
 from ssl_console.tui.screens.rank_intervals import REPLICATES, RankIntervalsDialog
+from ssl_console.tui.views.race import RaceReading
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.tui import filled
 from tests.ssl_console.tui.conftest import console_on, idle, settled, until
+from tests.ssl_console.tui.test_ladder_view import planned
+from tests.ssl_console.tui.test_race_view import RACE, looks
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 Compare = Callable[..., bool]
@@ -102,6 +106,25 @@ def ranks_are_certain(app: ConsoleApp) -> bool:
     )
 
 
+def test_race(snap_compare: Compare, used: Workspace, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = RaceReading(RACE, planned("finetune/digits", "new", 40.0))
+    monkeypatch.setattr(race, "read_race_of", lambda *_given, **_named: reading)
+    app = console_on(used, AppOptions(mode="compare", suite="demo"))
+    assert snap_compare(
+        app, terminal_size=size, run_before=before("R", fact=lambda app: "finetune" in found(app, "#text"))
+    )
+
+
+def test_judgement(
+    snap_compare: Compare, used: Workspace, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "read_judgement", lambda *_given: looks(0.5))
+    app = console_on(used, AppOptions(mode="compare", suite="demo"))
+    assert snap_compare(
+        app, terminal_size=size, run_before=before("V", fact=lambda app: "better" in found(app, "#text"))
+    )
+
+
 def test_training(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
     filled.watch_training(used, (20.0, 45.0, 60.0, 50.0, 49.0, 48.0))
     assert snap_compare(snapshot_of(used, "training"), terminal_size=size, run_before=before())
@@ -113,8 +136,9 @@ def test_adding(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -
     assert snap_compare(app, terminal_size=size, run_before=told)
 
 
-def found(app: ConsoleApp) -> str:
-    return "".join(span.text for line in app.screen.query_one("#found", Lines).content for span in line)
+def found(app: ConsoleApp, name: str = "#found") -> str:
+    lines = app.screen.query(name)
+    return "".join(span.text for line in lines.first(Lines).content for span in line) if lines else ""
 
 
 def test_export(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
