@@ -17,7 +17,7 @@ from backbones.io.errors import WeightsError
 from backbones.model.layers import NoBlocks, block_info, block_modules, pooled_columns, recorded_blocks
 from backbones.model.loading import load_model
 from backbones.model.pooling import pool
-from backbones.model.precision import arithmetic
+from backbones.model.precision import arithmetic, with_half_weights
 from backbones.model.preprocessing import Picture, normalise, prepared_view
 
 __all__ = ["Encoder", "Precision"]
@@ -157,12 +157,11 @@ class Encoder:
 
     @torch.inference_mode()
     def _quickened(self) -> nn.Module:
-        """Model with folded batch norms and packed linear layers, where that changes features by rounding only.
-
-        Not in half precision, where the change is larger, and not on other devices than CPUs, where the gain has not
-        been measured.
+        """In float32 on a CPU, the model with folded batch norms and packed linear layers, where that changes features
+        by rounding only: in half precision the change is larger, and on other devices the gain has not been measured.
+        In half precision, on every device, the model with weights that are cast once.
         """
-        if self.device.type != "cpu" or self.precision != "float32":
+        if self.device.type != "cpu" and self.precision == "float32":
             return self.model
         spec = preprocessing_for(self.card, "paper")
         shape, generator = (PROBES, 3, spec.crop, spec.crop), torch.Generator().manual_seed(0)
@@ -171,4 +170,6 @@ class Encoder:
         def features(network: nn.Module) -> Tensor:
             return self._pooled(network, noise, spec)
 
+        if self.precision != "float32":
+            return with_half_weights(self.model, self.precision, features)
         return packed(folded(self.model, features), features)

@@ -6,13 +6,20 @@ the check of features detects, and small gradients become zero, so that it is fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
+from timm.layers.conv2d_same import Conv2dSame
+from torch import Tensor, nn
 
 from backbones.catalog.card import Precision
 from backbones.cpu.onednn import LinearByOneDNN
+from backbones.cpu.optimise import agree, twin
+
+HALVES: dict[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+CAST_BY_AUTOCAST = (nn.Linear, nn.Conv2d, Conv2dSame)
+"""Modules whose weights autocast casts in every batch. Exact types: subclasses may use their weights otherwise."""
 
 
 @contextmanager
@@ -40,7 +47,23 @@ def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     half = precision != "float32"
     with (
         torch.backends.cudnn.flags(enabled=True, allow_tf32=half),
-        torch.autocast(device.type, dtype=torch.float16 if precision == "float16" else torch.bfloat16, enabled=half),
+        torch.autocast(device.type, dtype=HALVES.get(precision, torch.bfloat16), enabled=half),
         LinearByOneDNN() if device.type == "cpu" and not half else nullcontext(),
     ):
         yield
+
+
+def with_half_weights(model: nn.Module, precision: Precision, features: Callable[[nn.Module], Tensor]) -> nn.Module:
+    """A copy of the frozen `model` whose weights are cast once, to what autocast casts them to in every batch.
+
+    It shares all other tensors, and computes the same features bit for bit in fewer operations. `features` returns
+    outputs for some images; `model` itself is returned where the copy's differ, or where foreign code cannot be copied.
+    """
+    made = twin(model)
+    if made is None:
+        return model
+    for module in made.modules():
+        if type(module) in CAST_BY_AUTOCAST:
+            for name, values in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(values.to(HALVES[precision]), requires_grad=False))
+    return made if agree(features, model, made) else model

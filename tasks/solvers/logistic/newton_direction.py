@@ -105,6 +105,9 @@ RELEVANT = 0.1
 STEP = 32
 """The number of leading coordinates is a multiple of this, or of a power of two that is a quarter of it or more."""
 ROUNDS = 100
+CHECKED = 3
+"""Iterations of conjugate gradients on a GPU from one test of convergence to the next: a test costs several operations
+and a number that the host waits for, as much as a third of an iteration."""
 REDUCTION = 0.03
 """Factor by which conjugate gradients reduce the preconditioned residual."""
 ESTIMATE = 0.1
@@ -136,7 +139,7 @@ def newton_direction(
     scale = curvature[:, None] * design.moments
     scale[:, 1:].add_(lam)
     weights = likelihood.centre(gradient / scale)
-    count = leading_count(design, float(curvature.max()), lam)
+    count = leading_count(design, curvature.max(), lam)
     if count > 1:
         coordinates = blocks.prepare(design, count, state.curvatures, lam)
         leading = Leading(coordinates, likelihood, state, scale[:, :count], lam, blocks.inverses)
@@ -146,7 +149,7 @@ def newton_direction(
     return Direction(weights.neg_(), decrement)
 
 
-def leading_count(design: Design, curvature: float, lam: float) -> int:
+def leading_count(design: Design, curvature: Tensor | float, lam: float) -> int:
     """Number of leading coordinates, including the intercept.
 
     As many as are relevant where memory is not limited, on a card and for streamed samples at most `MOST_LEADING`. In
@@ -203,8 +206,8 @@ def conjugate_gradients(system: Leading, right: Tensor, sufficient: float = 0.0)
     """Approximate solution for `right` [c, k], independently per group of rows, and the number of iterations.
 
     Ends when the preconditioned residual is reduced by `REDUCTION`, or earlier when the remaining decrease of the
-    quadratic model is estimated as a small part of `sufficient`. On a GPU an iteration is started before the previous
-    residual is known, so that the device does not wait for the host.
+    quadratic model is estimated as a small part of `sufficient`. On a GPU this is tested every `CHECKED` iterations,
+    and another one is started before the answer is known, so that the device does not wait for the host.
     """
     groups, lagging = system.likelihood.groups, device_matrix.is_card(right.device)
     if groups == 1 and not lagging:
@@ -212,22 +215,25 @@ def conjugate_gradients(system: Leading, right: Tensor, sufficient: float = 0.0)
     residual, solution = right.clone(), torch.zeros_like(right)
     direction = system.precondition(residual)
     strength = first = _inner(residual, direction, groups)
-    enough, energy = 2 * ESTIMATE / groups * sufficient * first, torch.zeros_like(first)
-    rounds, solved = 0, _Flag()
+    reduced, energy = REDUCTION**2 * first, torch.zeros_like(first)
+    enough = 2 * ESTIMATE / groups * sufficient * first
+    rounds, solved, every = 0, _Flag(), CHECKED if lagging else 1
     while rounds < ROUNDS:
         rounds += 1
         image = system.product(direction)
         length = _ratio(strength, _inner(direction, image, groups))
         energy.addcmul_(length, strength)
         _add(solution, direction, length)
-        _add(residual, image, -length)
+        _add(residual, image, length, sign=-1)
         preconditioned = system.precondition(residual)
         strength, before = _inner(residual, preconditioned, groups), strength
         if lagging and solved.read():
             break
-        solved = _Flag.of(((strength <= REDUCTION**2 * first) | (strength * energy <= enough)).all())
-        if not lagging and solved.read():
-            break
+        solved = _Flag()
+        if rounds % every == 0:
+            solved = _Flag.of(((strength <= reduced) | (strength * energy <= enough)).all())
+            if not lagging and solved.read():
+                break
         direction = _add(preconditioned, direction, _ratio(strength, before))
     return solution, rounds - lagging
 
@@ -283,6 +289,9 @@ def _dot(first: Tensor, second: Tensor) -> float:
 
 
 def _inner(first: Tensor, second: Tensor, groups: int) -> Tensor:
+    """Inner products [groups] of rows [c, k], by one operation for a single group."""
+    if groups == 1:
+        return torch.dot(first.reshape(-1), second.reshape(-1))[None]
     return (first.reshape(groups, -1) * second.reshape(groups, -1)).sum(dim=1)
 
 
@@ -290,9 +299,10 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(denominator > 0, numerator / denominator, 0.0)
 
 
-def _add(target: Tensor, direction: Tensor, length: Tensor) -> Tensor:
-    """Add `direction` times each group's `length` to `target`, both [c, k]."""
+def _add(target: Tensor, direction: Tensor, length: Tensor, sign: int = 1) -> Tensor:
+    """Add `direction` times each group's `length` to `target`, both [c, k], or subtract it."""
     groups = length.shape[0]
     if groups == 1 and not device_matrix.is_card(target.device):
-        return target.add_(direction, alpha=float(length))
-    return target.view(groups, -1).addcmul_(direction.view(groups, -1), length[:, None]).view_as(target)
+        return target.add_(direction, alpha=sign * float(length))
+    flat = target.view(groups, -1)
+    return flat.addcmul_(direction.view(groups, -1), length[:, None], value=sign).view_as(target)

@@ -11,9 +11,12 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
 from backbones.catalog.card import Precision, preprocessing_for
+from backbones.cpu.optimise import TOLERANCE
 from backbones.cpu.threads import keep_freed_memory
 from backbones.model.preprocessing import prepare, stack
 from tasks.datasets.dataset import SourceSplit
@@ -23,7 +26,9 @@ from tasks.features.device_decoding import DeviceDecodedImages, usable_decoder
 from tasks.features.extraction import Machine
 from tasks.features.key import Decoder
 from tasks.reporter import SilentReporter
+from tasks.solvers.logistic import Settings, solve_path
 from tasks.solvers.nearest_neighbours import nearest
+from tests.benchmarks._features import made_up
 from tests.benchmarks._photographs import photographs
 from tests.benchmarks.extraction import SIZE, SMALL, Chained, Subject, forwarded
 from tests.benchmarks.knn import DIMENSIONS, IMAGENET, NEIGHBOURS, features
@@ -42,6 +47,8 @@ DECODERS: Sequence[Decoder] = ("cpu", "nvjpeg")
 BATCH = 256
 TINY = (800, 32, 4)
 """Samples, dimensions and classes of a path that takes a second."""
+OCCUPIED = (20_000, 1024, 100)
+"""The same of one whose device time is measured."""
 OF_BARE, OF_PUBLISHED = 0.9, 1.0
 """Goals: relative to the bare forward pass from decoded images, and to the published loop with as many workers as
 cores."""
@@ -63,8 +70,29 @@ def extraction(setting: Setting) -> Sequence[Check]:
             Check(f"{name}: bare forward pass", bare, "images/s"),
             Check(f"{name}: pipeline", whole, "images/s", None if setting.rehearsal else whole >= _published(subject)),
             Check(f"{name}: pipeline of bare", whole / bare),
+            *_weights_cast_once(setting, subject, name),
         ]
     return [*checks, Check("the published loop, last network", _published(subject), "images/s")]
+
+
+def _weights_cast_once(setting: Setting, subject: Subject, name: str) -> Sequence[Check]:
+    """In half precision: features and speed beside those of weights that are cast in every batch."""
+    encoder, spec = subject.encoder, preprocessing_for(subject.encoder.card, "paper")
+    if encoder.network is encoder.model:
+        return ()
+    images = _images(subject, 16 if setting.rehearsal else BATCH)
+    with torch.inference_mode():
+        ours, theirs = (encoder._pooled(network, images, spec) for network in (encoder.network, encoder.model))
+    apart = float((ours - theirs).norm() / theirs.norm())
+    speeds = []
+    for network in (encoder.network, encoder.model):
+        encoder.network = network
+        forwarded(encoder, images, spec, 2)
+        speeds.append(_speed(4 * len(images), lambda: forwarded(encoder, images, spec, 4)))
+    return [
+        Check(f"{name}: features with weights cast once, relative difference", apart, holds=apart <= TOLERANCE),
+        Check(f"{name}: speed with weights cast once, to cast in every batch", speeds[0] / speeds[1], "x"),
+    ]
 
 
 def decoded(setting: Setting) -> Sequence[Check]:
@@ -126,7 +154,19 @@ def path(setting: Setting) -> Sequence[Check]:
             Check(f"{name}: products with the samples", f"{row.facts['passes']} and {row.facts['products of theirs']}"),
         ]
         checks += [Check(one.name, one.value, f"{one.unit}, {one.limit:.3g} stated", one.within) for one in figures]
-    return checks
+    return checks if setting.rehearsal else [*checks, _busy(setting)]
+
+
+def _busy(setting: Setting) -> Check:
+    """Percentage of a path's time in which the device computes; the rest it waits for the host."""
+    data = made_up(*OCCUPIED, signal=0.2)
+    settings = Settings(device=setting.device)
+    with profile(activities=[ProfilerActivity.CUDA]) as recorded:
+        begun = time.perf_counter()
+        solve_path(*data.train, np.logspace(-6, 4, 11).tolist(), settings=settings)
+        seconds = time.perf_counter() - begun
+    computing = sum(one.self_device_time_total for one in recorded.key_averages()) / 1e6
+    return Check("time of a path in which the device computes", 100 * computing / seconds, "%")
 
 
 def knn(setting: Setting) -> Sequence[Check]:
@@ -145,7 +185,7 @@ def knn(setting: Setting) -> Sequence[Check]:
 
 
 def _networks(setting: Setting) -> Sequence[tuple[str, Precision]]:
-    return ((SMALL, "float32"),) if setting.rehearsal else NETWORKS
+    return ((SMALL, "bfloat16"),) if setting.rehearsal else NETWORKS
 
 
 def _files(setting: Setting) -> SourceSplit:
@@ -174,10 +214,16 @@ def _piped(subject: Subject, store: DecodedImages | None = None) -> float:
 def _bare(setting: Setting, subject: Subject) -> float:
     """Images per second through the encoder, with bytes ready on the host."""
     spec, count = preprocessing_for(subject.encoder.card, "paper"), 16 if setting.rehearsal else BATCH
-    images = stack([prepare(pixels_of(subject.split.images, place), spec) for place in range(count)])
+    images = _images(subject, count)
     rounds = 1 if setting.rehearsal else 32
     forwarded(subject.encoder, images, spec, 2)
     return _speed(rounds * count, lambda: forwarded(subject.encoder, images, spec, rounds))
+
+
+def _images(subject: Subject, count: int) -> Tensor:
+    """Prepared images [count, 3, h, w] on the host."""
+    spec = preprocessing_for(subject.encoder.card, "paper")
+    return stack([prepare(pixels_of(subject.split.images, place), spec) for place in range(count)])
 
 
 def _published(subject: Subject) -> float:
