@@ -15,13 +15,13 @@ class AttentionParameters:
     """Occlusion saliency (paper section 4.9 and appendix A.9)."""
 
     images: int = 50
-    """At most, evenly spaced over the test images."""
+    """Maximum number of images, evenly spaced over the test images."""
     window: int = 10
     """Side of the occluded square, in pixels."""
     stride: int = 5
-    """Between neighbouring windows, in pixels; the paper's is 1."""
+    """Distance of neighbouring windows, in pixels; 1 in the paper."""
     compared: int = 1
-    """For the first so many images, the map at stride 1 is made too, to say how well this stride agrees with it."""
+    """Number of images for which the map at stride 1 is computed as well, to measure the agreement with it."""
 
     def __post_init__(self) -> None:
         require_at_least(1, images=self.images, window=self.window, stride=self.stride)
@@ -34,16 +34,16 @@ class InversionParameters:
     """Reconstruction from the last feature map by a deep image prior (paper section 4.8 and appendix A.8)."""
 
     images: int = 4
-    """At most, evenly spaced over the test images; of one image it is the first."""
+    """Maximum number of images, evenly spaced over the test images; for 1, the first."""
     steps: int = 3000
     rate: float = 0.001
-    """Of Adam."""
+    """Learning rate of Adam."""
     channels: tuple[int, ...] = (16, 32, 64, 128, 128, 128)
-    """Width of the network that draws the image, scale by scale."""
+    """Width of the generating network, scale by scale."""
     kernels: tuple[int, ...] = (7, 7, 5, 5, 3, 3)
-    """Side of its convolutions, scale by scale."""
+    """Kernel size of its convolutions, scale by scale."""
     normalisation: Literal["card", "none"] = "card"
-    """How pixels between 0 and 1 reach the backbone: with its own mean and deviation, or as they are."""
+    """Normalisation of pixels between 0 and 1 for the backbone: its own mean and deviation, or none."""
 
     def __post_init__(self) -> None:
         require_at_least(1, images=self.images, steps=self.steps, channels=min(self.channels, default=0))
@@ -58,7 +58,7 @@ class LabelFreeParameters:
 
     preprocessing: PreprocessingName = "paper"
     images: int = 25_600
-    """At most, evenly spaced over the training images (RankMe's number)."""
+    """Maximum number of images, evenly spaced over the training images (RankMe's number)."""
 
     def __post_init__(self) -> None:
         require_at_least(2, images=self.images)
@@ -70,11 +70,11 @@ class LidarParameters:
 
     preprocessing: PreprocessingName = "paper"
     images: int = 1_000
-    """At most, evenly spaced over the training images."""
+    """Maximum number of images, evenly spaced over the training images."""
     views: int = 50
-    """Of every image."""
+    """Number of views per image."""
     smallest: float = 0.08
-    """Smallest share of the area that a view shows."""
+    """Smallest fraction of the area that a view shows."""
     delta: float = 1e-4
     """Variance added to that of the views in every direction."""
 
@@ -91,9 +91,9 @@ class TransferabilityParameters:
 
     preprocessing: PreprocessingName = "paper"
     pairwise_images: int = 2_000
-    """At most, for PARC and NLEEP, whose cost grows with the square of it; PARC was published with up to 15,000."""
+    """Maximum number of images for PARC and NLEEP, whose cost is quadratic; PARC was published with up to 15,000."""
     components: int = 5
-    """Of NLEEP's mixture, for each class."""
+    """Number of components of NLEEP's mixture per class."""
 
     def __post_init__(self) -> None:
         require_at_least(2, pairwise_images=self.pairwise_images)
@@ -106,11 +106,11 @@ class TransferabilitySampleParameters:
 
     preprocessing: PreprocessingName = "paper"
     images: int = 2_000
-    """Training and validation images at most, evenly over classes."""
+    """Maximum number of training and validation images, drawn evenly over classes."""
     test_images: int = 1_000
-    """At most, drawn at random."""
+    """Maximum number of test images, drawn at random."""
     components: int = 5
-    """Of NLEEP's mixture, for each class."""
+    """Number of components of NLEEP's mixture per class."""
     neighbours: int = 20
     temperature: float = 0.07
 
@@ -128,11 +128,11 @@ class PatchPcaParameters:
     normalisation: Literal["card", "imagenet"] = "card"
     layers: Literal["last", "last-4", "quarters"] = "last"
     size: int = 448
-    """Sides of images in pixels, whatever their shape; brought up to a multiple of the patches."""
+    """Side of the square images in pixels, rounded up to a multiple of the patch size."""
     images: int = 256
-    """At most, evenly spaced over the test images: those of the fit."""
+    """Maximum number of images for the fit, evenly spaced over the test images."""
     shown: int = 6
-    """Images whose components are drawn, evenly spaced over those."""
+    """Number of images whose components are rendered, evenly spaced over those of the fit."""
 
     def __post_init__(self) -> None:
         require_at_least(1, size=self.size, images=self.images, shown=self.shown)
@@ -169,7 +169,7 @@ ANALYSES = (
             "small": InversionParameters(steps=50, rate=0.02, channels=(8, 16, 32), kernels=(5, 3, 3)),
         },
         module="tasks.protocols.inversion.protocol",
-        summary="deep image prior: an image drawn anew from the last feature map, 3000 steps (paper; the code: 1000)",
+        summary="deep image prior: an image reconstructed from the last feature map, 3000 steps (paper; the code: 1000)",
         inputs="images",
         multi_label=True,
         separate_test=False,

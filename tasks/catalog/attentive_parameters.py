@@ -1,4 +1,4 @@
-"""The attentive probe as the console lists it: parameters and presets. Torch-free."""
+"""The attentive probe in the catalogue: parameters and presets. Torch-free."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from tasks.catalog.head_parameters import without_blocks
 from tasks.catalog.protocol import ProtocolSpec, require_above_zero, require_at_least
 
 CAPI_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
-"""eval_classification.py of facebookresearch/capi, for 256 images a batch."""
+"""Learning rates of eval_classification.py of facebookresearch/capi, for batches of 256 images."""
 VJEPA_RATES = (1.25e-4, 2.5e-4, 3.75e-4, 5e-4)
-"""configs/eval/vitl/in1k.yaml of facebookresearch/vjepa2: 5e-4 to 2e-3 for its 1,024 images a batch."""
+"""Learning rates of configs/eval/vitl/in1k.yaml of facebookresearch/vjepa2: 5e-4 to 2e-3 for batches of 1,024 images.
+"""
 
 
 @dataclass(frozen=True)
@@ -20,16 +21,18 @@ class AttentiveParameters:
 
     preprocessing: Literal["paper", "own", "resize-256"] = "paper"
     head: Literal["capi", "efficient", "aim", "vjepa"] = "capi"
-    """The head of a publication, with its tokens, its decay of biases and its random views."""
+    """Published head, which determines tokens, decay of biases and random views."""
     rates: tuple[float, ...] = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
     """Learning rates for batches of 256, multiplied by `batch_size` / 256."""
     weight_decays: tuple[float, ...] = (1e-3,)
     steps: int = 1_250
     batch_size: int = 256
     warmup: float = 0.1
-    """Share of the steps over which the learning rate rises."""
+    """Fraction of the steps over which the learning rate increases."""
     augmented: bool = True
-    """Random resized crops and flips (for `vjepa` AutoAugment and erasing too); else centre crops."""
+    """Whether random resized crops and flips are used (for `vjepa` also AutoAugment and erasing), instead of centre
+    crops.
+    """
     validation_share: float = 0.1
 
     def __post_init__(self) -> None:

@@ -1,6 +1,5 @@
-"""Reading the folders of dataset, task and suite cards; the user's folder holds all three kinds side by side.
-
-What a card is shows from its keys: a dataset names a `reader`, a task a `protocol`, a suite lists `tasks`.
+"""Folders of dataset, task and suite cards; the user's folder contains all three kinds. The keys of a card determine
+its kind: a dataset names a `reader`, a task a `protocol`, a suite lists `tasks`.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class AnyCard(
 
 @dataclass(frozen=True)
 class Replacement:
-    """A user's card that stands in the place of another one of the same kind and name."""
+    """A user's card that replaces another one of the same kind and name."""
 
     name: str
     path: Path
@@ -61,7 +60,7 @@ class Replacement:
 
 @dataclass(frozen=True)
 class FoundCards:
-    """All cards that could be read, by name; `paths` by kind and name."""
+    """All readable cards by name; `paths` by kind and name."""
 
     datasets: Mapping[str, DatasetCard]
     task_cards: Mapping[str, TaskCard]
@@ -73,7 +72,7 @@ class FoundCards:
     def good(
         self, cards: Mapping[str, CardT], check: Callable[[CardT], None], problems: list[CardProblem | PlugInProblem]
     ) -> dict[str, CardT]:
-        """The cards that `check` lets pass, sorted by name; for the others a problem is added."""
+        """The cards accepted by `check`, sorted by name; a problem is added for each of the others."""
         passed: dict[str, CardT] = {}
         for name, card in sorted(cards.items()):
             try:
@@ -119,7 +118,7 @@ def _of(model: type[CardT], cards: Mapping[tuple[type, str], Card]) -> dict[str,
 
 
 def _wrong_reader(card: DatasetCard) -> tuple[str, str] | None:
-    """Key and message of what is wrong with the card's reader or its arguments, None if nothing is."""
+    """Key and message of a problem with the card's reader or its arguments; None if there is none."""
     if card.reader not in LAYOUTS:
         close = suggest(card.reader, LAYOUTS)
         hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(LAYOUTS)}"

@@ -1,7 +1,7 @@
-"""Every dataset, task and suite by name: the built-in cards, the user's own, and `imagefolder:/path`.
+"""All datasets, tasks and suites by name: the built-in cards, the user's own, and `imagefolder:/path`.
 
-A task is a protocol on a dataset, `linear/cifar10`; a task card gives one with parameters of its own another name.
-Needs neither torch nor numpy.
+A task is a protocol on a dataset, `linear/cifar10`; a task card names a task with other parameters. Needs neither torch
+nor numpy.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ SCHEME = "imagefolder:"
 
 
 def folder_card(name: str) -> DatasetCard:
-    """The card of an `imagefolder:` name; its own name holds the absolute path, so it means the same everywhere.
-
-    Whether the folder exists is not looked at: a missing one is missing data, not a wrong name.
+    """The card of an `imagefolder:` name; its name contains the absolute path, so that it does not depend on the
+    working folder. The existence of the folder is not checked: a missing one is missing data, not a wrong name.
 
     Raises:
         MalformedName: no path follows.
@@ -49,14 +48,14 @@ def folder_card(name: str) -> DatasetCard:
 DEFAULT_PRESET = "default"
 PUBLISHED_PRESET = "paper"
 OWN_READERS = ("imagefolder", "listed")
-"""Readers of datasets of the user's own; the others are of built-in datasets, and of plug-ins."""
+"""Readers of the user's datasets; the others belong to built-in datasets and plug-ins."""
 FOLDER_PROTOCOL = "linear"
-"""What a bare `imagefolder:/path` means as a task."""
+"""Protocol of the task `imagefolder:/path` without a protocol."""
 
 
 @dataclass(frozen=True)
 class TaskCatalog:
-    """The cards by name, sorted; what was wrong with others; and which of the user's cards replace which."""
+    """Cards by name, sorted; problems of unusable ones; and the user's cards that replace others."""
 
     datasets: Mapping[str, DatasetCard]
     task_cards: Mapping[str, TaskCard]
@@ -64,7 +63,7 @@ class TaskCatalog:
     problems: tuple[CardProblem | PlugInProblem, ...] = ()
     replacements: tuple[Replacement, ...] = ()
     task_names: tuple[str, ...] = field(init=False)
-    """`protocol/dataset` for every dataset card and every protocol that it is offered for, then the task cards."""
+    """`protocol/dataset` for every dataset card and every suitable protocol, then the task cards."""
 
     def __post_init__(self) -> None:
         offered = (f"{protocol}/{card.name}" for card in self.datasets.values() for protocol in protocols(card))
@@ -74,7 +73,7 @@ class TaskCatalog:
     def load(cls, user_folders: Sequence[Path] = ()) -> TaskCatalog:
         """Read the built-in cards, then the cards of each folder; a later card of the same name wins.
 
-        Cards that do not fit the others (a suite whose tasks do not exist) are left out and reported.
+        Cards that are inconsistent with others (a suite whose tasks do not exist) are omitted and reported.
         """
         found = load_cards(user_folders)
         problems = list(found.problems)
@@ -86,7 +85,7 @@ class TaskCatalog:
         return cls(datasets, task_cards, suites, tuple(problems), found.replacements)
 
     def dataset(self, name: str) -> DatasetCard:
-        """The card of this name, or the one that `imagefolder:/path` describes.
+        """The card of this name, or that of `imagefolder:/path`.
 
         Raises UnknownName or MalformedName (both CardNameError).
         """
@@ -118,11 +117,12 @@ class TaskCatalog:
     def resolve(self, name: str, preset: str | None = None, overrides: Overrides | None = None) -> TaskSpec:
         """One task with all its parameters.
 
-        `preset` None means the task card's own, or `default`. `overrides` are made last, per protocol family.
+        If `preset` is None, that of the task card is used, or `default`. `overrides` are applied last, by protocol
+        family.
 
         Raises:
-            CardNameError: there is no such task, or the preset does not exist.
-            OverrideError: a change does not exist or fit.
+            CardNameError: the task or the preset does not exist.
+            OverrideError: an override is unknown or invalid.
         """
         card = self.task_cards.get(name)
         if card is not None:
@@ -138,11 +138,9 @@ class TaskCatalog:
         preset: str | None = None,
         overrides: Overrides | None = None,
     ) -> list[TaskSpec]:
-        """The tasks of a suite, then those that names and globs (`linear/*`) choose; each once.
-
-        A suite's preset and parameters hold for its own tasks, unless `preset` or `overrides` say otherwise.
-
-        Raises as `resolve` does, and UnknownName for an unknown suite or a glob that fits no task.
+        """The tasks of a suite, then those matched by names and globs (`linear/*`), each once. A suite's preset and
+        parameters apply to its own tasks, unless `preset` or `overrides` are given. Raises as `resolve`, and
+        UnknownName for an unknown suite or a glob without a match.
         """
         changes = overrides or {}
         check_overrides(changes)
@@ -211,7 +209,9 @@ def _check_dataset(card: DatasetCard) -> None:
 
 
 def _specify(name: str, protocol: ProtocolSpec, card: DatasetCard, preset: str, overrides: Overrides) -> TaskSpec:
-    """The task with its parameters. Raises MalformedName when the protocol with them does not suit the dataset."""
+    """The task with its parameters. Raises MalformedName if the protocol with these parameters does not suit the
+    dataset.
+    """
     if preset not in protocol.presets:
         close = suggest(preset, protocol.presets) or tuple(protocol.presets)
         raise UnknownName(f"preset of {protocol.name}", preset, close)

@@ -1,4 +1,4 @@
-"""The parameters that segmentation and normals share. Needs neither torch nor numpy."""
+"""Common parameters of segmentation and normals. Needs neither torch nor numpy."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ class DenseParameters:
 
     preprocessing: Literal["paper"] = "paper"
     normalisation: Literal["card", "imagenet"] = "card"
-    """Pixel mean and deviation: the backbone's own, or ImageNet's for all, as the published code has it."""
+    """Pixel mean and deviation: the backbone's own, or ImageNet's for all, as in the published code."""
     steps: int = 150_000
     batch_size: int = 4
     optimiser: Literal["sgd", "adamw"] = "sgd"
     rate: float = 0.02
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    """Biases and norms do not decay."""
+    """Weight decay, except of biases and norms."""
     power: float = 0.9
-    """The rate falls as (1 - step / steps) to this power."""
+    """Exponent of the learning rate's decay (1 - step / steps)."""
     sizes: tuple[int, ...] = (300, 375, 450, 525, 600)
-    """Shorter sides in training; each batch draws one."""
+    """Lengths of the shorter side in training; one is drawn for each batch."""
     longest: int = 1000
     test_sizes: tuple[int, ...] = (300, 375, 450, 525, 600)
-    """Shorter sides over which probabilities are averaged."""
+    """Lengths of the shorter side over which probabilities are averaged."""
     flip: bool = True
     label_stride: int = 4
-    """The loss sees every this many pixels of the target."""
+    """Stride of the target's pixels that enter the loss."""
     channels: int = 512
     """Width of the decoder."""
 
@@ -52,7 +52,7 @@ class DenseParameters:
 
 
 def without_maps(card: BackboneCard, anatomy: FeatureMapInfo, _parameters: Parameters) -> str | None:
-    """Why a backbone cannot be measured by a dense protocol, or None if it can."""
+    """Reason why a dense protocol cannot measure a backbone; None if it can."""
     if anatomy.problem is not None:
         return anatomy.problem
     if not anatomy.any_size:
@@ -65,11 +65,11 @@ def without_maps(card: BackboneCard, anatomy: FeatureMapInfo, _parameters: Param
 
 @dataclass(frozen=True)
 class SegmentationParameters(DenseParameters):
-    """A decoder that gives every pixel a class (paper section 4.5, appendix A.6)."""
+    """A decoder that predicts a class for every pixel (paper section 4.5, appendix A.6)."""
 
     decoder: Literal["upernet", "linear"] = "upernet"
     frozen: bool = False
-    """Whether the decoder alone is trained."""
+    """Whether only the decoder is trained."""
 
 
 LINEAR = SegmentationParameters(
@@ -117,7 +117,7 @@ SEGMENTATION_PROTOCOLS = (
 
 @dataclass(frozen=True)
 class NormalsParameters(DenseParameters):
-    """A decoder that gives every pixel a direction, on a frozen backbone (paper section 4.5, appendix A.5)."""
+    """A decoder that predicts a direction for every pixel, on a frozen backbone (paper section 4.5, appendix A.5)."""
 
     steps: int = 13_500
     batch_size: int = 2
@@ -130,7 +130,7 @@ class NormalsParameters(DenseParameters):
     """Size of the codebook."""
     decoder: Literal["ppm", "linear"] = "ppm"
     frozen: bool = True
-    """Whether the decoder alone is trained."""
+    """Whether only the decoder is trained."""
 
 
 DIRECT = NormalsParameters(

@@ -1,7 +1,7 @@
-"""Opens datasets and prints what they hold as JSON, one line each: `python -P -m tasks.catalog.describe_main cifar10`.
+"""Open datasets and print their content as JSON, one line each: `python -P -m tasks.catalog.describe_main cifar10`.
 
-A process of its own because opening some datasets imports torch; `tasks.datasets.manifest` starts it. Exit code 0, or
-3 when a dataset is missing or cannot be read, or 2 for a wrong call.
+Runs in a separate process, started by `tasks.datasets.manifest`, because opening some datasets imports torch. Exit code
+0; 3 if a dataset is missing or unreadable; 2 for wrong usage.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tasks.datasets.registry import open_dataset
 from tasks.datasets.symlinks import notes_on_links
 
 SHOWN = 5
-"""How many broken images are named."""
+"""Maximum number of broken images that are named."""
 PROGRESS_S = 0.3
 
 
@@ -42,7 +42,7 @@ def describe(
     decode: bool = False,
     thorough: bool = False,
 ) -> Manifest | Unreadable:
-    """What the dataset holds, or why it cannot be opened; with `decode`, broken images are among the problems."""
+    """Content of the dataset, or the reason why it cannot be opened; with `decode`, problems include broken images."""
     place = files_place(card, data_root, cache_folder) if cache_folder is not None else None
     before = ContentDigests.load(place).known
     digests = ContentDigests.load(place, thorough=thorough, advance=_Progress(card.name))
@@ -65,7 +65,7 @@ def describe(
 
 
 def _hidden_changes(before: Mapping[str, ReadFile], digests: ContentDigests) -> Iterator[str]:
-    """A sentence about files that hold something else although their size, times and inode are as they were."""
+    """Description of files whose content changed although size, times and inode did not."""
     changed = [
         path
         for path, one in digests.used.items()
@@ -74,14 +74,14 @@ def _hidden_changes(before: Mapping[str, ReadFile], digests: ContentDigests) -> 
     if changed:
         yield (
             f"{counted(len(changed), 'file')} changed although sizes and times are as they were, "
-            f"{changed[0]} say: results "
+            f"e.g. {changed[0]}: results "
             "measured since then are of other data; measure again"
         )
 
 
 @dataclass
 class _Progress:
-    """Prints how many files have been read, a few times a second."""
+    """Prints the number of files read, a few times per second."""
 
     name: str
     told: float = field(default_factory=time.monotonic)
@@ -93,7 +93,7 @@ class _Progress:
 
 
 def _broken(dataset: Dataset) -> Iterator[str]:
-    """The sentence about every image, and every target of one, that cannot be decoded."""
+    """Description of all images, and targets of images, that cannot be decoded."""
     for split in dataset.splits.values():
         sources: list[Any] = [split.images, *split.targets.values()]
         for source in sources:

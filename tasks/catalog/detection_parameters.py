@@ -1,4 +1,4 @@
-"""Detection as the console knows it: parameters, presets, and which backbones it suits. Torch-free."""
+"""Detection in the catalogue: parameters, presets, and suitable backbones. Torch-free."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ class DetectionParameters:
     rate: float = 0.0025
     weight_decay: float = 1e-4
     warmup: int = 100
-    """Steps over which the rate rises linearly from a thousandth."""
+    """Steps over which the learning rate increases linearly from a thousandth."""
     drops: tuple[int, ...] = (96_000, 128_000)
-    """Steps at which the rate falls to a tenth."""
+    """Steps at which the learning rate is divided by ten."""
     short_sides: tuple[int, ...] = tuple(range(480, 801, 32))
-    """In training, an image's shorter side becomes one of these, in pixels."""
+    """Lengths of the shorter side of training images, in pixels."""
     test_side: int = 800
     longest_side: int = 1333
     anchor: float = 8.0
-    """Side of a level's anchors, in strides."""
+    """Side of a level's anchors, as a multiple of the stride."""
     width: int = 256
-    """Channels of the pyramid."""
+    """Number of channels of the pyramid."""
     head: int = 1024
-    """Units of the box head's layers."""
+    """Number of units of the box head's layers."""
     proposals: int = 1000
-    """Regions that leave the proposal network, per image."""
+    """Number of regions kept from the proposal network, per image."""
     sampled: int = 512
-    """Regions that the box head learns from, per image."""
+    """Number of regions for training the box head, per image."""
     averaging: Literal["11-point", "area"] = "11-point"
 
     def __post_init__(self) -> None:
@@ -67,11 +67,11 @@ SMALL = DetectionParameters(
     proposals=50,
     sampled=32,
 )
-"""For machines without a GPU: seconds on small scenes."""
+"""Preset for machines without a GPU: seconds on small scenes."""
 
 
 def unsuitable(card: BackboneCard, anatomy: FeatureMapInfo, parameters: Parameters) -> str | None:
-    """Why a detector cannot be built on the backbone; None if it can."""
+    """Reason why a detector cannot be built on the backbone; None if it can."""
     del parameters
     if anatomy.problem is not None:
         return anatomy.problem

@@ -1,4 +1,4 @@
-"""The parameters of finetuning, with their presets. Needs neither torch nor numpy."""
+"""Parameters and presets of finetuning. Needs neither torch nor numpy."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tasks.catalog.protocol import ProtocolSpec, require_above_zero, require_at_
 
 @dataclass(frozen=True)
 class GridPoint:
-    """One choice that is tried on validation images."""
+    """One combination evaluated on validation images."""
 
     rate: float
-    """The first learning rate."""
+    """Initial learning rate."""
     base: float
-    """SGD is given base / rate as its weight decay."""
+    """Numerator of the weight decay, base / rate."""
     augmented: bool
 
     @property
     def weight_decay(self) -> float:
-        """What SGD is given."""
+        """Weight decay of SGD."""
         return self.base / self.rate
 
     def __str__(self) -> str:
@@ -31,24 +31,24 @@ class GridPoint:
 
 @dataclass(frozen=True)
 class FinetuneParameters:
-    """SGD on backbone and classifier, chosen on validation images (paper section 4.1, appendix A.2)."""
+    """SGD on backbone and classifier, selected on validation images (paper section 4.1, appendix A.2)."""
 
     preprocessing: Literal["paper", "own"] = "paper"
     steps: int = 5000
     batch_size: int = 64
     rates: tuple[float, ...] = (0.1, 0.01, 0.001, 0.0001)
     bases: tuple[float, ...] = (0.0, 1e-6, 1e-5, 1e-4, 1e-3)
-    """Weight decays before they are divided by the learning rate."""
+    """Weight decays before division by the learning rate."""
     augmentation: Literal["chosen", "on", "off"] = "chosen"
-    """Random resized crops and flips; `chosen`: every point is tried with and without."""
+    """Random resized crops and flips; `chosen`: every point is evaluated with and without."""
     momentum: float = 0.9
     validation_share: float = 0.2
     hopeless_after: float = 0.0
-    """Share of the steps after which a point that is far behind is given up; 0: all are carried through."""
+    """Fraction of the steps after which a point that is far behind is stopped; 0: every point is trained to the end."""
     hopeless_margin: float = 10.0
-    """How far behind the best point at the same step, in points of the validation score."""
+    """Distance in validation score from the best point at the same step beyond which a point is stopped."""
     temperature: Literal["validation", "published"] = "validation"
-    """Where the temperature of the calibrated ECE is fitted; `published` fits it on folds of the test set."""
+    """Data on which the temperature of the calibrated ECE is fitted; `published` uses folds of the test set."""
 
     def __post_init__(self) -> None:
         require_at_least(1, steps=self.steps, batch_size=self.batch_size)
@@ -60,7 +60,7 @@ class FinetuneParameters:
 
     @property
     def grid(self) -> tuple[GridPoint, ...]:
-        """Every choice, in the order of trying: high rates first, as in the published script."""
+        """All points in the order of evaluation: high rates first, as in the published script."""
         views = {"chosen": (True, False), "on": (True,), "off": (False,)}[self.augmentation]
         return tuple(GridPoint(rate, base, view) for view, rate, base in product(views, self.rates, self.bases))
 

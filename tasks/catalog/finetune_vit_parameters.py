@@ -17,10 +17,10 @@ Trained = Literal["all", "lora", "bias", "head"]
 
 @dataclass(frozen=True)
 class RatePoint:
-    """One learning rate with one layer decay, tried on validation images."""
+    """One learning rate with one layer decay, evaluated on validation images."""
 
     rate: float
-    """The highest learning rate, of the head."""
+    """Highest learning rate, that of the head."""
     layer_decay: float
     augmented: bool = True
 
@@ -39,53 +39,53 @@ class FinetuneVitParameters:
     """`mean`: the mean of patches, then a new layer norm in place of the final one (MAE)."""
     steps: int = 5_000
     epochs: float = 0.0
-    """Passes over the training images, in place of `steps`; 0: `steps` count."""
+    """Number of passes over the training images; 0: `steps` is used instead."""
     batch_size: int = 64
     rates: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4)
     rates_for: int = 0
-    """Images of a batch that the rates are given for, multiplied by `batch_size` / this; 0: they are not scaled."""
+    """Batch size that the rates refer to; they are multiplied by `batch_size` / this; 0: no scaling."""
     layer_decays: tuple[float, ...] = (0.65, 0.75, 1.0)
     head_factor: float = 1.0
     """Factor of the head's learning rate."""
     lowest_rate: float = 0.0
-    """Where the cosine ends; above the highest rate nothing falls."""
+    """Final learning rate of the cosine; above the highest rate, the rate is constant."""
     warmup: float = 0.1
-    """Share of the steps over which rates rise."""
+    """Fraction of the steps over which rates increase."""
     weight_decay: float = 0.05
-    """Vectors (biases, norms, tokens) do not decay."""
+    """Weight decay, except of vectors (biases, norms, tokens)."""
     drop_path: float = 0.1
-    """Highest probability that a block's branch is left out; it rises over the blocks."""
+    """Highest probability of dropping a block's branch; it increases with depth."""
     area: float = 0.3
-    """Smallest part of an image that a random view shows."""
+    """Smallest fraction of an image that a random view shows."""
     rand_augment: float = 0.0
-    """Magnitude of two random operations an image (RandAugment, deviation 0.5, increasing); 0: none."""
+    """Magnitude of two random operations per image (RandAugment, deviation 0.5, increasing); 0: none."""
     erase: float = 0.0
-    """Probability that a box of a view is replaced by noise."""
+    """Probability that a box of a view is erased with noise."""
     mixup: float = 0.0
-    """Both parameters of the beta distribution; 0: images are not mixed."""
+    """Both parameters of the beta distribution of mixup; 0: no mixup."""
     cutmix: float = 0.0
-    """The same for boxes that are replaced by another image's."""
+    """Both parameters of the beta distribution of cutmix; 0: no cutmix."""
     smoothing: float = 0.0
-    """Of labels."""
+    """Label smoothing."""
     average: float = 0.0
-    """Decay of the averaged weights that are scored; 0: the last weights are."""
+    """Decay of the averaged weights used for scores; 0: the last weights are used."""
     clip: float = 0.0
-    """Largest norm of the gradient; 0: it is not clipped."""
+    """Maximum norm of the gradient; 0: no clipping."""
     rank: int = 8
-    """Of low-rank additions."""
+    """Rank of low-rank additions."""
     scale: float = 8.0
     """Numerator of the factor of low-rank additions, over `rank`."""
     targets: tuple[str, ...] = ("q", "v")
     """Layers with low-rank additions: queries, keys, values and output of attention, both layers of the MLP."""
     head_steps: int = 0
-    """Steps of the head alone before all is trained."""
+    """Number of steps in which only the head is trained, before the main training."""
     head_rate: float = 1e-3
     """Learning rate of the head in these steps."""
     head_deviation: float = 0.02
     """Standard deviation of the head's initial weights."""
     validation_share: float = 0.2
     hopeless_after: float = 0.0
-    """Share of the steps after which a point that is far behind is given up; 0: all are carried through."""
+    """Fraction of the steps after which a point that is far behind is stopped; 0: every point is trained to the end."""
     hopeless_margin: float = 10.0
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class FinetuneVitParameters:
 
     @property
     def grid(self) -> tuple[RatePoint, ...]:
-        """Every choice, high rates first."""
+        """All points, high rates first."""
         rates = sorted(self.rates, reverse=True)
         return tuple(RatePoint(rate, decay) for rate, decay in product(rates, self.layer_decays))
 
@@ -162,7 +162,7 @@ SMALL_VIT = FinetuneVitParameters(
 
 
 def without_layers(card: BackboneCard, info: FeatureMapInfo, parameters: Parameters) -> str | None:
-    """Why a backbone cannot be finetuned with these parameters; None if it can."""
+    """Reason why a backbone cannot be finetuned with these parameters; None if it can."""
     assert isinstance(parameters, FinetuneVitParameters)
     plain = info.blocks is not None and info.blocks.plain
     if parameters.trained == "lora" and not plain:

@@ -1,4 +1,6 @@
-"""Which protocols a dataset is offered for: what protocols need is compared with what datasets have. Needs no torch."""
+"""Suitability of protocols for datasets: requirements of protocols are compared with properties of datasets. Needs no
+torch.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from tasks.datasets.layouts import targets_of
 
 
 def protocols(card: DatasetCard) -> tuple[str, ...]:
-    """The names of the protocols that a dataset is offered for, in the order of `PROTOCOLS`.
+    """Names of the protocols that suit a dataset, in the order of `PROTOCOLS`.
 
     Raises:
-        UnknownName: the card restricts them to a name or glob that fits no protocol.
+        UnknownName: the card restricts them to a name or glob without a match.
     """
     if card.protocols is not None:
         match(card.protocols, PROTOCOLS, "protocol")
@@ -23,7 +25,7 @@ def protocols(card: DatasetCard) -> tuple[str, ...]:
 
 
 def misfit(spec: ProtocolSpec, card: DatasetCard, parameters: Parameters) -> str | None:
-    """Why a protocol with these parameters is not offered for a dataset, in words; None if it is."""
+    """Reason why a protocol with these parameters does not suit a dataset; None if it does."""
     if card.protocols is not None:
         if spec.name in card.protocols:
             return None

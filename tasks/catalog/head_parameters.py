@@ -1,4 +1,4 @@
-"""Protocols that train heads on layer-wise features, as the console lists them: parameters and presets. Torch-free."""
+"""Protocols that train heads on layer-wise features, in the catalogue: parameters and presets. Torch-free."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ PreprocessingName = Literal["paper", "own", "squash", "resize-256"]
 HeadInput = Literal["cls", "cls+mean"]
 
 PUBLISHED_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)
-"""dinov2/eval/linear.py, for 256 images a batch."""
+"""Learning rates of dinov2/eval/linear.py, for batches of 256 images."""
 DEFAULT_RATES = (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5)
-"""Without the lowest, which a tenth of the published steps cannot use; up to 0.5, as the paper prints its grid."""
+"""Without the lowest rates, which are too low for a tenth of the published steps; up to 0.5, as the grid in the
+paper.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class LinearHeadsParameters:
     rates: tuple[float, ...] = DEFAULT_RATES
     """Learning rates for batches of 256, multiplied by `batch_size` / 256."""
     last: tuple[int, ...] = (1, 4)
-    """How many of the last blocks a head sees."""
+    """Numbers of last blocks that are the input of heads."""
     poolings: tuple[HeadInput, ...] = ("cls", "cls+mean")
-    """`cls`: the blocks' class tokens; `cls+mean`: and the last block's mean of patches."""
+    """`cls`: the blocks' class tokens; `cls+mean`: these and the last block's mean of patches."""
     steps: int = 1_250
     batch_size: int = 1_024
     momentum: float = 0.9
@@ -70,12 +72,12 @@ class KShotParameters:
     shots: tuple[int, ...] = (1, 2, 4, 8, 16)
     """Images per class."""
     shares: tuple[float, ...] = (0.01, 0.1)
-    """Shares of the training images, drawn by class."""
+    """Fractions of the training images, drawn by class."""
     headline: int = 4
     """The number of shots whose accuracy is ranked."""
     draws: int = 5
     penalty: float = 0.0025
-    """Half the weight of the squared weights next to the sum of losses."""
+    """Half the weight of the squared weights relative to the sum of losses."""
 
     def __post_init__(self) -> None:
         require_at_least(1, shots=min(self.shots, default=0), draws=self.draws)
@@ -85,12 +87,12 @@ class KShotParameters:
 
 
 def listed_images(shots: int) -> KShotParameters:
-    """All images of one of MSN's lists with this many per class, which leave nothing to draw."""
+    """Preset of all images of one of MSN's lists with this number per class, without draws."""
     return KShotParameters(preprocessing="resize-256", shots=(shots,), shares=(), headline=shots, draws=1)
 
 
 def without_blocks(card: BackboneCard, info: FeatureMapInfo, _parameters: Parameters) -> str | None:
-    """Why a backbone has no layer-wise features; None if it has."""
+    """Reason why a backbone has no layer-wise features; None if it has."""
     if info.blocks is None:
         return f"its architecture {card.architecture} does not list its blocks (timm's feature_info)"
     return None

@@ -18,31 +18,31 @@ class LinearSegmentationParameters:
     preprocessing: Literal["paper"] = "paper"
     normalisation: Literal["card", "imagenet"] = "card"
     layers: LayerName = "last"
-    """`last-4` and `quarters` put four blocks (of a pyramid: the last map of every stride) side by side."""
+    """`last-4` and `quarters` concatenate four blocks (of a pyramid: the last map of every stride)."""
     dropout: float = 0.1
     steps: int = 40_000
     batch_size: int = 16
     rate: float = 1e-3
     weight_decay: float = 1e-3
-    """Of all parameters, as published."""
+    """Weight decay of all parameters, as published."""
     warmup: int = 1_500
-    """Steps."""
+    """Number of warm-up steps."""
     decay: Literal["cosine", "polynomial"] = "cosine"
     shorter: int = 512
-    """Pixels of the shorter side, in training times a random factor."""
+    """Length of the shorter side in pixels, multiplied by a random factor in training."""
     scales: tuple[float, float] = (0.5, 2.0)
-    """The range of that factor."""
+    """Range of that factor."""
     crop: int = 512
-    """Side of training crops and of test windows in pixels."""
+    """Side of training crops and test windows in pixels."""
     most_of_one_class: float = 0.75
-    """Crops with a larger share of one class are drawn again, up to ten times."""
+    """Fraction of one class above which a crop is drawn again, up to ten times."""
     flip: bool = True
     distortion: bool = True
     """Random brightness, contrast, saturation and hue."""
     hue: float = 0.5
-    """Largest turn of the hue, in turns of the circle."""
+    """Maximum shift of the hue, as a fraction of the colour circle."""
     stride: int = 341
-    """Pixels between test windows."""
+    """Stride of test windows in pixels."""
     test_scales: tuple[float, ...] = (1.0,)
     """Factors of `shorter` over which probabilities are averaged, each with its mirror image if there are several."""
 
@@ -78,7 +78,7 @@ SMALL_LINEAR_SEGMENTATION = LinearSegmentationParameters(
 
 @dataclass(frozen=True)
 class DepthParameters:
-    """A 1 x 1 convolution to bins of depth on the maps of a frozen backbone."""
+    """A 1 x 1 convolution to depth bins on the maps of a frozen backbone."""
 
     preprocessing: Literal["paper"] = "paper"
     normalisation: Literal["card", "imagenet"] = "card"
@@ -88,36 +88,36 @@ class DepthParameters:
     norm: bool = True
     """Batch norm before the convolution."""
     upsampling: int = 1
-    """Factor by which the maps are enlarged (bilinear) before the convolution."""
+    """Factor of bilinear enlargement of the maps before the convolution."""
     bins: int = 256
     nearest: float = 1e-3
-    """Depth of the first bin; true depths at or below are not known."""
+    """Depth of the first bin; true depths up to it are unknown."""
     deepest: float = 10.0
-    """Depth of the last bin; true depths from here on are not known."""
+    """Depth of the last bin; true depths from it on are unknown."""
     gradient: float = 0.0
-    """Weight of the gradient loss next to the scale-invariant one."""
+    """Weight of the gradient loss relative to the scale-invariant one."""
     steps: int = 38_400
     batch_size: int = 16
     rate: float = 3e-4
     weight_decay: float = 1e-4
-    """Of all parameters, as published."""
+    """Weight decay of all parameters, as published."""
     beta2: float = 0.99
     warmup: int = 12_800
-    """Steps."""
+    """Number of warm-up steps."""
     schedule: Literal["dinov3", "dinov2"] = "dinov3"
     clip: float = 35.0
-    """Largest norm of the gradient."""
+    """Maximum norm of the gradient."""
     border: Literal["nyu", "none"] = "nyu"
-    """Box that training images are cut to: `nyu` leaves out the white border of its images."""
+    """Box to which training images are cropped: `nyu` removes the white border of its images."""
     crop: tuple[int, int] = (416, 544)
     """Height and width of training crops in pixels."""
     rotation: float = 2.5
-    """Largest angle in degrees; every second image is turned."""
+    """Maximum angle in degrees; every second image is rotated."""
     flip: bool = True
     colour: bool = True
     """Random gamma, brightness and colour of every second image."""
     box: Literal["eigen", "none"] = "eigen"
-    """Part of test images that is scored."""
+    """Evaluated part of test images."""
 
     def __post_init__(self) -> None:
         require_at_least(1, steps=self.steps, upsampling=self.upsampling, crop=min(self.crop, default=0))

@@ -1,7 +1,6 @@
-"""Changing single parameters of protocols by name, `linear.max_iter=500`: parsed, typed and checked.
-
-A change names the protocol's family (`few-shot` for few-shot-5, -20 and -50) and a field of its parameters.
-Needs neither torch nor numpy.
+"""Overrides of single parameters of protocols by name, `linear.max_iter=500`: parsed, typed and checked. An override
+names the protocol's family (`few-shot` for few-shot-5, -20 and -50) and a field of its parameters. Needs neither
+torch nor numpy.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ Overrides = Mapping[str, Mapping[str, ParameterValue]]
 
 
 class OverrideError(ValueError):
-    """A change that cannot be made; the message names it and says what could be."""
+    """An invalid override; the message names it and the alternatives."""
 
 
 def parse_overrides(settings: Iterable[str]) -> Overrides:
-    """Read `family.key=value` texts, as `--set` takes them. A later one of the same key wins.
+    """Read `family.key=value` texts, as for `--set`. Of several with the same key, the last applies.
 
     Raises:
         OverrideError: the text has another form, the family or key does not exist, or the value does not fit.
@@ -37,19 +36,19 @@ def parse_overrides(settings: Iterable[str]) -> Overrides:
         place, equals, value = setting.partition("=")
         family, dot, key = place.strip().rpartition(".")
         if not equals or not dot:
-            raise OverrideError(f"{setting!r} is not a setting: write family.key=value, linear.max_iter=500 say")
+            raise OverrideError(f"{setting!r} is not a setting: write family.key=value, e.g. linear.max_iter=500")
         parsed.setdefault(family, {})[key] = typed_value(family, key, value.strip())
     return parsed
 
 
 def merged(first: Overrides, second: Overrides) -> Overrides:
-    """Both; where they name the same field, the second."""
+    """Both combined; for the same field, the second applies."""
     families = dict.fromkeys([*first, *second])
     return {family: {**first.get(family, {}), **second.get(family, {})} for family in families}
 
 
 def check_overrides(overrides: Overrides) -> None:
-    """Raise OverrideError for a family or key that does not exist, or a value that does not fit."""
+    """Raise OverrideError for an unknown family or key, or an invalid value."""
     for family, changes in overrides.items():
         for key, value in changes.items():
             typed_value(family, key, value)
@@ -90,13 +89,13 @@ def typed_value(family: str, key: str, value: ParameterValue) -> ParameterValue:
 
 
 def as_values(parameters: Parameters) -> dict[str, ParameterValue]:
-    """The parameters as a task specification carries them."""
+    """The parameters in the form of a task specification."""
     return asdict(parameters)
 
 
 @lru_cache(maxsize=16)
 def _adapters(family: str) -> Mapping[str, tuple[str, TypeAdapter[Any], bool]]:
-    """Per field: its type in words, what validates it, and whether it takes several values."""
+    """By field: description of its type, validator, and whether it has several values."""
     classes = {facts.family: type(facts.presets["default"]) for facts in PROTOCOLS.values()}
     if family not in classes:
         raise OverrideError(f"there is no protocol family {family!r}: {_hint(suggest(family, classes), classes)}")
@@ -109,7 +108,7 @@ def _adapters(family: str) -> Mapping[str, tuple[str, TypeAdapter[Any], bool]]:
 
 
 def _words(hint: object) -> str:
-    """A field's type as a person would write it."""
+    """Description of a field's type."""
     names: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     if hint in names:
         return names[hint]

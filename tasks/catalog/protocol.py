@@ -1,7 +1,7 @@
 """Declaration of a protocol, and the protocols of other packages. Needs no torch.
 
-Everything that depends on a protocol is declared once, in its `ProtocolSpec`: what it requires of a dataset, what it is
-given, how its stored predictions are rescored. No other module dispatches on the name of a protocol.
+Everything that depends on a protocol is declared once, in its `ProtocolSpec`: its requirements, its inputs, the
+rescoring of its stored predictions. No other module dispatches on the name of a protocol.
 
 Modules named in `$SSL_CONSOLE_PROTOCOLS` (separated by commas) are imported, and the specs in their `PROTOCOLS` join
 the built-in ones. Installed packages add protocols by entry points: see `backbones.io.plugins`. Of this package, both
@@ -39,7 +39,7 @@ InputKind = Literal["splits", "bank", "pool", "images"]
 
 @dataclass(frozen=True)
 class Margin:
-    """Largest difference of two scores that does not matter."""
+    """Largest difference of two scores that is irrelevant."""
 
     size: float
     unit: str
@@ -49,11 +49,11 @@ class Margin:
 
 
 POINT = Margin(1.0, "points")
-"""Of scores in percent."""
+"""Margin of scores in percent."""
 
 
 class Parameters(Protocol):
-    """Any frozen dataclass whose every field changes the number."""
+    """Any frozen dataclass in which every field affects the score."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -64,9 +64,9 @@ class ProtocolSpec:
 
     name: str
     version: int
-    """Raised whenever the same parameters would give another number."""
+    """Increased whenever the same parameters would give another score."""
     family: str
-    """Name under which `--set family.key=value` addresses it."""
+    """Name for overrides, `--set family.key=value`."""
     presets: Mapping[str, Parameters]
     """At least `default`; all of one dataclass."""
     module: str
@@ -77,16 +77,17 @@ class ProtocolSpec:
     """Targets that a dataset must have: `labels`, `masks`, `boxes`, `normals`, `depth`, or any that a plug-in's reader
     declares. The protocol is offered for every dataset that has all of them, within the limits below."""
     multi_label: bool = False
-    """Whether an image may carry several labels."""
+    """Whether an image may have several labels."""
     separate_test: bool = True
     """Whether the dataset needs published test images."""
     most_images: int | None = None
     """Largest dataset that it is offered for, in images over all splits; None for any size."""
     limits: Callable[[DatasetCard, Parameters], str | None] | None = None
-    """Further limits: why a dataset does not suit these parameters, in words, or None if it does."""
+    """Further restrictions: the reason why a dataset does not suit these parameters, or None if it does."""
     unsuitable: Callable[[BackboneCard, FeatureMapInfo, Parameters], str | None] | None = None
-    """Why the protocol with these parameters cannot measure a backbone, in words, or None if it can. Checked before
-    anything is queued; a protocol that works with every backbone has none."""
+    """Reason why the protocol with these parameters cannot measure a backbone, or None if it can. Checked before
+    anything is queued; a protocol that works with every backbone has none.
+    """
     pixel_targets: str | None = None
     """`module:function` that computes float64 targets [k] from one image uint8 [3, h, w] as the backbone is shown it;
     `ManyShotInputs.pixel_targets` then holds them for every role."""
@@ -107,7 +108,7 @@ class ProtocolSpec:
     trains: bool = False
     """Whether it trains a network, so that a score depends on the seed of the training as well as on the images."""
     margins: Mapping[str, Margin] = field(default_factory=dict)
-    """By metric, the largest difference that does not matter, in the metric's own unit; `POINT` for the others."""
+    """Largest irrelevant difference by metric, in the metric's own unit; `POINT` for other metrics."""
     averaged: bool = False
     """Whether its scores are averaged over datasets before they are correlated with ImageNet accuracy."""
     evaluation: str = ""
@@ -115,7 +116,7 @@ class ProtocolSpec:
     `inputs` implies."""
 
     def margin(self, metric: str) -> Margin:
-        """The largest difference of two scores of a metric that does not matter."""
+        """Largest irrelevant difference of two scores of a metric."""
         return self.margins.get(metric, POINT)
 
     @property
@@ -141,9 +142,9 @@ class PlugInError(RuntimeError):
 
 
 def outside_protocols(taken: Collection[str]) -> Iterator[ProtocolSpec]:
-    """The protocols of all modules that the environment names, then those of plug-ins.
+    """The protocols of all modules named in the environment, then those of plug-ins.
 
-    `taken` are the names of the built-in ones, which no plug-in may replace. What cannot be used joins
+    `taken` are the names of the built-in ones, which no plug-in may replace. Unusable ones are added to
     `PROTOCOL_PROBLEMS`.
 
     Raises:
@@ -167,18 +168,18 @@ def outside_protocols(taken: Collection[str]) -> Iterator[ProtocolSpec]:
 
 
 PROTOCOL_PROBLEMS: list[PlugInProblem] = []
-"""Why protocols of plug-ins were left out; complete once `tasks.catalog.protocols` was imported."""
+"""Reasons why protocols of plug-ins are unusable; complete after the import of `tasks.catalog.protocols`."""
 
 
 def require_at_least(least: int, **values: int) -> None:
-    """Raises ValueError naming the first value that is smaller."""
+    """Raise ValueError naming the first value that is smaller."""
     for name, value in values.items():
         if value < least:
             raise ValueError(f"{name} must be at least {least}, not {value}")
 
 
 def require_above_zero(**values: float) -> None:
-    """Raises ValueError naming the first value that is zero, negative or not a number."""
+    """Raise ValueError naming the first value that is zero, negative or not a number."""
     for name, value in values.items():
         if not value > 0:
             raise ValueError(f"{name} must be above 0, not {value}")

@@ -1,7 +1,6 @@
-"""Every protocol by name, and the parameters of those on stored features, each one frozen dataclass.
-
-Torch-free, because a run's identity is computed from them before any worker starts. A field belongs here
-only if it changes the number; what does not (device, batch size, worker count) must never enter.
+"""All protocols by name, and the parameters of those on stored features, each a frozen dataclass. Torch-free, because
+a run's identity is computed from them before any worker starts. Every field affects the score; settings that do
+not (device, batch size, number of workers) must not be added.
 """
 
 from __future__ import annotations
@@ -43,17 +42,17 @@ class LinearParameters:
 
     preprocessing: PreprocessingName = "paper"
     strengths: int = 45
-    """How many weight decays on the logarithmic grid."""
+    """Number of weight decays on the logarithmic grid."""
     strength_low: float = -6.0
     strength_high: float = 5.0
     solver: Literal["exact", "published"] = "exact"
-    """`exact` solves every point to convergence; `published` repeats the paper's unconverged warm-started sweep."""
+    """`exact` solves every point to convergence; `published` reproduces the paper's unconverged warm-started sweep."""
     max_iter: int = 1000
     tolerance: float = 5e-7
     validation_share: float = 0.2
     extend_grid: bool = True
     temperature: Literal["validation", "published"] = "validation"
-    """Where the temperature of the calibrated ECE is fitted; `published` fits it on folds of the test set."""
+    """Data on which the temperature of the calibrated ECE is fitted; `published` uses folds of the test set."""
 
     def __post_init__(self) -> None:
         require_at_least(1, strengths=self.strengths, max_iter=self.max_iter)
@@ -99,7 +98,7 @@ class ColourParameters:
 
     preprocessing: PreprocessingName = "paper"
     penalties: int = 19
-    """How many on the logarithmic grid, each relative to the number of training images."""
+    """Number of penalties on the logarithmic grid, each relative to the number of training images."""
     low: float = -7.0
     high: float = 2.0
 
@@ -110,13 +109,13 @@ class ColourParameters:
 
 
 FeatureParameters = LinearParameters | KnnParameters | FewShotParameters | ColourParameters
-"""Of the protocols on stored features: `tasks.evaluation.features` reads `preprocessing` from them."""
+"""Parameters of protocols on stored features, whose `preprocessing` is used by `tasks.evaluation.features`."""
 MOST_IMAGES = 1_000_000
-"""For an episode pool, whose features are all held in memory at once."""
+"""Largest episode pool, whose features are all in memory at once."""
 
 
 def _few_shot_limits(card: DatasetCard, parameters: Parameters) -> str | None:
-    """Why episodes cannot be drawn from a dataset; None if they can."""
+    """Reason why episodes cannot be drawn from a dataset; None if they can."""
     assert isinstance(parameters, FewShotParameters)
     if card.classes is not None and card.classes < parameters.ways:
         return f"it has {card.classes} classes, and an episode has {parameters.ways}"
@@ -216,7 +215,7 @@ PROTOCOLS: Mapping[str, ProtocolSpec] = {
 
 
 def is_descriptive(protocol: str) -> bool:
-    """Whether the protocol of this name describes backbones, so that its scores are not ranked."""
+    """Whether the protocol of this name is descriptive, so that its scores are not ranked."""
     return protocol in PROTOCOLS and PROTOCOLS[protocol].descriptive
 
 

@@ -1,6 +1,4 @@
-"""Retrieval, clustering and robustness on frozen features, as the console lists them: parameters and presets. Needs no
-torch.
-"""
+"""Retrieval, clustering and robustness on frozen features, in the catalogue: parameters and presets. Needs no torch."""
 
 from __future__ import annotations
 
@@ -41,7 +39,7 @@ class ClusteringParameters:
 
 @dataclass(frozen=True)
 class InstanceRetrievalParameters:
-    """Retrieval of the queries' buildings from a database of photographs."""
+    """Retrieval of the buildings of queries from a database of photographs."""
 
     preprocessing: PreprocessingName = "whole"
 
@@ -100,9 +98,9 @@ class RobustnessParameters:
     corruptions: tuple[str, ...] = KINDS
     severities: tuple[int, ...] = (1, 3, 5)
     also: tuple[str, ...] = ()
-    """Names of datasets with classes of the same names, each a column of its own (`--test-also`)."""
+    """Names of datasets with classes of the same names, each with its own column (`--test-also`)."""
     strengths: int = 45
-    """How many weight decays are tried on validation images."""
+    """Number of weight decays evaluated on validation images."""
     validation_share: float = 0.2
 
     def __post_init__(self) -> None:

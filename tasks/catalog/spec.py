@@ -1,4 +1,4 @@
-"""One task, fully resolved: protocol, version, dataset and every parameter that changes the number."""
+"""One task, fully resolved: protocol, version, dataset and every parameter that affects the score."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ParameterValue = Scalar | tuple[Scalar, ...]
 
 
 class TaskSpec(BaseModel):
-    """What travels to the worker and into the result's key. `name` is `protocol/dataset` or a task card's name."""
+    """Specification for the worker and the result's key. `name` is `protocol/dataset` or a task card's name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,7 +33,7 @@ class TaskSpec(BaseModel):
 
     @property
     def variant(self) -> str:
-        """`preset`, or `preset+digest` when parameters differ from it: what separates columns of one task."""
+        """`preset`, or `preset+digest` if parameters differ from it: identifies the columns of one task."""
         preset = PROTOCOLS[self.protocol].presets.get(self.preset)
         if preset is not None and canonical(asdict(preset)) == canonical(self.parameters):
             return self.preset
@@ -63,12 +63,12 @@ def result_identity(
     metric: MetricName = "accuracy",
     conditions: Mapping[str, Any] = NO_CONDITIONS,
 ) -> dict[str, Any]:
-    """The parts of a result's key in clear.
+    """The parts of a result's key in readable form.
 
     `backbone_identity` is `backbones.catalog.card.identity(...)`: weights digest, architecture, pooling, preprocessing.
     `manifest_digest` is the dataset's: the content of images and how they are read (background, orientation, bits),
-    labels, classes and splits. `metric` is what the dataset card measures. `conditions` are whatever else changes the
-    number and is not at its default (layers, engine); those at their default stay out, so that earlier keys hold.
+    labels, classes and splits. `metric` is that of the dataset card. `conditions` are further settings that affect the
+    score (layers, engine); those with their default are omitted, so that earlier keys stay valid.
     """
     return {
         **conditions,
@@ -102,8 +102,8 @@ def result_key(
 
 
 def comparability_key(manifest_digest: str, task: TaskSpec, *, metric: MetricName = "accuracy") -> str:
-    """SHA-256 of what two results must share to stand in one ranking column: the protocol with version and parameters,
-    the data, and what is measured. Backbone and seed are what may differ.
+    """SHA-256 of the parts that results of one ranking column have in common: protocol with version and parameters,
+    data, and metric. Backbone and seed may differ.
     """
     parts = {
         "data": {"manifest": manifest_digest, "metric": metric},

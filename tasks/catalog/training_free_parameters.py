@@ -24,9 +24,11 @@ class CorrespondenceParameters:
     final_norm: bool = True
     """Whether features are taken after the network's final norm."""
     canvas: Literal["padded", "squashed"] = "padded"
-    """How images become square: white on the right and below, or both sides to the same length."""
+    """Conversion of images to squares: padding with white on the right and below, or scaling both sides to the same
+    length.
+    """
     size: int = 800
-    """Sides of the square in pixels; brought up to a multiple of the patches."""
+    """Side of the square in pixels, rounded up to a multiple of the patch size."""
     positions: Literal["cells", "pixels"] = "cells"
     """Candidates in the other image: its patches, or its pixels, to which features are enlarged (bilinear)."""
     threshold: float = 0.1
@@ -71,9 +73,9 @@ class KnnSegmentationParameters:
     normalisation: Literal["card", "imagenet"] = "card"
     layers: LayerName = "last"
     size: int = 512
-    """Sides of images in pixels, whatever their shape; brought up to a multiple of the patches."""
+    """Side of the square images in pixels, rounded up to a multiple of the patch size."""
     memory: int = 100_000
-    """Largest number of training patches that are kept."""
+    """Maximum number of stored training patches."""
     neighbours: int = 30
     temperature: float = 0.02
 
@@ -108,14 +110,14 @@ class KnnSegmentationCapiParameters:
     normalisation: Literal["card", "imagenet"] = "card"
     layers: LayerName = "last"
     size: int = 224
-    """Sides of images in pixels, whatever their shape; brought up to a multiple of the patches."""
+    """Side of the square images in pixels, rounded up to a multiple of the patch size."""
     memory: int = 100_000
-    """Largest number of training patches that are kept."""
+    """Maximum number of stored training patches."""
     neighbours: tuple[int, ...] = (1, 3, 10, 30)
     distances: tuple[PatchDistance, ...] = ("cosine", "l2")
-    """Combined with `neighbours`, the settings that are tried on validation images."""
+    """Distances, combined with `neighbours`, evaluated on validation images."""
     validation_share: float = 0.1
-    """Of the training images."""
+    """Fraction of the training images used for validation."""
 
     def __post_init__(self) -> None:
         require_at_least(1, size=self.size, memory=self.memory, neighbours=min(self.neighbours, default=0))

@@ -92,7 +92,7 @@ class WorkspacePoller:
                 if owner and not is_here(owner.host, owner.machine)
                 else "it has no living worker"
             )
-            raise ConsoleError(f"run {run_id} cannot say where it is: {where}")
+            raise ConsoleError(f"run {run_id} cannot write its stacks: {where}")
         os.kill(owner.pid, signal.SIGUSR1)
 
     def _run(self, run_id: str) -> RunView:

@@ -231,6 +231,6 @@ def _listed(title: str, tone: Tone, sign: str, sentences: Sequence[str], width: 
 
 def _cost(plan: Plan) -> str:
     if plan.eta_s is None:
-        return "duration unknown: nothing comparable was measured here"
+        return "duration unknown: nothing like it was measured here"
     together = f", {plan.slots} at a time" if plan.slots > 1 else ""
     return f"about {format_duration(plan.eta_s)}{together}"
