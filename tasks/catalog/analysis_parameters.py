@@ -169,7 +169,7 @@ ANALYSES = (
             "small": InversionParameters(steps=50, rate=0.02, channels=(8, 16, 32), kernels=(5, 3, 3)),
         },
         module="tasks.protocols.inversion.protocol",
-        summary="deep image prior: an image reconstructed from the last feature map, 3000 steps (paper; the code: 1000)",
+        summary="deep image prior: an image reconstructed from the last feature map, 3000 steps (paper; code: 1000)",
         inputs="images",
         multi_label=True,
         separate_test=False,
