@@ -19,6 +19,8 @@ def test_the_finalists_are_measured_once_and_every_backbone_has_its_chances(shel
         "own/second": "finalist",
     }
     assert sum(one["probability"] for one in choice["contenders"]) == pytest.approx(1)
+    (note,) = choice["notes"]
+    assert note.startswith("energy is unknown")
     (race,) = races(shell.workspace)
     assert (race.target, race.state, race.choice) == ("echo/things", "ended", choice["choice"])
     assert [(one.role, one.state, len(one.entrants)) for one in race.rungs] == [("target", "done", 2)]
