@@ -13,6 +13,7 @@ from tests.faults.load import carry_out, fill_with_ended_runs, queue_many
 from tests.faults.scale import Scale, full
 from tests.faults.stage import PATIENCE_S
 from tests.faults.tally import Tally
+from tests.forked_processes import FORKS
 
 GROUP = "load"
 LARGEST_MB = 300
@@ -24,6 +25,7 @@ def test_a_long_queue_for_many_workers_keeps_the_supervisor_small(
     make_stage: MakeStage, scale: Scale, tally: Tally
 ) -> None:
     stage = make_stage(slots=scale.slots)
+    stage.environment.pop(FORKS, None)  # a forked supervisor also has the memory of its server
     queue_many(stage, scale.queued)
     found = carry_out(stage, 5 * PATIENCE_S)
     assert found.runs == scale.queued

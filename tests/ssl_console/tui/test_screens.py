@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from textual.command import CommandList, CommandPalette
+from textual.command import Command, CommandList, CommandPalette
 from textual.pilot import Pilot
 
 from ssl_console.planning.plan import Plan
@@ -306,10 +306,16 @@ def drawn(pilot: Pilot[int]) -> str:
 # -- everywhere -----------------------------------------------------------------------------------------------------
 
 
+def first_in_palette(pilot: Pilot[int]) -> str:
+    """Text of the highlighted command; empty while none is."""
+    chosen = [commands.highlighted_option for commands in pilot.app.screen.query(CommandList)]
+    return "".join(str(one.hit.text) for one in chosen if isinstance(one, Command))
+
+
 async def test_the_palette_finds_a_backbone_and_goes_there(used: Workspace, opened: Opener) -> None:
     async with opened(used) as pilot:
         await pilot.press("colon", *"backbone demo/simclr")
-        await pilot.pause(0.5)
+        await until(pilot, lambda: "demo/simclr" in first_in_palette(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: table(pilot).row == "demo/simclr")
 
@@ -317,7 +323,7 @@ async def test_the_palette_finds_a_backbone_and_goes_there(used: Workspace, open
 async def test_the_palette_finds_what_the_keys_of_another_screen_do(used: Workspace, opened: Opener) -> None:
     async with opened(used) as pilot:
         await pilot.press("colon", *"write this view to a file")
-        await pilot.pause(0.5)
+        await until(pilot, lambda: "Write this view to a file" in first_in_palette(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ExportDialog))
         assert app_of(pilot).current_mode == "rankings"
