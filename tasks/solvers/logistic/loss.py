@@ -46,6 +46,8 @@ class Likelihood(ABC):
 
     classes: int
     groups: int
+    penalised: float = 1.0
+    """Factor of a column's squared norm in the penalty."""
 
     @abstractmethod
     def margins(self, logits: Tensor) -> Tensor:
@@ -166,3 +168,15 @@ class Binary(Likelihood):
     def prior(self) -> Tensor:
         """Log odds of each label."""
         return torch.logit(self.targets.mean(dim=1))
+
+
+class TwoClasses(Binary):
+    """Softmax cross-entropy over two classes as a function of one column, the difference of their logits.
+
+    At the optimum the weights of the two classes are opposite, so their squared norms sum to half of the column's.
+    """
+
+    penalised = 0.5
+
+    def __init__(self, second: Tensor) -> None:
+        super().__init__(second.to(torch.float32)[None])

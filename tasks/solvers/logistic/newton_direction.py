@@ -111,7 +111,8 @@ and a number that the host waits for, as much as a third of an iteration."""
 REDUCTION = 0.03
 """Factor by which conjugate gradients reduce the preconditioned residual."""
 ESTIMATE = 0.1
-"""Remaining decrease at which conjugate gradients end, as a fraction of the decrease that is sufficient."""
+"""Remaining decrease at which conjugate gradients end, as a fraction of the decrease that is sufficient; it is
+included in the decrement of the direction."""
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,14 @@ def newton_direction(
     scale = curvature[:, None] * design.moments
     scale[:, 1:].add_(lam)
     weights = likelihood.centre(gradient / scale)
+    remaining: Tensor | float = 0.0
     count = leading_count(design, curvature.max(), lam)
     if count > 1:
         coordinates = blocks.prepare(design, count, state.curvatures, lam)
         leading = Leading(coordinates, likelihood, state, scale[:, :count], lam, blocks.inverses)
-        weights[:, :count], rounds = conjugate_gradients(leading, gradient[:, :count], sufficient)
+        weights[:, :count], rounds, remaining = conjugate_gradients(leading, gradient[:, :count], sufficient)
         blocks.served(rounds)
-    decrement = 0.5 * float(torch.dot(weights.flatten(), gradient.flatten()))
+    decrement = 0.5 * float(torch.dot(weights.flatten(), gradient.flatten()) + remaining)
     return Direction(weights.neg_(), decrement)
 
 
@@ -155,11 +157,17 @@ def leading_count(design: Design, curvature: Tensor | float, lam: float) -> int:
     As many as are relevant where memory is not limited, on a card and for streamed samples at most `MOST_LEADING`. In
     steps, as a change copies the coordinates.
     """
-    relevant = int((curvature * design.moments[1:] > RELEVANT * lam).sum())
+    relevant = _last(curvature * design.moments[1:] > RELEVANT * lam)
     step = max(STEP, 1 << max(0, relevant.bit_length() - 2))
     rounded = -(-relevant // step) * step
     limit = design.width - 1 if design.spacious else MOST_LEADING
     return 1 + min(rounded, limit, design.width - 1)
+
+
+def _last(marks: Tensor) -> int:
+    """Number of marks up to the last true one; moments do not descend in a basis that is not an eigenbasis."""
+    places = torch.arange(1, 1 + len(marks), device=marks.device)
+    return int((marks * places).max()) if len(marks) else 0
 
 
 class Leading:
@@ -202,8 +210,9 @@ class Leading:
         return self.likelihood.centre(scaled)
 
 
-def conjugate_gradients(system: Leading, right: Tensor, sufficient: float = 0.0) -> tuple[Tensor, int]:
-    """Approximate solution for `right` [c, k], independently per group of rows, and the number of iterations.
+def conjugate_gradients(system: Leading, right: Tensor, sufficient: float = 0.0) -> tuple[Tensor, int, Tensor | float]:
+    """Approximate solution for `right` [c, k], independently per group of rows, the number of iterations, and twice
+    the estimated remaining decrease of the quadratic model.
 
     Ends when the preconditioned residual is reduced by `REDUCTION`, or earlier when the remaining decrease of the
     quadratic model is estimated as a small part of `sufficient`. On a GPU this is tested every `CHECKED` iterations,
@@ -235,10 +244,10 @@ def conjugate_gradients(system: Leading, right: Tensor, sufficient: float = 0.0)
             if not lagging and solved.read():
                 break
         direction = _add(preconditioned, direction, _ratio(strength, before))
-    return solution, rounds - lagging
+    return solution, rounds - lagging, (energy * _ratio(strength, first)).sum()
 
 
-def _conjugate_gradients_on_host(system: Leading, right: Tensor, sufficient: float) -> tuple[Tensor, int]:
+def _conjugate_gradients_on_host(system: Leading, right: Tensor, sufficient: float) -> tuple[Tensor, int, float]:
     """The same for a single group, with numbers of the host: operations on tensors of one element are slow."""
     residual, solution = right.clone(), torch.zeros_like(right)
     direction = system.precondition(residual)
@@ -256,7 +265,7 @@ def _conjugate_gradients_on_host(system: Leading, right: Tensor, sufficient: flo
         if strength <= REDUCTION**2 * first or strength * energy <= 2 * ESTIMATE * sufficient * first:
             break
         direction = preconditioned.add_(direction, alpha=strength / before)
-    return solution, rounds
+    return solution, rounds, energy * strength / first if first > 0 else 0.0
 
 
 @dataclass(frozen=True)

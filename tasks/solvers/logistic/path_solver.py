@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from backbones.cpu.threads import threads_for
-from tasks.solvers.logistic.eigenbasis import Design, eigenbasis
-from tasks.solvers.logistic.loss import Binary, Likelihood, Multinomial
+from tasks.solvers.logistic import device_matrix
+from tasks.solvers.logistic.eigenbasis import Basis, Design, eigenbasis, leading_basis, leading_directions_suffice
+from tasks.solvers.logistic.loss import Binary, Likelihood, Multinomial, TwoClasses
 from tasks.solvers.logistic.newton_direction import ClassBlocks, Direction, newton_direction
 from tasks.solvers.logistic.settings import Settings
 from tasks.solvers.logistic.solution import ABSENT, Classes, Path, Solution
-from tasks.solvers.logistic.subspace_newton import ROUNDING, Iterate, L2Penalty, NewtonStep, minimise
+from tasks.solvers.logistic.subspace_newton import ROUNDING, Iterate, L2Penalty, NewtonStep, extrapolate, minimise
 
 SECANTS = 3
 """Number of differences of past solutions used by the predictor."""
@@ -27,6 +28,8 @@ PREDICTOR_ROUNDS = 8
 CORRECTOR_ROUNDS = 3
 DRIFT_FROM = 8
 """Steps of a descent from which its margins are computed again at the end: with fewer, steps are far from parallel."""
+LABEL_WEIGHT = 4
+"""Iterations that an eigenbasis saves are as many times as frequent with labels, all of which must converge."""
 REPAIRS = 6
 """Descents at one strength, each from the margins that the last one's weights have."""
 
@@ -95,7 +98,14 @@ class PathSolver:
     def over(cls, features: Tensor, likelihood: Likelihood, classes: Classes, settings: Settings) -> PathSolver:
         """A solver for `features` [n, d] float32 in their eigenbasis; they may be on another device."""
         device = torch.device(settings.device)
-        design = Design.within(features, lambda rows: eigenbasis(rows, device), likelihood.classes, settings)
+        spacious = settings.memory is None and not device_matrix.is_card(device)
+        columns = likelihood.classes * (1 if likelihood.groups == 1 else LABEL_WEIGHT)
+
+        def basis(rows: Tensor) -> Basis:
+            few = spacious and leading_directions_suffice(len(rows), rows.shape[1], columns)
+            return leading_basis(rows) if few else eigenbasis(rows, device)
+
+        design = Design.within(features, basis, likelihood.classes, settings)
         return cls(design, likelihood, classes, settings)
 
     def __init__(self, design: Design, likelihood: Likelihood, classes: Classes, settings: Settings) -> None:
@@ -128,7 +138,7 @@ class PathSolver:
         """The solution at `strength`, which should be near the previous one; `tolerance` defaults to the setting."""
         tolerance = self.settings.tolerance if tolerance is None else tolerance
         before, start = self.design.passes, self.point
-        ridge = L2Penalty(1.0 / (strength * len(self.design)))
+        ridge = L2Penalty(self.likelihood.penalised / (strength * len(self.design)))
         self.point = self._predict(ridge)
         descent = self._descend(ridge, tolerance)
         self.secants.remember(self.point.weights - start.weights, self.point.margins - start.margins)
@@ -152,8 +162,8 @@ class PathSolver:
         """
         start = self._under(self.point, ridge)
         self.secants.put(0, start.weights, start.margins)
-        predicted, _ = self._minimise(ridge, start, self.secants, PREDICTOR_ROUNDS)
-        fresh = self._at(predicted.weights, ridge)
+        predicted = extrapolate(self.likelihood, ridge, start, *self.secants.directions, rounds=PREDICTOR_ROUNDS)
+        fresh = self._at(predicted, ridge)
         if fresh.objective <= start.objective * (1 + ROUNDING):
             return fresh
         self.secants.forget()
@@ -178,7 +188,7 @@ class PathSolver:
             if descent.gap <= tolerance or not math.isfinite(direction.decrement):
                 break
             self.steps.put(0, direction.weights, self._margins(direction.weights))
-            self.point, moved = self._minimise(ridge, self.point, self.steps, CORRECTOR_ROUNDS)
+            self.point, moved = self._minimise(ridge)
             self.steps.remember(moved.weights, moved.margins)
             descent.steps += 1
         return descent
@@ -197,11 +207,8 @@ class PathSolver:
         self.point = Iterate(self.point.weights, margins, state, objective)
         return True
 
-    def _minimise(
-        self, ridge: L2Penalty, start: Iterate, span: DirectionBuffer, rounds: int
-    ) -> tuple[Iterate, NewtonStep]:
-        exact = 0.1 * self.settings.tolerance
-        return minimise(self.likelihood, ridge, start, *span.directions, rounds=rounds, exact=exact)
+    def _minimise(self, ridge: L2Penalty) -> tuple[Iterate, NewtonStep]:
+        return minimise(self.likelihood, ridge, self.point, *self.steps.directions, rounds=CORRECTOR_ROUNDS)
 
     def _direction(self, ridge: L2Penalty, sufficient: float) -> Direction:
         state = self.point.state
@@ -272,6 +279,8 @@ def checked_features(features: Array) -> Tensor:
     if features.ndim != 2 or not len(features):
         raise ValueError(f"features must be [samples, dimensions], got {tuple(features.shape)}")
     rows = as_tensor(features).to(torch.float32)
+    if bool(torch.isfinite(rows.sum())):
+        return rows
     finite = torch.isfinite(rows).all(dim=1)
     if not bool(finite.all()):
         bad = int((~finite).nonzero()[0])
@@ -293,6 +302,8 @@ def likelihood_of(targets: Tensor, classes: int | None) -> tuple[Likelihood, Cla
     if len(count) > total:
         raise ValueError(f"target {len(count) - 1} is not one of {total} classes")
     solved = torch.nonzero(count).flatten()
-    rank = torch.cumsum(count > 0, dim=0) - 1
     fixed = torch.full((total,), ABSENT, device=targets.device)
+    if len(solved) == 2:
+        return TwoClasses(targets == solved[1]), Classes(total, solved, fixed, paired=True)
+    rank = torch.cumsum(count > 0, dim=0) - 1
     return Multinomial(rank[targets.long()], len(solved)), Classes(total, solved, fixed)

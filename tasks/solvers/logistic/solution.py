@@ -17,14 +17,21 @@ ABSENT = -1e4
 
 @dataclass(frozen=True)
 class Classes:
-    """Which of the `total` classes were `solved`; the others have the constant logits `fixed` [total]."""
+    """Which of the `total` classes were `solved`; the others have the constant logits `fixed` [total].
+
+    `paired`: two were solved as a single column, the difference of their logits; at the optimum of a softmax they are
+    minus and plus half of it.
+    """
 
     total: int
     solved: Tensor
     fixed: Tensor
+    paired: bool = False
 
     def expand(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights [total, d] and intercepts [total] from those of the solved classes."""
+        """Weights [total, d] and intercepts [total] from those of the solved columns."""
+        if self.paired:
+            weights, intercepts = _halves(weights), _halves(intercepts)
         if len(self.solved) == self.total:
             return weights, intercepts
         every = weights.new_zeros(self.total, weights.shape[1])
@@ -34,13 +41,18 @@ class Classes:
         return every, constant
 
     def expand_logits(self, logits: Tensor) -> npt.NDArray[np.float32]:
-        """Logits [n, total] from class-major logits [c, n] of the solved classes."""
-        found = logits.T.to(torch.float32).cpu().numpy()
+        """Logits [n, total] from class-major logits [c, n] of the solved columns."""
+        found = (_halves(logits) if self.paired else logits).T.to(torch.float32).cpu().numpy()
         if len(self.solved) == self.total:
             return np.ascontiguousarray(found)
         every = np.tile(self.fixed.cpu().numpy().astype(np.float32), (len(found), 1))
         every[:, self.solved.cpu().numpy()] = found
         return every
+
+
+def _halves(column: Tensor) -> Tensor:
+    """Minus and plus half of `column` [1, ...], as [2, ...]."""
+    return torch.cat([-0.5 * column, 0.5 * column])
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ class Solution:
     converged: bool
     passes: int
     rotated: Tensor
-    """Weights [c, 1 + r] of the solved classes in the path's basis, intercept first."""
+    """Weights [c, 1 + r] of the solved columns in the path's basis, intercept first."""
     basis: Basis
     classes: Classes
 

@@ -16,6 +16,8 @@ Coefficients = npt.NDArray[np.float64]
 SHORTEST_STEP = 1e-4
 ROUNDING = 3e-8
 """Relative rounding error of a sum of float32 losses."""
+QUADRATIC = 1e-4
+"""Relative decrease by a Newton step, after which the next one would decrease the objective by about its square."""
 RIDGE = 1e-10
 """Relative to the diagonal; regularises directions that are nearly parallel in float32."""
 
@@ -65,27 +67,43 @@ def minimise(
     images: Tensor,
     *,
     rounds: int,
-    exact: float,
 ) -> tuple[Iterate, NewtonStep]:
     """Minimise over `start` plus the span of `directions` [m, c, r] with margins `images` [m, c, n].
 
-    Stops after `rounds` Newton steps, or when a step can decrease the objective by at most the fraction `exact`. The
-    step is the linear combination itself; the difference of the iterates would be dominated by rounding for small
-    steps.
+    Stops after `rounds` Newton steps, or after one that decreases the objective by at most the fraction
+    `QUADRATIC`. The step is the linear combination itself; the difference of the iterates would be dominated by
+    rounding for small steps.
     """
     line = _Line(likelihood, start, images, *ridge.products(start.weights, directions, likelihood.groups))
-    best = line.at(np.zeros_like(line.linear), start.state)
+    best = line.origin()
     for _ in range(rounds):
         step, gain = line.newton(best)
         trial = line.search(best, step, gain)
         if trial is None:
             break
         best = trial
-        if gain <= exact * best.objective:
+        if gain <= QUADRATIC * best.objective:
             break
     moved = NewtonStep(combine(best.coefficients, directions), best.moved)
     margins = start.margins + best.moved
     return Iterate(start.weights + moved.weights, margins, best.state, best.objective), moved
+
+
+def extrapolate(
+    likelihood: Likelihood, ridge: L2Penalty, start: Iterate, directions: Tensor, images: Tensor, *, rounds: int
+) -> Tensor:
+    """The weights [c, r] that `minimise` finds; the last step is not evaluated, as the caller evaluates them."""
+    line = _Line(likelihood, start, images, *ridge.products(start.weights, directions, likelihood.groups))
+    best, step = line.origin(), np.zeros_like(line.linear)
+    for _ in range(rounds):
+        step, gain = line.newton(best)
+        if 0 < gain <= QUADRATIC * best.objective:
+            break
+        trial, step = line.search(best, step, gain), np.zeros_like(step)
+        if trial is None:
+            break
+        best = trial
+    return start.weights + combine(best.coefficients + step, directions)
 
 
 @dataclass(frozen=True)
@@ -108,10 +126,15 @@ class _Line:
     linear: Coefficients
     quadratic: Coefficients
 
-    def at(self, coefficients: Coefficients, known: LossState | None = None) -> _Trial:
+    def origin(self) -> _Trial:
+        """The start."""
+        moved = torch.zeros_like(self.start.margins)
+        return _Trial(np.zeros_like(self.linear), moved, self.start.state, self.start.objective)
+
+    def at(self, coefficients: Coefficients) -> _Trial:
         """Evaluate one combination."""
         moved = combine(coefficients, self.images)
-        state = self.likelihood.state(self.start.margins + moved) if known is None else known
+        state = self.likelihood.state(self.start.margins + moved)
         bent = self.linear + 0.5 * self._quadratic_term(coefficients)
         penalty = self.start.objective - self.start.state.loss + float(np.sum(coefficients * bent))
         return _Trial(coefficients, moved, state, state.loss + penalty)

@@ -12,7 +12,8 @@ from tasks.solvers.logistic import Settings, solve_path
 from tests.benchmarks._drawn import DrawnProblem, drawn
 from tests.benchmarks._gap import Reference
 
-SIZES = ((120, 24, 2), (90, 130, 4), (260, 40, 3), (200, 96, 5))
+SIZES = ((120, 24, 2), (90, 130, 4), (260, 40, 3), (320, 270, 3))
+"""Two classes; fewer samples than dimensions; an eigenbasis; a basis of which only leading directions are."""
 STRENGTHS = np.logspace(-5, 6, 12)
 
 

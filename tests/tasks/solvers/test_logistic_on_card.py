@@ -129,12 +129,12 @@ def test_margins_that_drifted_from_their_weights_are_found_and_the_descent_goes_
     def drifting(self: PathSolver, *arguments: object) -> tuple[Iterate, NewtonStep]:
         point, moved = minimise(self, *arguments)  # type: ignore[arg-type]
         drifts.append(len(drifts))
-        return (replace(point, objective=0.97 * point.objective) if len(drifts) % 19 == 0 else point), moved
+        return (replace(point, objective=0.97 * point.objective) if len(drifts) % 7 == 0 else point), moved
 
     monkeypatch.setattr(path_solver, "DRIFT_FROM", 1)
     monkeypatch.setattr(PathSolver, "_minimise", drifting)
     path = solve_path(*data.train, STRENGTHS)
-    assert len(drifts) >= 19
+    assert len(drifts) >= 7
     for solution in path.solutions:
         assert not solution.converged or exact_objective(solution, *data.train) == pytest.approx(
             solution.objective, rel=1e-6

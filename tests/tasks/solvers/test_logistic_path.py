@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from tasks.solvers.logistic import Settings, Solution, StrengthGrid, fit_selected, solve_path
 from tasks.solvers.logistic import device_matrix as rows_module
 from tasks.solvers.logistic.device_matrix import fits, resident_bytes
+from tasks.solvers.logistic.solution import ABSENT
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -121,3 +122,31 @@ def test_features_may_lie_in_memory_as_they_like_and_stay_as_they_are(layout: st
     found, expected = (solve_path(one, targets, [1.0]).solutions[0] for one in (rows, features.copy()))
     assert found.objective == expected.objective
     assert np.array_equal(rows, features)
+
+
+def test_two_classes_are_solved_as_one_column_whose_halves_are_the_softmaxs_optimum() -> None:
+    features, targets = samples(300, 20, 2)
+    path = solve_path(features, 2 * targets, STRENGTHS, classes=4)
+    assert path.converged
+    for solution in path.solutions:
+        weights, intercept = solution.raw()
+        assert solution.rotated.shape[0] == 1
+        assert torch.equal(weights[0], -weights[2])
+        assert torch.equal(intercept[0], -intercept[2])
+        assert intercept[[1, 3]].tolist() == [ABSENT, ABSENT]
+        model = LogisticRegression(C=2 * solution.strength, solver="newton-cholesky", tol=1e-12, max_iter=500)
+        model.fit(features.astype(np.float64), targets)
+        halves, intercepts = (np.concatenate([-0.5 * part, 0.5 * part]) for part in (model.coef_, model.intercept_))
+        reference = objective(halves, intercepts, features, targets, solution.strength)
+        assert solution.objective == pytest.approx(reference, rel=1e-6)
+        assert in_float64(solution, features, 2 * targets) == pytest.approx(reference, rel=1e-6)
+
+
+def test_a_selection_over_two_classes_gives_logits_of_both() -> None:
+    features, targets = samples(300, 20, 2)
+    grid = StrengthGrid((0.01, 1.0), extensible=False)
+    found = fit_selected((features[:200], targets[:200]), (features[200:], targets[200:]), grid, accuracy)
+    assert found.validation_logits.shape == (100, 2)
+    np.testing.assert_array_equal(found.validation_logits[:, 0], -found.validation_logits[:, 1])
+    np.testing.assert_array_equal(found.weights[0], -found.weights[1])
+    assert accuracy(found.validation_logits, targets[200:]) == found.score

@@ -36,7 +36,7 @@ def test_labels_that_are_apart_are_solved_by_their_blocks_at_once() -> None:
     own = inverses(leading.values, state.curvatures(), LAM)
 
     by_diagonal = conjugate_gradients(Leading(leading, likelihood, state, scale, LAM, None), right)[1]
-    solution, by_blocks = conjugate_gradients(Leading(leading, likelihood, state, scale, LAM, own), right)
+    solution, by_blocks, _ = conjugate_gradients(Leading(leading, likelihood, state, scale, LAM, own), right)
     assert by_blocks == 1 < by_diagonal
     residual = Leading(leading, likelihood, state, scale, LAM, own).product(solution) - right
     assert float(residual.norm()) < 1e-3 * float(right.norm())
