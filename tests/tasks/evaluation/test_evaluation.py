@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.spec import result_key
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import DataError
-from tasks.evaluation.features import evaluate_task
+from tasks.evaluation.features import assist_task, evaluate_task
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
 from tasks.features.cache_report import entries
 from tasks.features.manifest import NotFiniteError
@@ -287,3 +288,56 @@ def test_whatever_changes_the_number_changes_the_results_key(changed: dict[str, 
 
 def test_names_alone_do_not_change_the_results_key() -> None:
     assert key(task="few-shot-5/digits", preset="paper") == key(task="few-shot-5/digits", preset="default")
+
+
+class NothingLeft(Exception):  # noqa: N818 - no error
+    """Raised by a helper when it has nothing to compute."""
+
+
+@dataclass
+class HelpedCache(CountingCache):
+    """Has another process's part of the features computed during the first forward pass."""
+
+    help: Callable[[], None] | None = None
+
+    def get(
+        self, card: BackboneCard, digest: str, weights: WeightsFolder, device: str, precision: Precision
+    ) -> Encoder:
+        encoder = super().get(card, digest, weights, device, precision)
+        encoder.network.conv1.register_forward_pre_hook(lambda _module, _given: self._once())  # type: ignore[union-attr]
+        return encoder
+
+    def _once(self) -> None:
+        help_now, self.help = self.help, None
+        if help_now is not None:
+            help_now()
+
+
+def test_a_helper_computes_features_of_a_task_whose_score_and_speed_are_those_of_one_process(
+    bench: Bench, tmp_path: Path
+) -> None:
+    alone = Bench(EvaluationPaths(tmp_path / "weights", tmp_path / "data", tmp_path / "alone")).run("knn/digits")
+    task, helper = CATALOG.resolve("knn/digits", None, None), CountingCache()
+
+    def over() -> None:
+        raise NothingLeft
+
+    def assist() -> None:
+        with pytest.raises(NothingLeft):
+            assist_task(
+                backbone(),
+                task,
+                CATALOG.dataset(task.dataset),
+                paths=bench.paths,
+                device="cpu",
+                reporter=SilentReporter(),
+                encoder_cache=helper,
+                while_waiting=over,
+            )
+
+    bench.cache = HelpedCache(help=assist)
+    shared = bench.run("knn/digits")
+    assert (shared.outcome.value, shared.provenance.encoded) == (alone.outcome.value, DIGITS)
+    assert (alone.provenance.assisted, shared.provenance.assisted) == (0, sum(helper.batches))
+    assert 0 < sum(helper.batches) < DIGITS == sum(helper.batches) + sum(bench.cache.batches)
+    assert shared.provenance.images_per_s
