@@ -167,7 +167,7 @@ def _supervisor(workspace: Workspace) -> Check:
         return Check("supervisor", "good", "not running; it starts with the next run")
     if state.problems:
         return Check("supervisor", "bad", f"process {state.pid} on {state.host}: {'; '.join(state.problems)}")
-    busy = sum(slot.run_id is not None for slot in state.slots)
+    busy = sum((slot.run_id or slot.assists) is not None for slot in state.slots)
     return Check("supervisor", "good", f"process {state.pid} on {state.host}, {busy} of {len(state.slots)} slots busy")
 
 

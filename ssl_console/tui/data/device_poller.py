@@ -94,7 +94,8 @@ def _roles(supervisor: SupervisorState | None, runs: Mapping[str, RunView]) -> R
     roles[supervisor.pid] = "supervisor"
     for slot in supervisor.slots:
         if slot.worker is not None:
-            run = runs.get(slot.run_id or "")
+            run = runs.get(slot.run_id or slot.assists or "")
             idle = f"worker with {slot.backbone}" if slot.backbone else "worker"
-            roles[slot.worker] = idle if run is None else f"{run.backbone} on {run.task}"
+            helps = "helper of " if slot.assists else ""
+            roles[slot.worker] = idle if run is None else f"{helps}{run.backbone} on {run.task}"
     return roles
