@@ -1,16 +1,11 @@
-"""Threads and memory of the process: the number of threads of small operations, thread pools whose threads each compute
-on one core, and the allocator's settings.
+"""Number of threads: of small operations, and thread pools whose threads each compute on one core.
 
 By default every thread that uses torch's parallel operations gets its own team, as large as the machine: sixteen
 threads that resize images on sixteen cores start 256, which compete for the cores.
-
-By default glibc requests every large tensor from the system and returns it when it is freed, so that each layer's
-output is cleared and mapped page by page again: a fifth of all processor time of a ResNet-50.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Iterator
@@ -22,13 +17,6 @@ import torch
 SMALL = 12_000_000  # multiply-adds of a product; a second core of an idle machine saves 8 % of a path of this size
 START_S = 60.0
 """Seconds that the threads of a pool may take to start."""
-TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
-"""Constants of glibc's malloc.h."""
-LARGEST_KEPT = 2**30
-"""Bytes; larger blocks are returned to the system when they are freed."""
-MOST_KEPT = 2**31 - 1
-"""Bytes that may be free at the end of the heap before they are returned."""
-SET_BY_USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def usable_cores() -> int:
@@ -77,18 +65,3 @@ def _take_one_core(started: threading.Barrier) -> None:
 
 def _nothing() -> None:
     """First task of a thread."""
-
-
-def keep_freed_memory() -> bool:
-    """Enable the settings for this process; return whether they apply.
-
-    They do not where the environment configures the allocator (`SET_BY_USER`), or with another C library than glibc.
-    """
-    if any(name in os.environ for name in SET_BY_USER):
-        return False
-    try:
-        change = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return False
-    large = change(MMAP_THRESHOLD, LARGEST_KEPT) or change(MMAP_MAX, 0)  # older releases do not support this threshold
-    return bool(large and change(TRIM_THRESHOLD, MOST_KEPT))

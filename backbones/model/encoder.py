@@ -25,7 +25,7 @@ __all__ = ["Encoder", "Precision"]
 CPU_PIXELS = 16 * 224 * 224
 """Maximum number of pixels in one forward pass on a CPU. With more, feature maps are so large that their memory
 is returned to the system after every layer and allocated again page by page: up to two fifths of all processor
-time, unless the process retains it (`backbones.cpu.threads`). In that case larger batches are not faster
+time, unless the process retains it (`backbones.cpu.malloc`). In that case larger batches are not faster
 either, and take more memory.
 """
 PROBES = 2

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from backbones.cpu.threads import keep_freed_memory
+from backbones.cpu.malloc import keep_freed_memory
 from ssl_console.system.processes import UNWRITTEN
 from ssl_console.worker.claim import assigned, take_standard_input
 from ssl_console.worker.process import Terminated, Termination, bind_children, end_children, log_error

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from platformdirs import user_cache_path
 
-from backbones.cpu.threads import keep_freed_memory
+from backbones.cpu.malloc import keep_freed_memory
 from tasks.pretraining.augmentation import RECIPES, Method
 from tasks.pretraining.export import Origin, export
 from tasks.pretraining.image_pool import open_pool

@@ -15,7 +15,7 @@ GLIBC = platform.libc_ver()[0] == "glibc"
 TENSORS = """
 import resource, sys
 import numpy as np
-from backbones.cpu.threads import keep_freed_memory
+from backbones.cpu.malloc import keep_freed_memory
 kept = sys.argv[1] == "kept" and keep_freed_memory()
 np.ones(10_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
