@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from backbones.catalog.card import PreprocessingSpec
-from backbones.cpu.threads import keep_freed_memory
+from backbones.cpu.malloc import keep_freed_memory
 from backbones.model.preprocessing import Picture, prepare, prepared_view
 from tasks.datasets.dataset import SourceSplit
 from tasks.datasets.images import FileImages, pixels_of

@@ -40,7 +40,7 @@ from backbones.catalog.card import (
     preprocessing_for,
 )
 from backbones.catalog.weights_folder import WeightsFolder
-from backbones.cpu.threads import keep_freed_memory
+from backbones.cpu.malloc import keep_freed_memory
 from backbones.model.encoder import Encoder
 from backbones.model.precision import arithmetic
 from backbones.model.preprocessing import normalise, prepare, stack

@@ -29,7 +29,7 @@ from backbones.catalog.card import (
     preprocessing_for,
 )
 from backbones.catalog.weights_folder import WeightsFolder
-from backbones.cpu.threads import keep_freed_memory
+from backbones.cpu.malloc import keep_freed_memory
 from backbones.model.encoder import Encoder
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.protocols import FewShotParameters

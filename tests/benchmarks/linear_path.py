@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from backbones.cpu.threads import keep_freed_memory
+from backbones.cpu.malloc import keep_freed_memory
 from tasks.metrics.classification import mean_average_precision
 from tasks.solvers.logistic import Settings, StrengthGrid, StrengthSelection, fit_selected, solve_path
 from tests.benchmarks import _sweeps as sweeps

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from backbones.cpu.threads import keep_freed_memory
+from backbones.cpu.malloc import keep_freed_memory
 from tasks.solvers.logistic import Settings, StrengthSelection, solve_path
 from tests.benchmarks import _sweeps as sweeps
 from tests.benchmarks._comparison import Timing, row, timed

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec
-from backbones.cpu.threads import keep_freed_memory
+from backbones.cpu.malloc import keep_freed_memory
 from backbones.model.preprocessing import normalise, prepare, stack
 from tasks.datasets.dataset import SourceSplit
 from tasks.datasets.images import FileImages, pixels_of

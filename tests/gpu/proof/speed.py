@@ -16,8 +16,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
 from backbones.catalog.card import Precision, preprocessing_for
+from backbones.cpu.malloc import keep_freed_memory
 from backbones.cpu.optimise import TOLERANCE
-from backbones.cpu.threads import keep_freed_memory
 from backbones.model.preprocessing import prepare, stack
 from tasks.datasets.dataset import SourceSplit
 from tasks.datasets.images import FileImages, pixels_of
