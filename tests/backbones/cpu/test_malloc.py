@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from backbones.cpu.threads import SET_BY_USER
+from backbones.cpu.malloc import SET_BY_USER
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 TENSORS = """
