@@ -73,9 +73,8 @@ def _hidden_changes(before: Mapping[str, ReadFile], digests: ContentDigests) -> 
     ]
     if changed:
         yield (
-            f"{counted(len(changed), 'file')} changed although sizes and times are as they were, "
-            f"e.g. {changed[0]}: results "
-            "measured since then are of other data; measure again"
+            f"{counted(len(changed), 'file')} changed although sizes and times are unchanged, "
+            f"e.g. {changed[0]}: results measured since then are based on other data; measure again"
         )
 
 

@@ -6,18 +6,19 @@ import asyncio
 import io
 import os
 import tempfile
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+import pyte
 import pytest
 
 from tests.faults.second_user import needs_second_user, open_parents, second_user
 from tests.faults.stage import PATIENCE_S, Stage
 from tests.faults.tally import Tally
+from tests.ssl_console.tui.terminal import SIZE, UNKNOWN_TO_PYTE
 from tests.ssl_console.tui.test_web_server import refused, serving
 
 GROUP = "another user of the machine"
@@ -93,24 +94,40 @@ class Page:
 
     socket: aiohttp.ClientWebSocketResponse
     written: bytearray = field(default_factory=bytearray)
+    screen: pyte.Screen = field(default_factory=lambda: pyte.Screen(*SIZE))
 
     async def press(self, keys: str) -> None:
         """Send what a terminal would send for these keys."""
         await self.socket.send_json(["stdin", keys])
 
-    async def until(self, words: bytes) -> None:
-        """Wait until this is written after what was waited for before."""
-        end = time.monotonic() + PATIENCE_S
-        while (found := self.written.find(words)) < 0:
-            left = end - time.monotonic()
-            assert left > 0, (words, self.written[-2000:])
-            message = await self.socket.receive(timeout=left)
-            assert message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT), (
-                words,
-                bytes(self.written[-2000:]),
-            )
-            self.written += message.data if isinstance(message.data, bytes) else b""
-        del self.written[: found + len(words)]
+    async def until(self, words: str) -> None:
+        """Wait until this is on the screen."""
+        await self.until_true(lambda: words in self.text, f"{words} is not on the screen")
+
+    async def until_true(self, fact: Callable[[], bool], otherwise: str) -> None:
+        """Read what the console writes until `fact()`."""
+        stream = pyte.ByteStream(self.screen)
+        try:
+            async with asyncio.timeout(PATIENCE_S):  # one for each message is no bound: the server's pings restart it
+                while not fact():
+                    message = await self.socket.receive()
+                    assert message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT), (otherwise, self.text)
+                    if isinstance(message.data, bytes):
+                        self.written += message.data
+                        stream.feed(message.data.replace(UNKNOWN_TO_PYTE, b""))
+        except TimeoutError:
+            raise AssertionError(f"{otherwise}:\n{self.text}") from None
+
+    async def until_field(self, label: str) -> None:
+        """Wait until the cursor is in this field of a form."""
+        await self.until_true(
+            lambda: f"│ {label} " in self.screen.display[self.screen.cursor.y], f"the cursor is not in {label}"
+        )
+
+    @property
+    def text(self) -> str:
+        """The screen, line by line."""
+        return "\n".join(line.rstrip() for line in self.screen.display)
 
 
 @asynccontextmanager
@@ -118,7 +135,7 @@ async def a_page(url: str) -> AsyncIterator[Page]:
     """An open page on a served console."""
     async with (
         aiohttp.ClientSession() as session,
-        session.ws_connect(f"{url}ws?width=120&height=40", max_msg_size=0) as socket,
+        session.ws_connect(f"{url}ws?width={SIZE[0]}&height={SIZE[1]}", max_msg_size=0) as socket,
     ):
         yield Page(socket)
 
@@ -126,25 +143,28 @@ async def a_page(url: str) -> AsyncIterator[Page]:
 async def complete_outside(url: str, data: Path, outside: Sequence[Path]) -> None:
     """Have paths completed that lead out of the data, then one that does not."""
     async with a_page(url) as page:
-        await page.until(b"demo/mae")
+        await page.until("demo/mae")
         await page.press("A")
-        await page.until(b"Add a dataset")
+        await page.until("Add a dataset")
         for folder in outside:
+            await page.until_field("dataset")
             await page.press(f"{folder}/th\t")
+            await page.until_field("name")  # there is nothing to complete
             await page.press("\x1b[Z\x15")  # back to the path, and clear it
+        await page.until_field("dataset")
         await page.press(f"{data}/ph\t")
-        await page.until(b"otographs")
+        await page.until("otographs")
         assert b"esis" not in page.written
 
 
 async def export(url: str) -> None:
     """Press the key that writes a ranking, in a read-only page."""
     async with a_page(url) as page:
-        await page.until(b"demo/mae")
+        await page.until("demo/mae")
         await page.press("3")
-        await page.until(b"50.0")
+        await page.until("50.0")
         await page.press("x")
-        await page.until(b"A read-only page writes no files")
+        await page.until("A read-only page writes no files")
 
 
 @pytest.mark.slow

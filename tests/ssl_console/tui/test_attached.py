@@ -185,7 +185,7 @@ def screens(terminal: Terminal) -> list[str]:
         terminal.press(key)
         terminal.until_shown(words)
         terminal.until_quiet(0.3)
-        found.append(re.sub(r"(│|cpu  ).*", "", terminal.text))  # the host's load and processes change
+        found.append(re.sub(r"(│|cpu  |slow link).*", "", terminal.text).rstrip())  # these change with the host's load
     return found
 
 

@@ -187,7 +187,7 @@ def test_thorough_reads_everything_and_names_a_change_that_left_no_trace(tmp_pat
     assert trusted.problems == ()
     found = describe(card, tmp_path, cache, thorough=True)
     assert isinstance(found, Manifest)
-    assert found.problems[0].startswith(f"1 file changed although sizes and times are as they were, {path} say")
+    assert found.problems[0].startswith(f"1 file changed although sizes and times are unchanged, e.g. {path}")
 
 
 def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
