@@ -101,7 +101,12 @@ class StagesDialog(Dialog[None], Generic[Reading]):
         """Show the last reading, with the progress of its runs."""
         if self.is_attached:
             text, app = self.query_one(Lines), host(self)
-            width = max(LEAST_WIDTH, text.scrollable_content_region.width or text.size.width)
+            if not text.outer_size.width:  # not laid out yet
+                self.call_after_refresh(self.draw)
+                return
+            # the same width with a scroll bar as without one, whose coming would wrap the text again
+            room = text.outer_size.width - text.gutter.width - text.styles.scrollbar_size_vertical
+            width = max(LEAST_WIDTH, room)
             text.show(self._lines(Surroundings(app.state, app.clock(), render_context(self).glyphs, width)))
 
     def _lines(self, around: Surroundings) -> list[Line]:
