@@ -34,8 +34,8 @@ def supervised(used: Workspace) -> Workspace:
     return used
 
 
-def before(*keys: str, fact: Callable[[ConsoleApp], object] = lambda app: True) -> Before:
-    """Press keys once everything has been read, and wait for their effect."""
+def before(*keys: str, fact: Callable[[ConsoleApp], object] = lambda app: True, alone: bool = False) -> Before:
+    """Press keys once everything has been read, and wait for their effect; `alone` leaves out what is behind a dialog."""
 
     async def press(pilot: Pilot[int]) -> None:
         app = pilot.app
@@ -43,6 +43,9 @@ def before(*keys: str, fact: Callable[[ConsoleApp], object] = lambda app: True) 
         await settled(pilot)
         await pilot.press(*keys)
         await until(pilot, lambda: fact(app))
+        if alone:
+            for below in app.screen_stack[:-1]:
+                below.visible = False
         await idle(app)
         await until(pilot, lambda: not app.state.reading)
         await pilot.pause()
@@ -111,7 +114,7 @@ def test_race(snap_compare: Compare, used: Workspace, size: tuple[int, int], mon
     monkeypatch.setattr(race, "read_race_of", lambda *_given, **_named: reading)
     app = console_on(used, AppOptions(mode="compare", suite="demo"))
     assert snap_compare(
-        app, terminal_size=size, run_before=before("R", fact=lambda app: "finetune" in found(app, "#text"))
+        app, terminal_size=size, run_before=before("R", fact=lambda app: "finetune" in found(app, "#text"), alone=True)
     )
 
 
@@ -121,7 +124,7 @@ def test_judgement(
     monkeypatch.setattr(judge, "read_judgement", lambda *_given: looks(0.5))
     app = console_on(used, AppOptions(mode="compare", suite="demo"))
     assert snap_compare(
-        app, terminal_size=size, run_before=before("V", fact=lambda app: "better" in found(app, "#text"))
+        app, terminal_size=size, run_before=before("V", fact=lambda app: "better" in found(app, "#text"), alone=True)
     )
 
 
