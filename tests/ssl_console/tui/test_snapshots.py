@@ -35,7 +35,7 @@ def supervised(used: Workspace) -> Workspace:
 
 
 def before(*keys: str, fact: Callable[[ConsoleApp], object] = lambda app: True, alone: bool = False) -> Before:
-    """Press keys once everything has been read, and wait for their effect; `alone` leaves out what is behind a dialog."""
+    """Press keys once all has been read, and wait for their effect; `alone` leaves out what is behind a dialog."""
 
     async def press(pilot: Pilot[int]) -> None:
         app = pilot.app
