@@ -168,7 +168,7 @@ def test_a_supervisor_that_does_not_come_up_is_not_waited_for_without_end(
 ) -> None:
     monkeypatch.setattr(client, "START_S", 0.01)
     with pytest.raises(OperationFailed, match=r"did not report within 0 s that it is ready; it continues"):
-        bench.supervise()
+        bench.supervise(linger_s=60)
     lock = bench.workspace.supervisor / "lock"
     eventually(lambda: is_supervised(bench.workspace) and lock.read_bytes(), "it came up all the same")
 
