@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -169,7 +169,8 @@ def _supervisor(workspace: Workspace, given: argparse.Namespace) -> Supervisor:
 
 def _say_ready(descriptor: int | None) -> None:
     if descriptor is not None:
-        os.write(descriptor, READY)
+        with suppress(BrokenPipeError):  # the console has waited long enough, and said that this one continues
+            os.write(descriptor, READY)
         os.close(descriptor)
 
 
