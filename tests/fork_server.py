@@ -75,7 +75,7 @@ class Forked:
         self.code: int | None = None
 
     def wait(self, patience_s: float | None = None) -> int | None:
-        """Wait for its end, in any number of threads; the exit code, None while it goes on."""
+        """Wait for its end, in any number of threads; the exit code, or None after the timeout."""
         if self.code is None and connection.wait([self._status], patience_s):
             with self._lock:
                 self.code = self._number() if self.code is None else self.code

@@ -57,7 +57,7 @@ CONSOLE = tuple(
 """Rooms of the console; none of them loads torch."""
 WITH_TORCH = ("backbones", "tasks", "ssl_console.supervisor", "ssl_console.worker")
 ALONE = {CONSOLE: 2, WITH_TORCH: 1}
-"""So many programs of an environment come before a server: it takes as long as a few of them."""
+"""Number of programs of an environment that start without a server, which takes as long to start as a few of them."""
 WORKER = "ssl_console.worker"
 FORKED = re.compile(r"ssl_console\.supervisor|(tasks|backbones|tests)\..+")
 _START = subprocess.Popen

@@ -169,7 +169,7 @@ def _supervisor(workspace: Workspace, given: argparse.Namespace) -> Supervisor:
 
 def _say_ready(descriptor: int | None) -> None:
     if descriptor is not None:
-        with suppress(BrokenPipeError):  # the console has waited long enough, and said that this one continues
+        with suppress(BrokenPipeError):  # the client has stopped waiting; its message states that the start continues
             os.write(descriptor, READY)
         os.close(descriptor)
 

@@ -182,8 +182,8 @@ def figures(folder: Path, count: int) -> Iterator[Figure]:
     )
 
 
-def beside_published(split: SourceSplit, workers: int, turns: int) -> Row:
-    """The pipeline beside the published loop with as many workers as this has threads."""
+def compared_with_published(split: SourceSplit, workers: int, turns: int) -> Row:
+    """The pipeline compared with the published loop with as many workers as the pipeline has threads."""
     ways = {
         "ours": lambda: extract(split, CROP, workers),
         "published": lambda: by_published_loop(split, workers),
@@ -210,7 +210,7 @@ def main() -> int:
         timings = in_turns(ways, turns)
         other = f"one task per image in {CORES} threads with teams of {CORES}"
         rows = [row(f"{count} images, {CORES} decoding threads", other, timings["ours"], timings["single"], goal=1.0)]
-        rows += [beside_published(split, workers, turns) for workers in (1, 2)]
+        rows += [compared_with_published(split, workers, turns) for workers in (1, 2)]
     for line in (*rows, *found):
         tell(line)
     keep(

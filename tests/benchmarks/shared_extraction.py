@@ -1,4 +1,4 @@
-"""One extraction by two workers, of one core and one thread each, beside the same extraction by one of them.
+"""One extraction by two workers, of one core and one thread each, compared with one of them.
 
     python -m tests.benchmarks.shared_extraction [--quick] [--turns 3]
 

@@ -58,7 +58,7 @@ def measure(quick: bool) -> Sequence[Figure]:
 
 
 def reactions(terminal: Terminal, rounds: int, tasks: int, limit_ms: float | None) -> Sequence[Figure]:
-    """Switching to Rankings of so many tasks, sorting, filtering, and moving there."""
+    """Switch to Rankings with this number of tasks, sort, filter, and move the cursor."""
     return [figure for figures in _all(terminal, rounds, tasks, limit_ms) for figure in figures]
 
 

@@ -1,4 +1,4 @@
-"""This working tree beside an earlier commit on a CPU: the same work in turns, and whether its numbers are the same.
+"""The working tree compared with an earlier commit on a CPU: the same work in turns, and whether the numbers are equal.
 
     python -m tests.benchmarks.versions [--quick] [--base COMMIT]
 
@@ -75,7 +75,7 @@ def main() -> int:
     found_rows = rows(ours, theirs, name)
     for line in found_rows:
         tell(line)
-    keep("versions", "This version beside an earlier commit, on a CPU", found_rows, given.results)
+    keep("versions", "This version compared with an earlier commit, on a CPU", found_rows, given.results)
     return 0
 
 

@@ -76,7 +76,7 @@ def extraction(setting: Setting) -> Sequence[Check]:
 
 
 def _weights_cast_once(setting: Setting, subject: Subject, name: str) -> Sequence[Check]:
-    """In half precision: features and speed beside those of weights that are cast in every batch."""
+    """In half precision: features and speed compared with weights that are cast in every batch."""
     encoder, spec = subject.encoder, preprocessing_for(subject.encoder.card, "paper")
     if encoder.network is encoder.model:
         return ()

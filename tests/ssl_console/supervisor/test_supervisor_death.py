@@ -170,7 +170,7 @@ def test_a_supervisor_that_does_not_come_up_is_not_waited_for_without_end(
     with pytest.raises(OperationFailed, match=r"did not report within 0 s that it is ready; it continues"):
         bench.supervise(linger_s=60)
     log = bench.workspace.supervisor_log
-    eventually(lambda: "supervising" in log.read_text(), "it goes on, though nobody reads that it is ready")
+    eventually(lambda: "supervising" in log.read_text(), "it has ended because its message was not read")
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs to see what the supervisor has open")
