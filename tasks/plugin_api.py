@@ -12,7 +12,7 @@ workers only, and imports `tasks.evaluation_api`.
 from __future__ import annotations
 
 from backbones.catalog.card import BackboneCard
-from backbones.catalog.feature_map_info import FeatureMapInfo
+from backbones.catalog.layer_info import FeatureMapInfo
 from tasks.catalog.protocol import InputKind, Margin, Parameters, ProtocolSpec, require_above_zero, require_at_least
 from tasks.datasets.card import DatasetCard, MetricName
 from tasks.datasets.layout import Layout

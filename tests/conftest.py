@@ -19,7 +19,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # inherited by a test run in a shell's background, and by every command that it would start
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from backbones.io.workspace_folder import ENVIRONMENT_VARIABLE
+from backbones.io.files import WORKSPACE_VARIABLE
 from ssl_console.workspace.paths import Workspace
 from tests import forked_processes
 
@@ -55,5 +55,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A new workspace, also used by commands that the test starts."""
     made = Workspace(tmp_path / "workspace").create()
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(made.root))
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(made.root))
     return made

@@ -18,9 +18,8 @@ from typing import Any
 from urllib.parse import quote
 
 from backbones.catalog.card import HubFile, HubWeights
-from backbones.catalog.checkpoint_files import BESIDE, CHECKPOINTS, PREFERRED, shards_of
 from backbones.catalog.hub_models import COMMIT, HubReference
-from backbones.catalog.weights_folder import WeightsFolder, hub_token
+from backbones.catalog.weights_folder import BESIDE, CHECKPOINTS, PREFERRED, WeightsFolder, hub_token, shards_of
 from backbones.io.download import TIMEOUT, Download, Progress, RefusedDownload
 from backbones.io.errors import WeightsError
 from backbones.io.file_digests import sha256_of

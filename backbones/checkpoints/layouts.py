@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backbones.catalog.card import Conversion
 from backbones.checkpoints import convolutional_layouts as convolutional
-from backbones.checkpoints import mobile_layouts as mobile
+from backbones.checkpoints import convolutional_layouts as mobile
 from backbones.checkpoints import transformer_layouts as transformers
 from backbones.checkpoints.resnet_conversions import from_lightly, from_separius
 

@@ -25,11 +25,10 @@ from numpy._core import multiarray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from backbones.catalog.checkpoint_files import ADAPTERS, adapter_base, checkpoint_files
-from backbones.checkpoints.adapters import holds_lora, lora_settings, merged, merged_inside
+from backbones.catalog.weights_folder import ADAPTERS, adapter_base, checkpoint_files
+from backbones.checkpoints.adapters import dequantised, holds_lora, lora_settings, merged, merged_inside
 from backbones.checkpoints.haiku_pickle import RefusedPickle
 from backbones.checkpoints.inert_pickle import InertObject
-from backbones.checkpoints.quantised import dequantised
 from backbones.checkpoints.torch_archive import (
     METADATA,
     is_legacy,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backbones.checkpoints.renaming import Rule, Tensors, fused, has, renamed, without_chunks
+from backbones.checkpoints.key_mapping import Rule, Tensors, fused, has, renamed, without_chunks
 
 _HF_BLOCK: tuple[Rule, ...] = (
     (r"^(?:encoder\.layer|layers)\.(\d+)\.", r"blocks.\1."),

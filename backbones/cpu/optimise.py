@@ -21,7 +21,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from backbones.cpu.onednn import MOST_PACKED, ONEDNN, linear_packed, pack, takes
+from backbones.cpu.matmul import MOST_PACKED, ONEDNN, linear_packed, pack, takes
 
 TOLERANCE = 1e-4
 """Fraction of the features' norm. Rounding changes them by about 1e-6; a wrong pair by more than 1e-1."""

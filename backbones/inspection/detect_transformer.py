@@ -14,8 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from backbones.catalog.card import ArchitectureValue, Conversion, Pooling
 from backbones.checkpoints.key_mapping import Shape
-from backbones.inspection.candidate import HEADS, ArchitectureCandidate, Question, count, fitting_names
-from backbones.inspection.evidence import Evidence
+from backbones.inspection.evidence import HEADS, ArchitectureCandidate, Evidence, Question, count, fitting_names
 
 Shapes = Mapping[str, Shape]
 PUBLISHED_HEADS = {

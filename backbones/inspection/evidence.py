@@ -1,32 +1,84 @@
-"""Statements of a checkpoint and its neighbouring files about the network that do not follow from its tensors.
+"""Candidate architectures for a network, and statements of the checkpoint and its neighbouring files about it.
 
-Sources in this order: `config.json` and `preprocessor_config.json` of transformers and timm, `open_clip_config.json`,
-mmengine's `data_preprocessor`, and the arguments of the training script (`args`, `hyper_parameters`, `config`).
+Sources of statements, in this order: `config.json` and `preprocessor_config.json` of transformers and timm,
+`open_clip_config.json`, mmengine's `data_preprocessor`, and the arguments of the training script (`args`,
+`hyper_parameters`, `config`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from timm.models import list_models
 from torch import Tensor
 
-from backbones.catalog.card import Interpolation, Triple
+from backbones.catalog.card import ArchitectureValue, Interpolation, Pooling, Triple
 from backbones.checkpoints.inert_pickle import InertObject
+from backbones.checkpoints.key_mapping import Shape
 
 MOST_BYTES = 4 * 1024**2
 """Maximum size of a configuration file in bytes; a larger one is ignored."""
 ARGUMENTS = ("args", "hyper_parameters", "config", "cfg", "hparams", "opt", "model_args", "params", "model_config")
 """Keys under which training scripts store their arguments."""
-HEADS = ("num_heads", "num_attention_heads", "n_heads", "heads", "nhead")
+HEAD_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "heads", "nhead")
 ARCHITECTURES = ("arch", "architecture", "model", "model_name", "backbone", "encoder", "net", "name")
 DEEPEST = 6
 RESAMPLING: Mapping[int, Interpolation] = {2: "bilinear", 3: "bicubic"}
 """PIL's codes of its filters."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """An argument that does not follow from the tensors: its description, name, and a plausible value."""
+
+    about: str
+    argument: str
+    suggestion: int
+
+    def __str__(self) -> str:
+        return f"{self.about} does not follow from the tensors: set it, e.g. --arg {self.argument}={self.suggestion}"
+
+
+HEADS = "the number of attention heads"
+
+
+@dataclass(frozen=True)
+class ArchitectureCandidate:
+    """An architecture with its arguments. The tensors decide whether it matches; `assumptions` are what they do
+    not show.
+    """
+
+    architecture: str
+    arguments: dict[str, ArchitectureValue] = field(default_factory=dict)
+    published: bool = False
+    """Whether it is the only published model of its shape, so that it is proposed without a question."""
+    pooling: Pooling = "default"
+    assumptions: tuple[str, ...] = ()
+    trust_imports: bool = False
+    """Whether the user trusts the imports of the architecture's code, if it is the user's own."""
+    question: Question | None = None
+    """Argument that must be given before it can be used."""
+
+
+class NoArchitecture(ValueError):  # noqa: N818 - a domain word, raised as such
+    """The tensors belong to a network that timm does not have; the message describes it."""
+
+
+def count(shapes: Mapping[str, Shape], name: str) -> int:
+    """Number of the numbered modules below `name`."""
+    numbers = (re.match(rf"{re.escape(name)}\.(\d+)\.", key) for key in shapes)
+    return 1 + max((int(found[1]) for found in numbers if found), default=-1)
+
+
+def fitting_names(*patterns: str) -> list[str]:
+    """timm's architectures that match these patterns."""
+    return [name for pattern in patterns for name in list_models(pattern)]
 
 
 @dataclass(frozen=True)
@@ -66,7 +118,7 @@ class Evidence:
     @property
     def heads(self) -> int | None:
         """Attention heads, where the file or its configuration states them."""
-        return self.number(*HEADS)
+        return self.number(*HEAD_COUNTS)
 
     def numbers(self, name: str) -> tuple[int, ...] | None:
         """A setting that is a list of integers."""
@@ -115,7 +167,7 @@ def _of_backbone(config: Mapping[str, Any]) -> Mapping[str, Any]:
     inner = next((found for name in INNER if isinstance(found := config.get(name), Mapping) and found), None)
     if inner is None:
         return config
-    outer = {key: value for key, value in config.items() if key not in (*HEADS, "hidden_size", "hidden_act")}
+    outer = {key: value for key, value in config.items() if key not in (*HEAD_COUNTS, "hidden_size", "hidden_act")}
     return {**outer, **_of_backbone(inner)}
 
 

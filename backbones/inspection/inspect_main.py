@@ -17,23 +17,21 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from backbones.catalog.card import Conversion
-from backbones.catalog.checkpoint_files import ADAPTERS, adapter_base, checkpoint_files
-from backbones.catalog.trusted_code import is_code, writable_by_others
+from backbones.catalog.trusted_code import LOADED, is_code, writable_by_others
+from backbones.catalog.weights_folder import ADAPTERS, adapter_base, checkpoint_files
 from backbones.checkpoints.haiku_pickle import read_haiku_pickle
 from backbones.checkpoints.key_mapping import best_fit, tensors_of
 from backbones.checkpoints.read import CheckpointContent, read_content
 from backbones.checkpoints.resnet_conversions import from_byol, from_simclr, wanted_from_simclr
 from backbones.checkpoints.tensorflow_bundle import read_bundle
-from backbones.inspection.by_library import by_library
-from backbones.inspection.candidate import ArchitectureCandidate, NoArchitecture
 from backbones.inspection.detect_architecture import guesses
-from backbones.inspection.evidence import Evidence, evidence_of
-from backbones.inspection.fitting import code_of, expected_shapes, proposals
-from backbones.inspection.leftovers import adapters
+from backbones.inspection.evidence import ArchitectureCandidate, Evidence, NoArchitecture, evidence_of
+from backbones.inspection.fitting import by_library, code_of, expected_shapes, proposals
 from backbones.inspection.networks import (
     CheckpointNetwork,
     Convention,
     Place,
+    adapters,
     by_container,
     distinct,
     find_streams,
@@ -46,7 +44,6 @@ from backbones.inspection.networks import (
 from backbones.inspection.proposal import Inspection, InspectionHints, Proposal, Refused, first_file
 from backbones.io.errors import WeightsError
 from backbones.io.files import expand_user
-from backbones.model.trusted_import import LOADED
 
 SHOWN = 3
 NEAR = 0.2

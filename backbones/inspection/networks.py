@@ -1,4 +1,4 @@
-"""The networks in a checkpoint, and the one that is evaluated.
+"""The networks in a checkpoint, the one that is evaluated, and tensors that its features do not depend on.
 
 Self-supervised training stores two copies of a network, and each method's own evaluation uses a particular one. Only
 such conventions decide; between two networks that no convention distinguishes, the user has to choose.
@@ -7,7 +7,7 @@ such conventions decide; between two networks that no convention distinguishes, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -39,6 +39,59 @@ STEMS = (
 COLOURS = 3
 BANDS = range(1, 33)
 """Channels of images other than photographs: grey, near infrared, satellite bands."""
+_KINDS: tuple[tuple[str, str], ...] = (
+    (
+        (
+            r"(head|heads|fc|classifier|cls_head|head_dist|last_linear|lin_cls|linear_classifier|lm_head|aux_classifier|"
+            r"auxiliary_head|AuxLogits|linear|logits|clf|online_classifier|online_fc)(\.|$)(?!.*(norm|token|pool|probe|attn|"
+            r"attention|pos_embed))"
+        ),
+        "a classifier or the head of a pretraining",
+    ),
+    (
+        (
+            r"(\w*projector|projection|\w*projection_head|proj_head|\w*predictor|\w*prediction_head|proj|pred_head|"
+            r"prototypes?\d*|\w*projection_mlp|contrastive_head|dino_head|ibot_head|student_head|projectors|"
+            r"predictor_\w+|projection_\w+)(\.|$)"
+        ),
+        "a projector, predictor or prototypes of a pretraining",
+    ),
+    (
+        (
+            r"(decoder|decoder_\w+|decode_head|segmentation_head|neck|rpn|rpn_head|roi_heads|roi_head|bbox_head|fpn|"
+            r"mask_head|decoders|reconstruction_head|proposal_generator)(\.|$)"
+        ),
+        "a decoder or the head of another task",
+    ),
+    (r"(.*\.)?(mask_token|masked_embed|mask_embed)$", "a token that only masked pretraining uses"),
+    (r"((.*\.)?(queue|queue_ptr|queue_\w+)|queue\d*)$", "a queue of a contrastive pretraining"),
+    (r"(\w*loss\w*|criterion|center|centers|\w*_loss_fn)(\.|$)", "buffers of a loss"),
+    (r"(.*\.)?(num_batches_tracked|n_averaged|num_updates|_num_updates|step|decay|epoch)$", "a counter"),
+    (
+        (
+            r"(.*\.)?(relative_position_index|relative_coords_table|attn_mask|position_ids|rope_embed\.periods|bias_mask|"
+            r"rope\.(periods|freqs_cos|freqs_sin)|attention_bias_idxs|attention_biases_idxs)$"
+        ),
+        "a table that the architecture computes itself",
+    ),
+    (
+        r"(data_preprocessor|pixel_mean|pixel_std|image_mean|image_std|normalize|preprocess)(\.|$)",
+        "numbers of the preprocessing",
+    ),
+    (r"pooler\.dense\.", "transformers' pooler, a layer after the features"),
+    (r"pre_logits\.", "a layer of the classifier, which timm omits as well"),
+    (
+        (
+            r"(text_model|text|text_projection|token_embedding|ln_final|logit_scale|logit_bias|text_encoder|bert|"
+            r"language_model|lm|textual)(\.|$)"
+        ),
+        "the text tower of a model of images and text",
+    ),
+    (r"(metrics?|train_\w*(acc|metric)\w*|val_\w*(acc|metric)\w*|knn\w*|accuracy\w*)(\.|$)", "a metric's counters"),
+)
+HARMLESS = tuple((re.compile(pattern), reason) for pattern, reason in _KINDS)
+ADAPTER = re.compile(r"(^|[._])(lora|loha|lokr|adapter|adapters|dora|ia3|vera)([._]|$|[AB]_)", re.IGNORECASE)
+"""Parts of the names of adapters, which change the network's function."""
 
 
 @dataclass(frozen=True)
@@ -236,3 +289,15 @@ def _is_integer_weight(key: str, tensor: Tensor) -> bool:
 
 def _ends(key: str, stem: str) -> bool:
     return key == stem or key.endswith(f".{stem}")
+
+
+def harmless(key: str) -> str | None:
+    """Why features do not depend on the tensor; None when unknown."""
+    if ADAPTER.search(key):
+        return None
+    return next((reason for pattern, reason in HARMLESS if pattern.match(key)), None)
+
+
+def adapters(keys: Iterable[str]) -> list[str]:
+    """Keys that belong to an adapter."""
+    return [key for key in keys if ADAPTER.search(key)]

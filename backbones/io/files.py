@@ -1,5 +1,6 @@
-"""Atomic files: content is written to a temporary file in the same folder, synced, then renamed. Locks are in
-`backbones.io.file_locks`.
+"""Atomic files: content is written to a temporary file in the same folder, synced, then renamed.
+
+Locks are in `backbones.io.file_locks`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import platformdirs
+
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+WORKSPACE_VARIABLE = "SSL_CONSOLE_WORKSPACE"
 
 
 @dataclass
@@ -249,3 +254,12 @@ def write_array(path: Path, values: npt.NDArray[Any]) -> None:
     with whole_file(path) as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
         file.write(whole.reshape(-1).view(np.uint8).data)
+
+
+def workspace_folder(given: Path | str | None = None) -> Path:
+    """`given`, else the environment variable, else the platform's user data folder.
+
+    Raises RuntimeError for a user without a home folder.
+    """
+    chosen = given or os.environ.get(WORKSPACE_VARIABLE) or platformdirs.user_data_path("ssl-console")
+    return Path(chosen).expanduser().absolute()

@@ -1,7 +1,13 @@
-"""Queries answered by a module in a subprocess, so that the caller does not import torch."""
+"""Queries answered by a module in a subprocess, so that the caller does not import torch.
+
+As a program, `python -P -m backbones.io.subprocess_query torch timm`, it imports libraries and prints their versions as
+JSON, with the CUDA version that torch was built for, null for none, and whether torch finds a device.
+"""
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import subprocess
 import sys
@@ -92,3 +98,14 @@ class _Alarm:
 def last_error_line(done: subprocess.CompletedProcess[str]) -> str:
     """Last line of standard error, usually the reason of a failure; else the exit code."""
     return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+
+
+def main(names: list[str]) -> None:
+    """Print `[{name: version}, CUDA version, whether there is a device]`."""
+    found = {name: importlib.import_module(name).__version__ for name in names}
+    torch = importlib.import_module("torch")
+    print(json.dumps([found, torch.version.cuda, torch.cuda.is_available()]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -17,8 +17,8 @@ from backbones.catalog.card import BackboneCard, Pooling, Precision, Preprocessi
 from backbones.catalog.catalog import BackboneCatalog
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.errors import WeightsError
+from backbones.io.files import workspace_folder
 from backbones.io.image_reading import PLAIN, read_image, rgb
-from backbones.io.workspace_folder import workspace_folder
 from backbones.model.encoder import Encoder
 from backbones.model.preprocessing import Picture, stack
 

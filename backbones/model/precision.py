@@ -14,7 +14,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from backbones.catalog.card import Precision
-from backbones.cpu.onednn import LinearByOneDNN
+from backbones.cpu.matmul import LinearByOneDNN
 from backbones.cpu.optimise import agree, twin
 
 HALVES: dict[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -22,7 +22,7 @@ from backbones.catalog.card import (
     Pooling,
     Triple,
 )
-from backbones.catalog.file_reference import NORMALISATIONS
+from backbones.catalog.catalog import NORMALISATIONS
 from backbones.catalog.hub_fetch import bring, look_up
 from backbones.catalog.hub_models import COMMIT, hub_reference
 from backbones.catalog.trusted_code import code_file, is_code, trust

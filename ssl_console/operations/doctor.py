@@ -83,7 +83,7 @@ def _python() -> Check:
 def _libraries() -> Iterator[Check]:
     """Versions in a subprocess, as in workers: importing torch here would not test that."""
     try:
-        done = run_module("backbones.io.library_versions_main", *LIBRARIES, seconds=IMPORT_S)
+        done = run_module("backbones.io.subprocess_query", *LIBRARIES, seconds=IMPORT_S)
     except subprocess.TimeoutExpired:
         yield Check("libraries", "bad", f"importing torch took more than {IMPORT_S:.0f} s: is the disk slow or busy?")
         return

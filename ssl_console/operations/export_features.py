@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar, get_args
 
 from backbones.catalog.card import BackboneCard, Pooling, Precision, PreprocessingName
-from backbones.catalog.layer_columns import LAYER_POOLINGS
+from backbones.catalog.layer_info import LAYER_POOLINGS
 from backbones.io.card_files import UnknownName, suggest
 from backbones.io.errors import counted
 from backbones.io.files import expand_user

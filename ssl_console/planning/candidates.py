@@ -14,8 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from backbones.catalog.card import BackboneCard, Precision, identity, preprocessing_for
-from backbones.catalog.feature_map_info import FeatureMapInfo, anatomies
-from backbones.catalog.layer_columns import LayerRequest
+from backbones.catalog.layer_info import FeatureMapInfo, LayerRequest, anatomies
 from backbones.catalog.weights_folder import WeightsFolder, WeightsState
 from ssl_console.planning.earlier_keys import settle_earlier_results
 from ssl_console.planning.plan import Blocker, Candidate

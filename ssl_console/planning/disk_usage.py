@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from backbones.catalog.layer_columns import LayerRequest
+from backbones.catalog.layer_info import LayerRequest
 from ssl_console.planning.plan import Candidate
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result

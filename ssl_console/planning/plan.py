@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backbones.catalog.card import BackboneCard, Precision
-from backbones.catalog.layer_columns import LayerRequest
+from backbones.catalog.layer_info import LayerRequest
 from ssl_console.planning.duration import History, Work, makespan
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.result_identity import Identity, what_changed

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from backbones.catalog.layer_columns import LayerRequest
+from backbones.catalog.layer_info import LayerRequest
 from ssl_console.planning.candidates import preprocessing_name
 from ssl_console.planning.plan import PlannedRun
 from ssl_console.workspace.paths import Workspace

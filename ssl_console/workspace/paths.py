@@ -11,8 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from backbones.io.files import make_private_folder
-from backbones.io.workspace_folder import ENVIRONMENT_VARIABLE, workspace_folder
+from backbones.io.files import WORKSPACE_VARIABLE, make_private_folder, workspace_folder
 from ssl_console.system.errors import ConsoleError
 
 
@@ -109,7 +108,7 @@ class Workspace:
         except RuntimeError as error:  # a container's user without an account
             raise ConsoleError(
                 f"user {os.geteuid()} has no home folder for a workspace: name one by --workspace or "
-                f"${ENVIRONMENT_VARIABLE}, or set HOME"
+                f"${WORKSPACE_VARIABLE}, or set HOME"
             ) from error
 
     def create(self) -> Workspace:

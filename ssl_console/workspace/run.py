@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from backbones.catalog.card import BackboneCard, Precision
-from backbones.catalog.layer_columns import LayerRequest
+from backbones.catalog.layer_info import LayerRequest
 from ssl_console.system.device import DEVICE_NAME, Reading
 from ssl_console.workspace.config import LOCAL, DevicesPerRun, Share
 from ssl_console.workspace.field_sets import shares_keys

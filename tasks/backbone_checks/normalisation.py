@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from backbones.catalog.card import PreprocessingSpec, preprocessing_for
-from backbones.catalog.file_reference import NORMALISATIONS
+from backbones.catalog.catalog import NORMALISATIONS
 from backbones.model.encoder import Encoder
 from backbones.model.preprocessing import normalise
 from tasks.backbone_checks.finding import Finding

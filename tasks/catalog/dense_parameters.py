@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backbones.catalog.card import BackboneCard
-from backbones.catalog.feature_map_info import FeatureMapInfo
+from backbones.catalog.layer_info import FeatureMapInfo
 from tasks.catalog.protocol import Margin, Parameters, ProtocolSpec, require_above_zero, require_at_least
 
 

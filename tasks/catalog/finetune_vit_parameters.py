@@ -8,7 +8,7 @@ from itertools import product
 from typing import Literal
 
 from backbones.catalog.card import BackboneCard
-from backbones.catalog.feature_map_info import FeatureMapInfo
+from backbones.catalog.layer_info import FeatureMapInfo
 from tasks.catalog.protocol import Parameters, ProtocolSpec, require_above_zero, require_at_least
 
 LORA_TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backbones.catalog.card import BackboneCard
-from backbones.catalog.feature_map_info import FeatureMapInfo
-from backbones.catalog.layer_columns import BlockChoice, Storage
+from backbones.catalog.layer_info import BlockChoice, FeatureMapInfo, Storage
 from tasks.catalog.protocol import Parameters, ProtocolSpec, require_above_zero, require_at_least
 
 PreprocessingName = Literal["paper", "own", "squash", "resize-256"]

@@ -17,8 +17,7 @@ from importlib import import_module
 from typing import Any, ClassVar, Literal, Protocol
 
 from backbones.catalog.card import BackboneCard
-from backbones.catalog.feature_map_info import FeatureMapInfo
-from backbones.catalog.layer_columns import LayerRequest
+from backbones.catalog.layer_info import FeatureMapInfo, LayerRequest
 from backbones.io.plugins import PROTOCOLS as PROTOCOL_GROUP
 from backbones.io.plugins import PlugInProblem, find
 from tasks.datasets.card import DatasetCard
@@ -99,7 +98,7 @@ class ProtocolSpec:
     not encoded. None for all images."""
     layers: bool = False
     """Whether `ManyShotInputs.layers` holds layer-wise features; `blocks` and `storage` of the parameters choose which
-    (`backbones.catalog.layer_columns.LayerRequest`)."""
+    (`backbones.catalog.layer_info.LayerRequest`)."""
     rescore: str | None = None
     """`module:function` that returns the `tasks.metrics.rescore.Rescorer` of stored predictions (arrays by name), or
     None where arrays are missing. Without it, scores are reported as not rescored when a bundle is verified."""

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec, identity, preprocessing_for
-from backbones.catalog.layer_columns import LayerColumn, LayerRequest
+from backbones.catalog.layer_info import LayerColumn, LayerRequest
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.card_files import CardModel
 from backbones.io.errors import WeightsError

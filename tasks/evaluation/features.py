@@ -18,7 +18,7 @@ from backbones.catalog.card import (
     identity,
     preprocessing_for,
 )
-from backbones.catalog.layer_columns import LayerRequest
+from backbones.catalog.layer_info import LayerRequest
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.errors import WeightsError
 from backbones.model.encoder import Encoder

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from backbones.catalog.layer_columns import LayerColumn, LayerPooling
+from backbones.catalog.layer_info import LayerColumn, LayerPooling
 from tasks.datasets.splits import ManyShotSplit, Selection
 from tasks.features.shards import ColumnRows, StoredRows
 

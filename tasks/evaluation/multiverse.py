@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from backbones.catalog.card import BackboneCard
-from backbones.catalog.layer_columns import LayerPooling, LayerRequest
+from backbones.catalog.layer_info import LayerPooling, LayerRequest
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.card_files import CardModel
 from backbones.io.errors import WeightsError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backbones.catalog.card import BackboneCard, Precision
-from backbones.catalog.layer_columns import LayerRequest
+from backbones.catalog.layer_info import LayerRequest
 from backbones.catalog.weights_folder import WeightsFolder
 from tasks.features.key import Decoder
 from tasks.metrics.outcome import Json, Outcome

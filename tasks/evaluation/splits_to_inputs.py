@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones.catalog.card import PreprocessingSpec
-from backbones.catalog.layer_columns import LayerColumn
+from backbones.catalog.layer_info import LayerColumn
 from backbones.model.preprocessing import prepare
 from tasks.catalog.protocol import Parameters, ProtocolSpec
 from tasks.datasets.card import MetricName

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from backbones.catalog.card import BackboneCard, Precision, PreprocessingName
-from backbones.catalog.layer_columns import LayerPooling
+from backbones.catalog.layer_info import LayerPooling
 from backbones.io.card_files import CardModel
 from tasks.datasets.card import DatasetCard
 

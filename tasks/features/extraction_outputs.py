@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec
-from backbones.catalog.layer_columns import BlockChoice, LayerColumn, LayerRequest, Storage
+from backbones.catalog.layer_info import BlockChoice, LayerColumn, LayerRequest, Storage
 from backbones.model.preprocessing import Picture
 from tasks.features.extraction import EncoderLike
 from tasks.features.manifest import NotFiniteError

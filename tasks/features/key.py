@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from backbones.catalog.layer_columns import LayerRequest
+from backbones.catalog.layer_info import LayerRequest
 from backbones.io.file_digests import canonical
 
 FORMAT = 1

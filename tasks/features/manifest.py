@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from backbones.catalog.layer_columns import LayerColumn, Storage
+from backbones.catalog.layer_info import LayerColumn, Storage
 from tasks.features.key import FORMAT, Part, digest_parts
 
 MANIFEST = "manifest.json"

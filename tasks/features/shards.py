@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from backbones.catalog.layer_columns import Storage
+from backbones.catalog.layer_info import Storage
 from backbones.io.files import write_atomically, write_durably
 from tasks.features.manifest import ARRAY, DamagedEntryError, FeatureManifest, Shard, check_size
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones.catalog.card import PreprocessingSpec
-from backbones.catalog.layer_columns import LayerRequest
+from backbones.catalog.layer_info import LayerRequest
 from backbones.io.file_locks import POLL_S, exclusive
 from backbones.io.files import touch_own
 from tasks.datasets.dataset import SourceSplit

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from backbones.model.architecture import freeze
-from backbones.model.pooling import pool
+from backbones.model.encoder import pool
 from backbones.model.precision import arithmetic
 from backbones.model.preprocessing import normalise, prepare
 from tasks.catalog.analysis_parameters import AttentionParameters

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backbones.model.architecture import freeze
-from backbones.model.layers import block_info, block_modules, recorded_blocks
+from backbones.model.feature_maps import block_info, block_modules, recorded_blocks
 from backbones.model.precision import arithmetic
 from backbones.model.preprocessing import normalise
 from tasks.catalog.attentive_parameters import AttentiveParameters

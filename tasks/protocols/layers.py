@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from backbones.catalog.layer_columns import LayerColumn
+from backbones.catalog.layer_info import LayerColumn
 from tasks.catalog.head_parameters import LayersParameters
 from tasks.evaluation.inputs import ManyShotInputs
 from tasks.evaluation.layers import Place, RoleLayers

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.model.architecture import freeze
-from backbones.model.pooling import pool
+from backbones.model.encoder import pool
 from backbones.model.precision import arithmetic
 from backbones.model.preprocessing import normalise
 from tasks.catalog.analysis_parameters import LidarParameters

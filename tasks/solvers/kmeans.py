@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from backbones.cpu.matmul import matmul_transposed
 from tasks.features.shards import FeatureRows
-from tasks.solvers.matmul import matmul_transposed
 from tasks.solvers.nearest_neighbours import unit_blocks
 
 BLOCK = 4_096

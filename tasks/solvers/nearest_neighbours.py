@@ -15,9 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from backbones.cpu.matmul import matmul_transposed
 from tasks.features.shards import FeatureRows
 from tasks.reporter import Reporter, SilentReporter
-from tasks.solvers.matmul import matmul_transposed
 
 BY_NUMPY = ("cpu",)
 """Device types on which NumPy selects and sorts, with vector instructions that torch lacks."""

@@ -21,7 +21,7 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from backbones.cpu.malloc import keep_freed_memory
-from tasks.solvers.matmul import matmul_transposed
+from backbones.cpu.matmul import matmul_transposed
 from tasks.solvers.nearest_neighbours import CACHED, nearest
 from tests.benchmarks._comparison import in_turns, row, timed
 from tests.benchmarks._options import parser

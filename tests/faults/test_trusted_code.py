@@ -14,11 +14,9 @@ import torch
 from torch import nn
 
 from backbones.catalog.card import BackboneCard, FactsCard, RandomWeights
-from backbones.catalog.trusted_code import SERVED_VARIABLE, code_digest, trust, writable_by_others
+from backbones.catalog.trusted_code import FINDER, SERVED_VARIABLE, code_digest, trust, writable_by_others
 from backbones.io.errors import WeightsError
-from backbones.model.architecture import create
-from backbones.model.trusted_import import FINDER
-from backbones.model.user_code import make_by_code
+from backbones.model.architecture import create, make_by_code
 from tests.faults.conftest import MakeStage
 from tests.faults.stage import PATIENCE_S
 from tests.faults.tally import Tally

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from backbones.io.workspace_folder import ENVIRONMENT_VARIABLE
+from backbones.io.files import WORKSPACE_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 FROM_FEATURES = ("linear/", "knn/", "few-shot-")
@@ -22,7 +22,7 @@ FROM_FEATURES = ("linear/", "knn/", "few-shot-")
 def evaluated(folder: Path, device: str) -> Mapping[str, Mapping[str, Any]]:
     """Results of `demo/simclr` on the demo suite by task, from `results --json`."""
     packages = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    environment = {**os.environ, "PYTHONPATH": packages, ENVIRONMENT_VARIABLE: str(folder)}
+    environment = {**os.environ, "PYTHONPATH": packages, WORKSPACE_VARIABLE: str(folder)}
     console = (sys.executable, "-P", "-m", "ssl_console")
     command = [*console, "run", "--backbone", "demo/simclr", "--suite", "demo", "--devices", device]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backbones.io.workspace_folder import ENVIRONMENT_VARIABLE
+from backbones.io.files import WORKSPACE_VARIABLE
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.results_db import ResultStore
 from ssl_console.workspace.run import Attempt, RunSpec
@@ -63,7 +63,7 @@ class Measured:
 def measured(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Iterator[Measured]:
     """One command for all, so that torch is loaded once."""
     workspace = Workspace(tmp_path_factory.mktemp("measured") / "workspace").create()
-    given = {ENVIRONMENT_VARIABLE: str(workspace.root), "PYTHONPATH": f"{installed}:{REPOSITORY}"}
+    given = {WORKSPACE_VARIABLE: str(workspace.root), "PYTHONPATH": f"{installed}:{REPOSITORY}"}
     shell = Shell(workspace, {**os.environ, **given})
     workspace.config.write_text('devices = ["cpu"]\nslots_per_device = 1\n')
     tasks = ("centroid/stripes", "knn/stripes", "centroid/digits")

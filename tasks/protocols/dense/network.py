@@ -8,9 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from backbones.catalog.feature_map_info import FeatureMapInfo, FeatureMapQuery
-from backbones.model.feature_map_main import dissect
-from backbones.model.feature_maps import FeatureMaps
+from backbones.catalog.layer_info import FeatureMapInfo, FeatureMapQuery
+from backbones.model.feature_maps import FeatureMaps, dissect
 from backbones.model.precision import training_arithmetic
 from tasks.catalog.dense_parameters import DenseParameters
 from tasks.evaluation.inputs import ImageInputs

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from backbones.model.layers import NoBlocks, block_modules, recorded_blocks
+from backbones.model.feature_maps import NoBlocks, block_modules, recorded_blocks
 from tasks.metrics.outcome import Json
 from tasks.reporter import Reporter
 

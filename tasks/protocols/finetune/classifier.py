@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from backbones.model.pooling import pool
+from backbones.model.encoder import pool
 from backbones.model.precision import training_arithmetic
 from backbones.model.preprocessing import normalise
 from tasks.catalog.finetune_parameters import FinetuneParameters, GridPoint

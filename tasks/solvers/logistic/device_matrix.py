@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from tasks.solvers.matmul import PackedMatrix, matmul_transposed
+from backbones.cpu.matmul import PackedMatrix, matmul_transposed
 
 BLOCK = 16_384
 """Rows per block, for streaming and for conversion to double precision."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from backbones.cpu.matmul import matmul_transposed
 from tasks.solvers.logistic import device_matrix
 from tasks.solvers.logistic.device_matrix import DeviceMatrix, device_blocks, fits
 from tasks.solvers.logistic.settings import Settings
-from tasks.solvers.matmul import matmul_transposed
 
 ROW_SPACE_BELOW = 0.75
 """With fewer samples than this fraction of the dimensions, the basis spans the samples instead of all dimensions."""

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from backbones.catalog.catalog import BackboneCatalog
-from backbones.catalog.feature_map_info import FeatureMapInfo, FeatureMapQuery, anatomies
+from backbones.catalog.layer_info import FeatureMapInfo, FeatureMapQuery, anatomies
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.architecture import make
-from backbones.model.feature_map_main import dissect
-from backbones.model.feature_maps import FeatureMaps, NoMaps
+from backbones.model.feature_maps import FeatureMaps, NoMaps, dissect
 from backbones.model.loading import TrainableBackbone
 
 CARDS = BackboneCatalog.load().cards

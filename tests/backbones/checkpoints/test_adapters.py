@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backbones.catalog.card import BackboneCard, FactsCard, FileWeights
-from backbones.catalog.checkpoint_files import checkpoint_files
-from backbones.catalog.weights_folder import WeightsFolder
+from backbones.catalog.weights_folder import WeightsFolder, checkpoint_files
 from backbones.checkpoints.read import read_content
 from backbones.inspection.inspect_main import propose
 from backbones.io.errors import WeightsError

@@ -25,8 +25,8 @@ from backbones.catalog.catalog import BackboneCatalog
 from backbones.checkpoints.haiku_pickle import read_haiku_pickle
 from backbones.checkpoints.key_mapping import KeyMismatch
 from backbones.io.errors import WeightsError
+from backbones.model.encoder import pool
 from backbones.model.loading import load_model
-from backbones.model.pooling import pool
 
 Tensors = dict[str, Tensor]
 Narrow = Callable[[BackboneCard], BackboneCard]

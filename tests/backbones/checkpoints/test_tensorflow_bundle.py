@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backbones.catalog.checkpoint_files import checkpoint_files
+from backbones.catalog.weights_folder import checkpoint_files
 from backbones.checkpoints.tensorflow_bundle import read_bundle
 from backbones.io.errors import WeightsError
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from backbones.catalog.card import Precision
-from backbones.cpu.onednn import ONEDNN
+from backbones.cpu.matmul import ONEDNN
 from backbones.model.architecture import freeze, make
 from backbones.model.precision import arithmetic
 

@@ -17,8 +17,8 @@ from backbones.catalog.card import BackboneCard, FactsCard, FileWeights
 from backbones.inspection.inspect_main import propose
 from backbones.inspection.proposal import Inspection, InspectionHints
 from backbones.io.errors import WeightsError
+from backbones.model.encoder import pool
 from backbones.model.loading import load_model
-from backbones.model.pooling import pool
 from tests.backbones.inspection.test_transformers_files import FILES
 
 INSTALLED = find_spec("transformers") is not None

@@ -22,14 +22,14 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torchvision.models import resnet18
 
 from backbones.catalog.card import BackboneCard, FactsCard, FileWeights
-from backbones.catalog.checkpoint_files import checkpoint_files
 from backbones.catalog.trusted_code import trust
+from backbones.catalog.weights_folder import checkpoint_files
 from backbones.checkpoints.layouts import convert
 from backbones.inspection.inspect_main import propose
 from backbones.inspection.proposal import Inspection, InspectionHints
 from backbones.model.architecture import freeze, make
+from backbones.model.encoder import pool
 from backbones.model.loading import load_model
-from backbones.model.pooling import pool
 
 Tensors = dict[str, Tensor]
 Rules = tuple[tuple[str, str], ...]

@@ -13,8 +13,8 @@ from torchvision import models
 
 from backbones.catalog.card import BackboneCard, FactsCard, FileWeights
 from backbones.inspection.inspect_main import propose
+from backbones.model.encoder import pool
 from backbones.model.loading import load_model
-from backbones.model.pooling import pool
 
 Cut = Callable[[Any], None]
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from backbones.catalog.card import BackboneCard, FactsCard, FileWeights
-from backbones.catalog.checkpoint_files import checkpoint_files
+from backbones.catalog.weights_folder import checkpoint_files
 from backbones.inspection.inspect_main import propose
+from backbones.model.encoder import pool
 from backbones.model.loading import load_model
-from backbones.model.pooling import pool
 
 FILES = Path(__file__).parent / "transformers_files"
 """Written by `write_transformers_files.py`."""

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from backbones.catalog.card import BackboneCard, FactsCard, InputCard, Pooling, RandomWeights, preprocessing_for
-from backbones.catalog.layer_columns import BlockInfo, LayerRequest, chosen_blocks
+from backbones.catalog.layer_info import BlockInfo, LayerRequest, chosen_blocks
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.errors import WeightsError
 from backbones.model.encoder import Encoder
-from backbones.model.layers import block_info
+from backbones.model.feature_maps import block_info
 from backbones.model.preprocessing import normalise
 
 PIXELS = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

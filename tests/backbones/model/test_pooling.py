@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from backbones.catalog.card import Pooling
 from backbones.io.errors import WeightsError
 from backbones.model.architecture import freeze, make
-from backbones.model.pooling import pool
+from backbones.model.encoder import pool
 
 FAMILIES: dict[str, dict[str, object]] = {
     "test_resnet": {},

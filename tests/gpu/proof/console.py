@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from backbones.io.workspace_folder import ENVIRONMENT_VARIABLE
+from backbones.io.files import WORKSPACE_VARIABLE
 from ssl_console.system.devices import all_devices
 from ssl_console.system.nvml import driver_cuda_version, driver_version
 from ssl_console.system.torch_build import built_for, can_start
@@ -39,7 +39,7 @@ class Console:
     def environment(self) -> dict[str, str]:
         """Environment with the repository first in PYTHONPATH."""
         packages = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        return {**os.environ, "PYTHONPATH": packages, ENVIRONMENT_VARIABLE: str(self.workspace)}
+        return {**os.environ, "PYTHONPATH": packages, WORKSPACE_VARIABLE: str(self.workspace)}
 
     def command(self, *arguments: str) -> list[str]:
         """The command line."""

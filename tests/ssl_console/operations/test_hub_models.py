@@ -13,9 +13,9 @@ import torch
 from backbones.catalog.card import HubWeights
 from backbones.catalog.hub_models import UnfetchedModel
 from backbones.inspection.inspect_main import propose
+from backbones.model.encoder import pool
 from backbones.model.loading import load_model
 from backbones.model.open_backbone import open_backbone
-from backbones.model.pooling import pool
 from ssl_console.cli.handlers.add import add_backbone
 from ssl_console.cli.handlers.backbones import fetch_weights
 from ssl_console.operations import add_backbone as add_backbone_module

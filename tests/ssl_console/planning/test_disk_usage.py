@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from backbones.catalog.layer_columns import LayerRequest
+from backbones.catalog.layer_info import LayerRequest
 from ssl_console.planning.disk_usage import StoredFeatures, disk_for
 from ssl_console.planning.plan import Candidate
 from ssl_console.workspace.paths import Workspace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from backbones.catalog.layer_columns import LayerRequest
+from backbones.catalog.layer_info import LayerRequest
 from ssl_console.planning.plan import Candidate, PlannedRun
 from ssl_console.planning.submit import submit_runs
 from ssl_console.workspace.paths import Workspace

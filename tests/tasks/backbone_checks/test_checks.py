@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from backbones.catalog.card import BackboneCard, FactsCard, FileWeights, InputCard, RandomWeights, Triple
-from backbones.catalog.catalog import BackboneCatalog
-from backbones.catalog.file_reference import NORMALISATIONS
+from backbones.catalog.catalog import NORMALISATIONS, BackboneCatalog
 from backbones.catalog.trusted_code import code_digest, trust
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.architecture import make

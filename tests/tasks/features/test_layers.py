@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec
-from backbones.catalog.layer_columns import BlockChoice, LayerColumn, LayerRequest
+from backbones.catalog.layer_info import BlockChoice, LayerColumn, LayerRequest
 from tasks.features.cache_report import entries
 from tasks.features.extraction import Machine
 from tasks.features.key import layer_request_of

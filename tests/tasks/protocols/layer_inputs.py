@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from backbones.catalog.layer_columns import LayerColumn, LayerPooling
+from backbones.catalog.layer_info import LayerColumn, LayerPooling
 from tasks.evaluation.inputs import ManyShotInputs, Samples
 from tasks.evaluation.layers import LayerInputs, RoleLayers
 

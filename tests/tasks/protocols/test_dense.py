@@ -18,7 +18,7 @@ from sklearn.metrics import jaccard_score
 
 from backbones.catalog.card import preprocessing_for
 from backbones.catalog.catalog import BackboneCatalog
-from backbones.catalog.feature_map_info import FeatureMapInfo, MapFacts
+from backbones.catalog.layer_info import FeatureMapInfo, MapFacts
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.loading import TrainableBackbone
 from tasks.catalog.catalog import TaskCatalog

@@ -11,10 +11,9 @@ import torch
 
 from backbones.catalog.card import BackboneCard, preprocessing_for
 from backbones.catalog.catalog import BackboneCatalog
-from backbones.catalog.feature_map_info import FeatureMapInfo, FeatureMapQuery
+from backbones.catalog.layer_info import FeatureMapInfo, FeatureMapQuery
 from backbones.catalog.weights_folder import WeightsFolder
-from backbones.model.feature_map_main import dissect
-from backbones.model.feature_maps import FeatureMaps
+from backbones.model.feature_maps import FeatureMaps, dissect
 from backbones.model.loading import TrainableBackbone
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.detection_parameters import SMALL, DetectionParameters, unsuitable

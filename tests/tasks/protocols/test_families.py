@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from backbones.catalog.card import BackboneCard
-from backbones.catalog.feature_map_info import FeatureMapInfo, FeatureMapQuery
-from backbones.model.feature_map_main import dissect
+from backbones.catalog.layer_info import FeatureMapInfo, FeatureMapQuery
+from backbones.model.feature_maps import dissect
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.overrides import parse_overrides
 from tasks.catalog.protocols import PROTOCOLS

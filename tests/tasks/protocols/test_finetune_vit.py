@@ -18,9 +18,9 @@ from torch import nn
 from torch.nn import functional
 
 from backbones.catalog.card import BackboneCard
-from backbones.catalog.feature_map_info import FeatureMapQuery
+from backbones.catalog.layer_info import FeatureMapQuery
 from backbones.io.errors import WeightsError
-from backbones.model.feature_map_main import dissect
+from backbones.model.feature_maps import dissect
 from tasks.catalog.finetune_vit_parameters import (
     DEIT3,
     MAE,

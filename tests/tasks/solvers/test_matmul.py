@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from backbones.cpu.onednn import ONEDNN
-from tasks.solvers.matmul import PACK_AT, PackedMatrix, matmul_transposed
+from backbones.cpu.matmul import ONEDNN, PACK_AT, PackedMatrix, matmul_transposed
 
 LEFT, RIGHT, INNER = 5, 33, 300
 
@@ -61,14 +60,14 @@ def test_matrix_that_is_packed_multiplies_as_before(dtype: torch.dtype) -> None:
 @pytest.mark.skipif(not ONEDNN, reason="this build of PyTorch has no packed products")
 def test_matrix_is_packed_when_its_products_have_proved_to_be_many(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    monkeypatch.setattr("tasks.solvers.matmul.pack", lambda matrix, rows: made.append(rows))
+    monkeypatch.setattr("backbones.cpu.matmul.pack", lambda matrix, rows: made.append(rows))
     right, left = torch.randn(RIGHT, INNER), torch.randn(LEFT, INNER)
     kept = PackedMatrix(right)
     for number in range(1, 2 * PACK_AT):
         kept.left_multiply(left)
         assert len(made) == (number >= PACK_AT)
     scarce = PackedMatrix(right, packable=False)
-    monkeypatch.setattr("tasks.solvers.matmul.MOST_PACKED", right.nbytes - 1)
+    monkeypatch.setattr("backbones.cpu.matmul.MOST_PACKED", right.nbytes - 1)
     large = PackedMatrix(right)
     for _ in range(2 * PACK_AT):
         torch.testing.assert_close(large.left_multiply(left), scarce.left_multiply(left))

@@ -1,4 +1,4 @@
-"""Products of float32 matrices on a CPU by oneDNN, which uses the widest instructions of any vendor's processor.
+"""Matrix products; on a CPU by the fastest available library for each precision.
 
 PyTorch's own products use MKL, which is two to three times slower on processors of other vendors. The sums are float32
 in both, in another order: values agree to rounding, about 1e-6 of a feature vector's length.
@@ -16,6 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 MOST_PACKED = 2**30
 """Bytes of weights that may exist twice, plain and packed; ViT-B's weights are a third of that."""
+PACK_AT = 8
+"""Number of the product at which a matrix is packed; the previous ones cost as much as packing saves."""
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -87,3 +89,34 @@ def _has_onednn() -> bool:
 
 
 ONEDNN = _has_onednn()
+
+
+def matmul_transposed(left: Tensor, right: Tensor) -> Tensor:
+    """`left` [m, k] times the transpose of `right` [n, k], as [m, n]; float64 inputs are summed in float64, else
+    float32.
+
+    float64 products use NumPy's library: PyTorch's takes twice as long on processors of other vendors than its own.
+    """
+    if left.dtype == right.dtype == torch.float64 and left.device.type == right.device.type == "cpu":
+        return torch.from_numpy(left.detach().numpy() @ right.detach().numpy().T)
+    return linear(left, right)
+
+
+class PackedMatrix:
+    """A matrix [n, k] for repeated products, packed for the CPU after several of them.
+
+    Packing doubles the memory use, so matrices above `MOST_PACKED` are not packed.
+    """
+
+    def __init__(self, matrix: Tensor, *, packable: bool = True) -> None:
+        self._matrix = matrix
+        self._packable = packable and matrix.nbytes <= MOST_PACKED
+        self._packed: Tensor | None = None
+        self._products = 0
+
+    def left_multiply(self, left: Tensor) -> Tensor:
+        """`left` [m, k] times the transpose, as [m, n]; fastest for a constant m."""
+        self._products += 1
+        if self._packable and self._products == PACK_AT:
+            self._packed = pack(self._matrix, len(left))
+        return matmul_transposed(left, self._matrix) if self._packed is None else linear_packed(left, self._packed)
