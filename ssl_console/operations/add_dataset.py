@@ -131,7 +131,7 @@ def options_of_dataset_form(fields: Mapping[str, str]) -> ImportOptions:
         raise ConsoleError(f"{_label(field)} {given[field]}: {first['msg']}") from error
 
 
-def in_words_of_the_form(message: str) -> str:
+def in_words_of_dataset_form(message: str) -> str:
     """A message with options replaced by the fields of the form."""
     return _OPTION.sub(lambda found: FIELDS[found[0]], message)
 

@@ -26,16 +26,18 @@ from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import ScreenEntry, host
 from ssl_console.tui.keys import APP, TITLES, bindings, changing_actions, declare
 from ssl_console.tui.palette_commands import ConsoleCommands
-from ssl_console.tui.screens.adding import Adding
 from ssl_console.tui.screens.base import ConsoleScreen, StartScreen
-from ssl_console.tui.style import glyphs, themes
-from ssl_console.tui.style.palette import Palette, RenderContext
+from ssl_console.tui.screens.navigation import Adding
+from ssl_console.tui.style import glyphs
+from ssl_console.tui.style.palette import DARK, LIGHT, Palette, RenderContext
 from ssl_console.tui.terminal.colour_depth import ColourDepth
-from ssl_console.tui.terminal.driver import LinkSpeed, longest_write_s, pending_writes
-from ssl_console.tui.terminal.shutdown import (
+from ssl_console.tui.terminal.driver import (
+    LinkSpeed,
     crash_panel,
     exit_within_timeout,
+    longest_write_s,
     on_hangup_or_termination,
+    pending_writes,
     write_traceback,
 )
 
@@ -50,7 +52,7 @@ Answer = TypeVar("Answer")
 MOST_CHECKED = 2000  # results whose being up to date is checked at the start
 SWITCH_DELAY_S = 0.005
 PALETTE_HINT = "an action, a backbone, a task, a suite or a run"
-THEMES = (themes.DARK.name, themes.LIGHT.name, "textual-dark", "nord", "solarized-light")
+THEMES = (DARK.name, LIGHT.name, "textual-dark", "nord", "solarized-light")
 
 
 @dataclass(frozen=True)
@@ -124,9 +126,9 @@ class ConsoleApp(Adding):
         self.animation_level = "none"
         self.user_keys = keymap or {}
         self.set_keymap(self.user_keys)
-        self.register_theme(themes.DARK)
-        self.register_theme(themes.LIGHT)
-        self.theme = themes.DARK.name
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.theme = DARK.name
 
     @property
     def render_context(self) -> RenderContext:
@@ -192,7 +194,8 @@ class ConsoleApp(Adding):
         state, glyph_set = self.state, self._glyphs
 
         def prepare() -> None:
-            import_module("ssl_console.tui.screens.rankings").initial_table(state, glyph_set)
+            import_module("ssl_console.tui.screens.rankings")
+            import_module("ssl_console.tui.views.ranking_details").initial_table(state, glyph_set)
 
         if state.results and not self._prepared:
             self._prepared = True
@@ -363,7 +366,7 @@ class ConsoleApp(Adding):
 
     def action_command_palette(self) -> None:
         if self.started and not isinstance(self.screen, CommandPalette):
-            from ssl_console.tui.widgets.filter_bar import stop_cursor_blink  # noqa: PLC0415 - loads what is typed in
+            from ssl_console.tui.widgets.inputs import stop_cursor_blink  # noqa: PLC0415 - loads what is typed in
 
             palette = CommandPalette(id="--command-palette", placeholder=PALETTE_HINT)
             self.push_screen(palette)

@@ -289,7 +289,7 @@ def _draw(picture: Picture) -> None:
 
     from ssl_console.tui.style.glyphs import choose
     from ssl_console.tui.terminal.colour_depth import ColourDepth
-    from ssl_console.tui.widgets.image import style_of
+    from ssl_console.tui.widgets.graphics import style_of
 
     console = Console(file=sys.stdout, highlight=False)
     columns, unicode = min(console.width, MOST_COLUMNS), choose().braille

@@ -14,7 +14,7 @@ from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.processes import is_here, lives
 from ssl_console.tui.data.backend import Backend, EventLine, RunFiles
-from ssl_console.tui.data.device_poller import DevicePoller
+from ssl_console.tui.data.devices import DevicePoller
 from ssl_console.tui.data.state import StateUpdate, SupervisorStatus
 from ssl_console.workspace.events import Curve, Event
 from ssl_console.workspace.result import Result

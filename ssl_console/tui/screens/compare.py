@@ -15,25 +15,25 @@ from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
-from ssl_console.tui.screens.choosers import ChooseDialog
+from ssl_console.tui.screens.choosers import ChooseDialog, suite_dialog, take_suite
 from ssl_console.tui.screens.compare_dialogs import (
+    DisagreementDialog,
     open_judge,
     open_ladder,
     open_ledger,
     open_multiverse,
     open_race,
+    paths_of,
 )
 from ssl_console.tui.screens.compare_pane import ComparePane
-from ssl_console.tui.screens.disagreements import DisagreementDialog, paths_of
 from ssl_console.tui.screens.marking import places_of
-from ssl_console.tui.screens.suite_choice import suite_dialog, take_suite
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Span, Tone, line
 from ssl_console.tui.views import compare
 from ssl_console.tui.views.compare import TASK, CompareTable
 from ssl_console.tui.views.paired_tests import PairedTests
 from ssl_console.tui.views.ranking_query import RankingQuery, apply_query, badged, base_ranking
-from ssl_console.tui.widgets.filter_bar import FilterBar
+from ssl_console.tui.widgets.inputs import FilterBar
 from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.table_model import FilterHits
 from ssl_console.tui.widgets.virtual_table import LineTable

@@ -1,12 +1,26 @@
-"""The dialogs that Compare opens on its backbones and on the dataset of the task under its cursor."""
+"""Dialogs of Compare: on its backbones, its dataset, and the test images on which two backbones disagree."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+
 from ssl_console.analysis.published import PUBLISHED
+from ssl_console.operations.disagreements import DisagreeingImages, NamedImage
 from ssl_console.tui.host import host
-from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.screens.base import ConsoleScreen, Dialog
+from ssl_console.tui.style.text import Cell, Tone
 from ssl_console.tui.views.compare import CompareTable
+from ssl_console.tui.views.paired_tests import short_name
+from ssl_console.tui.widgets.header_footer import KeyLine
+from ssl_console.tui.widgets.table_model import Column, TableModel
+from ssl_console.tui.widgets.virtual_table import LineTable
 from tasks.catalog.protocols import is_descriptive
+
+CLASS_WIDTH = 12
 
 
 def measured(comparison: CompareTable) -> tuple[str, ...]:
@@ -23,7 +37,7 @@ def dataset_at_cursor(screen: ConsoleScreen, comparison: CompareTable) -> str | 
 
 def open_ladder(screen: ConsoleScreen, comparison: CompareTable) -> None:
     """The ladder of the compared backbones."""
-    from ssl_console.tui.screens.ladder import LadderDialog  # noqa: PLC0415 - loads numpy
+    from ssl_console.tui.screens.verdicts import LadderDialog  # noqa: PLC0415 - loads numpy
 
     names, dataset = measured(comparison), dataset_at_cursor(screen, comparison)
     if dataset is None or len(names) < 2:
@@ -34,7 +48,7 @@ def open_ladder(screen: ConsoleScreen, comparison: CompareTable) -> None:
 
 def open_judge(screen: ConsoleScreen, comparison: CompareTable, other: str) -> None:
     """The judgement of one backbone against the base, over the tasks of the suite, or over all that are listed."""
-    from ssl_console.tui.screens.judge import JudgeDialog  # noqa: PLC0415 - loads numpy
+    from ssl_console.tui.screens.verdicts import JudgeDialog  # noqa: PLC0415 - loads numpy
 
     names, base, suite = measured(comparison), comparison.base, screen.state.suite
     tasks = [one.task for one in comparison.ranking.columns if not is_descriptive(one.protocol)]
@@ -46,9 +60,12 @@ def open_judge(screen: ConsoleScreen, comparison: CompareTable, other: str) -> N
 
 def open_race(screen: ConsoleScreen, comparison: CompareTable) -> None:
     """The race of the marked backbones, or of all whose weights are here."""
-    from ssl_console.tui.screens.ladder import has_preset  # noqa: PLC0415 - loads numpy
-    from ssl_console.tui.screens.race import RaceDialog, RaceQuestion  # noqa: PLC0415
-    from ssl_console.tui.views.ladder import suite_rungs  # noqa: PLC0415
+    from ssl_console.tui.screens.verdicts import (  # noqa: PLC0415 - loads numpy
+        RaceDialog,
+        RaceQuestion,
+        has_preset,
+    )
+    from ssl_console.tui.views.verdicts import suite_rungs  # noqa: PLC0415
 
     state, dataset = screen.state, dataset_at_cursor(screen, comparison)
     here = [entry.name for entry in state.catalogue.backbones if entry.missing is None]
@@ -79,3 +96,52 @@ def open_multiverse(screen: ConsoleScreen, comparison: CompareTable, other: str)
         host(screen).notify_user("A multiverse compares two measured backbones on a task.")
         return
     screen.app.push_screen(MultiverseDialog(names, dataset))
+
+
+class DisagreementDialog(Dialog[None]):
+    """Every image with its class and both predictions."""
+
+    BINDINGS: ClassVar = bindings("images")
+
+    def __init__(self, names: tuple[str, str], images: DisagreeingImages) -> None:
+        super().__init__()
+        self._names, self._images = names, images
+        sides = ((names[0], images.only_first), (names[1], images.only_second))
+        self._rows = {f"{side} {one.name}": (name, one) for side, (name, found) in enumerate(sides) for one in found}
+
+    def compose(self) -> ComposeResult:
+        """The table and the keys."""
+        with Vertical(classes="dialog ranks") as panel:
+            panel.border_title = f"{self._names[0]} against {self._names[1]}"
+            yield LineTable(id="images", empty="They agree on every image.")
+            yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Fill the table."""
+        table = self.query_one(LineTable)
+        one, other = map(short_name, self._names)
+        width = max(20, min(96, self.app.size.width - 6) - 4 * (CLASS_WIDTH + 1) - 2)
+        columns = (
+            Column("right", "right is", CLASS_WIDTH),
+            Column("class", "class", CLASS_WIDTH),
+            Column("first", one, CLASS_WIDTH),
+            Column("second", other, CLASS_WIDTH),
+            Column("name", "image", width),
+        )
+        table.show(TableModel(columns, list(self._rows), self._cell))
+        table.focus()
+
+    def _cell(self, key: str, column: Column) -> Cell:
+        name, image = self._rows[key]
+        texts = {"right": short_name(name), "class": image.label, "first": image.first, "second": image.second}
+        return Cell(texts.get(column.key, image.name), Tone.DIM if column.key == "name" else Tone.PLAIN)
+
+    def action_copy(self) -> None:
+        """Copy the paths of the images that only the first classifies correctly."""
+        host(self).copy(*paths_of(self._images.only_first, *self._names))
+
+
+def paths_of(images: tuple[NamedImage, ...], right: str, wrong: str) -> tuple[str, str]:
+    """Names of images, one per line, and the notification."""
+    text = "\n".join(image.name for image in images)
+    return text, f"{len(images)} images that {short_name(right)} has right and {short_name(wrong)} wrong: copied."

@@ -15,13 +15,16 @@ from ssl_console.operations.similarity import SimilarityMatrix, matrix_or_reason
 from ssl_console.tui.host import host
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
-from ssl_console.tui.views.class_differences import ClassScores, class_lines, disagreement_lines
 from ssl_console.tui.views.compare import CompareTable, CostAxis
-from ssl_console.tui.views.layer_curves import layer_chart
+from ssl_console.tui.views.compare_pane import (
+    ClassScores,
+    class_lines,
+    disagreement_lines,
+    layer_chart,
+    similarity_lines,
+)
 from ssl_console.tui.views.paired_tests import forest
-from ssl_console.tui.views.similarity import similarity_lines
-from ssl_console.tui.widgets.chart import ChartView
-from ssl_console.tui.widgets.image import ImageView
+from ssl_console.tui.widgets.graphics import ChartView, ImageView
 from ssl_console.tui.widgets.styled_text import Lines, StyledText
 from ssl_console.workspace.events import Curve
 

@@ -11,12 +11,12 @@ from textual.containers import Vertical
 from textual.screen import Screen
 
 from ssl_console.operations.disk_space import StorageUse, storage_of
+from ssl_console.planning.duration import megabytes
 from ssl_console.tui.host import Host, host
 from ssl_console.tui.keys import KEYS, TITLES, Key, bindings, shown
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.terminal.colour_depth import ColourDepth
-from ssl_console.tui.views.storage import storage_lines
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import Lines
 
@@ -25,6 +25,7 @@ HELP_WIDTH, ABOUT_WIDTH = 56, 72
 """Maximum widths of the texts next to the keys and above them."""
 FRAME = 7
 """Cells of the terminal besides the help's text: border, padding, scrollbar."""
+TITLE_WIDTH, SIZE_WIDTH = 40, 10
 
 
 class ProblemDialog(Dialog[None]):
@@ -170,3 +171,26 @@ class StorageDialog(Dialog[None]):
         if self.is_mounted:
             self.query_one(Lines).show([*storage_lines(*measured), ()])
             self.refresh(layout=True)
+
+
+def storage_lines(uses: Sequence[StorageUse], free: int) -> list[Line]:
+    """One line per purpose, the total and the free space (bytes), then the commands that free some of it."""
+    rows = [(use.title, use.size) for use in uses]
+    sizes = [_row(title, size, Tone.PLAIN) for title, size in rows]
+    total = [_row("in all", sum(size for _, size in rows), Tone.STRONG), _row("free on this disk", free, Tone.DIM)]
+    return [*sizes, (), *total, (), *_commands(uses)]
+
+
+def _row(title: str, size: int, tone: Tone) -> Line:
+    return line(Span(fit(title, TITLE_WIDTH), tone), Span(f"{megabytes(size):>{SIZE_WIDTH}}", tone))
+
+
+def _commands(uses: Sequence[StorageUse]) -> list[Line]:
+    """Each command once, after the purposes it applies to."""
+    commands = dict.fromkeys(use.freed_by for use in uses if use.freed_by)
+    purposes = {command: ", ".join(use.title for use in uses if use.freed_by == command) for command in commands}
+    return [
+        text
+        for command, titles in purposes.items()
+        for text in (line(Span(f"{titles}:", Tone.DIM)), line(Span(f"  {command}", Tone.KEY)))
+    ]

@@ -1,4 +1,4 @@
-"""Export of a ranking to a file and to the terminal's clipboard."""
+"""Export of a ranking to a file and to the clipboard, with a preview."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
+from backbones.io.errors import counted
 from backbones.io.files import write_atomically
 from ssl_console.analysis.comparability import apart_document, kept_apart
-from ssl_console.analysis.export import EXPORTS, NO_TIES, SHOW_TIES, Format, Notes
+from ssl_console.analysis.export import EXPORTS, NO_TIES, SHOW_TIES, Format, Notes, data_notes_of, footnotes
 from ssl_console.analysis.published import unmarked
 from ssl_console.analysis.ranking import Ranking, pick_rows
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
-from ssl_console.tui.views.export import export_lines
+from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
 from ssl_console.tui.widgets.styled_text import StyledText, WrappedKeys
+from ssl_console.workspace.badges import marks
 
 if TYPE_CHECKING:
     from ssl_console.workspace.predictions import Predictions
 
 SUFFIXES: dict[Format, str] = {"markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
+MOST_NAMED = 8
 
 
 class ExportDialog(Dialog[None]):
@@ -163,3 +166,31 @@ def free_name(folder: Path, name: str) -> Path:
         path = folder / f"{Path(name).stem}-{number}{Path(name).suffix}"
         number += 1
     return path
+
+
+def export_lines(
+    ranking: Ranking, notes: Notes, filters: Sequence[str], marked: tuple[int, bool], width: int
+) -> list[Line]:
+    """Rows, columns, warnings and legends. `marked` is the number of marked rows, and whether only these are
+    exported. `filters` describe what the view omits.
+    """
+    count, alone = marked
+    rows = f"{len(ranking.rows)} {'marked ' if alone else ''}rows: {_named([row.backbone for row in ranking.rows])}"
+    columns = f"{counted(len(ranking.columns), 'column')}: {_named([column.label for column in ranking.columns])}"
+    aggregates = f"and {', '.join(one.title for one in notes.aggregates) or 'no aggregates'}"
+    paragraphs = [(rows, Tone.PLAIN), (columns, Tone.PLAIN), (aggregates, Tone.DIM)]
+    paragraphs += [(f"Left out: {'; '.join(filters)}.", Tone.ACCENT)] if filters else []
+    warned = sum(bool(marks(cell.badges)) for row in ranking.rows for cell in row.cells.values())
+    if warned:
+        paragraphs.append((f"{warned} scores carry a warning: the marks stay behind them.", Tone.WARN))
+    legends = len(footnotes(ranking)) + len(data_notes_of(ranking))
+    paragraphs.append((f"Legends below the table: {legends or 'none needed'}.", Tone.DIM))
+    if count:
+        paragraphs.append((f"a: {'all rows' if alone else f'only the {count} marked rows'}", Tone.KEY))
+    paragraphs.append(("Written to a new file in the current folder; tables are copied, too.", Tone.DIM))
+    return [line(Span(text, tone)) for paragraph, tone in paragraphs for text in wrap(paragraph, width)] + [()]
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MOST_NAMED])
+    return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED} more"

@@ -1,4 +1,4 @@
-"""The launch dialog: preview and confirmation of a launch."""
+"""The launch dialog: preview, seeds and confirmation of a launch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar, cast, get_args
 
+from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
+from textual.widgets import Input
 
 from ssl_console.planning.disk_usage import Disk
 from ssl_console.planning.plan import Blocker, Plan
@@ -18,12 +20,14 @@ from ssl_console.tui.host import Host, host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.screens.dialogs import ConfirmDialog
-from ssl_console.tui.screens.seeds import SeedsDialog
 from ssl_console.tui.style.palette import render_context
-from ssl_console.tui.style.text import Line
+from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.views import launch
 from ssl_console.tui.views.coverage import Downloads, download_of
-from ssl_console.tui.widgets.styled_text import Lines, WrappedKeys
+from ssl_console.tui.views.launch import parse_seeds
+from ssl_console.tui.widgets.header_footer import KeyLine
+from ssl_console.tui.widgets.inputs import StaticInput
+from ssl_console.tui.widgets.styled_text import Lines, StyledText, WrappedKeys
 from ssl_console.workspace.config import Share
 
 PRESETS = (None, "paper")
@@ -232,3 +236,51 @@ class LaunchDialog(Dialog[None]):
     def action_copy(self) -> None:
         """Copy the equivalent command line to the clipboard."""
         host(self).copy(host(self).backend.command(self._request))
+
+
+class SeedsDialog(Dialog[tuple[int, ...] | None]):
+    """Ends with the seeds, or None."""
+
+    BINDINGS: ClassVar = bindings("seeds")
+    DEFAULT_CSS = """
+    SeedsDialog Input { background: $background; }
+    SeedsDialog StyledText { height: 1; }
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        """The input line, and its interpretation."""
+        with Vertical(classes="dialog small") as panel:
+            panel.border_title = "Seeds"
+            yield StaticInput(self._text, placeholder="0-4, or 0,3,7", compact=True, select_on_focus=False)
+            yield StyledText(id="meaning")
+            yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Move the cursor to the end of the text."""
+        self.query_one(Input).focus()
+        self._show()
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._show()
+
+    def _show(self) -> None:
+        try:
+            count = len(parse_seeds(self.query_one(Input).value))
+        except ValueError as error:
+            meaning = Span(str(error), Tone.WARN)
+        else:
+            meaning = Span(f"{count} seed{'s' if count != 1 else ''} of every pair", Tone.DIM)
+        self.query_one("#meaning", StyledText).show([line(meaning)])
+
+    def action_accept(self) -> None:
+        """Accept the seeds, if they are valid."""
+        try:
+            self.dismiss(parse_seeds(self.query_one(Input).value))
+        except ValueError:
+            self._show()

@@ -11,8 +11,7 @@ from textual.containers import Horizontal, Vertical
 
 from ssl_console.analysis.filter_query import parse
 from ssl_console.tui.data.backend import RunFiles
-from ssl_console.tui.data.runs import filterable
-from ssl_console.tui.data.state import AppState
+from ssl_console.tui.data.state import AppState, filterable
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.editing import EditTarget, card_target, log_target
@@ -25,7 +24,7 @@ from ssl_console.tui.views import live
 from ssl_console.tui.views.curves import CurveOptions
 from ssl_console.tui.views.devices import device_lines, header_lines
 from ssl_console.tui.views.live import RunList
-from ssl_console.tui.widgets.filter_bar import FilterBar, FilterLine
+from ssl_console.tui.widgets.inputs import FilterBar, FilterLine
 from ssl_console.tui.widgets.log_view import LogView
 from ssl_console.tui.widgets.styled_text import Lines, StyledText, Tail
 from ssl_console.tui.widgets.table_model import FilterHits

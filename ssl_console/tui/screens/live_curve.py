@@ -10,7 +10,7 @@ from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.views import curves
 from ssl_console.tui.views.curves import CurveOptions, RunCurves, Window
-from ssl_console.tui.widgets.chart import ChartView
+from ssl_console.tui.widgets.graphics import ChartView
 from ssl_console.workspace.events import Curve
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run_observer import RunView

@@ -1,17 +1,22 @@
-"""Navigation between screens, and opening an item of one screen in another."""
+"""Navigation between screens, undo, and addition of the user's own backbones and datasets."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
-from ssl_console.tui.data.undo import UndoHistory
 from ssl_console.tui.host import ScreenEntry, host
 from ssl_console.tui.screens.base import ConsoleScreen
-from ssl_console.tui.terminal.attention import alert, attention
 from ssl_console.tui.terminal.cell_diff import DiffingApp
+from ssl_console.tui.terminal.driver import alert, attention
+
+if TYPE_CHECKING:
+    from ssl_console.tui.data.catalog import Catalog
+    from ssl_console.tui.data.state import Pair
 
 if TYPE_CHECKING:
     from textual.binding import ActiveBinding
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
     from ssl_console.tui.screens.plan import PlanScreen
     from ssl_console.tui.screens.result import ResultScreen
     from ssl_console.workspace.result import Result
+
+CHANGES_KEPT = 100
+"""Maximum number of changes that can be undone."""
 
 
 class Navigation(DiffingApp[int]):
@@ -85,7 +93,7 @@ class Navigation(DiffingApp[int]):
 
     def action_jump(self) -> None:
         """Show jump letters on panes and columns."""
-        from ssl_console.tui.screens.jump import JumpDialog, jump_targets  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.key_dialogs import JumpDialog, jump_targets  # noqa: PLC0415 - loaded when it is needed
 
         if isinstance(self.screen, ConsoleScreen):
             self.push_screen(JumpDialog(jump_targets(self.screen)))
@@ -118,7 +126,7 @@ class Navigation(DiffingApp[int]):
 
     def action_more(self) -> None:
         """Show the keys that are not in the footer, and run the chosen one."""
-        from ssl_console.tui.screens.more_keys import MoreKeysDialog, further_keys  # noqa: PLC0415 - loaded when needed
+        from ssl_console.tui.screens.key_dialogs import MoreKeysDialog, further_keys  # noqa: PLC0415 - loaded when needed
 
         def run(active: ActiveBinding | None) -> None:
             if active is not None:
@@ -164,3 +172,111 @@ class Navigation(DiffingApp[int]):
         self.copy_to_clipboard(text)
         first = text.splitlines()[0] if text else ""
         self.notify_user(message or f"Copied: {first}" + (" ..." if "\n" in text.strip() else ""))
+
+
+class Adding(Navigation):
+    """Part of the app that adds the user's own backbones and datasets."""
+
+    backend: Backend
+    state: AppState
+    started: bool
+
+    @abstractmethod
+    def set_catalogue(self, catalogue: Catalog) -> None:
+        """Show the cards as they are now."""
+
+    @abstractmethod
+    def in_background(self, work: Callable[[], Catalog], then: Callable[[Catalog], None], *, group: str) -> None:
+        """Run `work` in a thread, then `then` with its result on the event loop."""
+
+    def action_add_backbone(self) -> None:
+        """Add a checkpoint of the user as a backbone."""
+        from ssl_console.tui.screens.add import AddBackboneDialog  # noqa: PLC0415 - loaded when it is needed
+
+        if self.started and isinstance(self.screen, ConsoleScreen):
+            self.push_screen(AddBackboneDialog(), lambda name: self._added(name, ""))
+
+    def action_add_dataset(self) -> None:
+        """Add a dataset of the user."""
+        from ssl_console.tui.screens.add import AddDatasetDialog  # noqa: PLC0415 - loaded when it is needed
+
+        if self.started and isinstance(self.screen, ConsoleScreen):
+            self.push_screen(AddDatasetDialog(), lambda name: self._added("", name))
+
+    def _added(self, backbone: str | None, dataset: str | None) -> None:
+        """Read the cards again, move Plan's cursor to the new row or column, and offer to evaluate it."""
+
+        def show(catalogue: Catalog) -> None:
+            self.set_catalogue(catalogue)
+            task = next((one.name for one in catalogue.tasks if one.dataset.name == dataset), None)
+            self.go_to_pair(backbone or None, task)
+            self.call_after_refresh(self._offer, backbone, dataset)
+
+        if backbone or dataset:
+            self.in_background(self.backend.catalogue, show, group="catalogue")
+
+    def _offer(self, backbone: str | None, dataset: str | None) -> None:
+        """Offer an evaluation: of a backbone on the shown tasks, or of the shown backbones on a dataset."""
+        from ssl_console.tui.screens.dialogs import ConfirmDialog  # noqa: PLC0415 - loaded when it is needed
+
+        pairs = self._pairs_of(backbone, dataset)
+        if not pairs:
+            return
+        what = (
+            f"{len(pairs)} task{'s' * (len(pairs) > 1)}"
+            if backbone
+            else f"{len(pairs)} backbones by k nearest neighbours"
+        )
+        question = ConfirmDialog(
+            f"Evaluate {backbone or dataset} now?", f"On {what}; the next dialog shows what would run."
+        )
+        self.push_screen(question, lambda yes: self._launch(pairs) if yes else None)
+
+    def _pairs_of(self, backbone: str | None, dataset: str | None) -> tuple[Pair, ...]:
+        state = self.state
+        suite = state.catalogue.suite.get(state.planned_suite or "")
+        if backbone:
+            tasks = suite.tasks if suite else [one.name for one in state.catalogue.tasks if one.missing is None]
+            return tuple((backbone, task) for task in tasks)
+        task = next(
+            (one for one in state.catalogue.tasks if one.dataset.name == dataset and one.protocol == "knn"), None
+        )
+        names = suite.backbones if suite and suite.backbones else [one.name for one in state.catalogue.backbones]
+        present = [name for name in names if state.catalogue.backbone[name].missing is None]
+        return tuple((name, task.name) for name in present) if task else ()
+
+    def _launch(self, pairs: tuple[Pair, ...]) -> None:
+        from ssl_console.tui.data.backend import LaunchRequest  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.launch import LaunchDialog  # noqa: PLC0415
+
+        known = self.state.catalogue.suite.get(self.state.planned_suite or "")
+        suite = known.name if known and all(task in known.tasks for _, task in pairs) else None
+        self.push_screen(LaunchDialog(LaunchRequest(pairs, suite=suite)))
+
+
+@dataclass(frozen=True)
+class UndoableChange:
+    """One change and its reversal."""
+
+    text: str
+    """Noun phrase, e.g. `mark of demo/mae`."""
+    undo: Callable[[], object]
+
+
+@dataclass
+class UndoHistory:
+    """The last changes."""
+
+    _changes: deque[UndoableChange] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
+
+    def add(self, text: str, undo: Callable[[], object]) -> None:
+        """Add a change that was just made."""
+        self._changes.append(UndoableChange(text, undo))
+
+    def undo(self) -> str:
+        """Revert the last change; returns its text, empty if there is none."""
+        if not self._changes:
+            return ""
+        change = self._changes.pop()
+        change.undo()
+        return change.text

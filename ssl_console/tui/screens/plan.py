@@ -17,17 +17,16 @@ from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.data.state import AppState, Pair, PairSelection
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
+from ssl_console.tui.screens.choosers import NameDialog, suite_dialog, take_suite
 from ssl_console.tui.screens.editing import EditTarget, card_target
 from ssl_console.tui.screens.launch import LaunchDialog, fetch_missing
 from ssl_console.tui.screens.marking import MarkingScreen, marking_keys
-from ssl_console.tui.screens.saved_views import NameDialog
-from ssl_console.tui.screens.suite_choice import suite_dialog, take_suite
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.views.coverage import CellStatus, Coverage, filter_catalog
 from ssl_console.tui.views.launch import kinds_of
 from ssl_console.tui.views.plan import NAME, CoverageGrid, about_cell, summary
 from ssl_console.tui.views.ranking_query import badged
-from ssl_console.tui.widgets.filter_bar import FilterBar
+from ssl_console.tui.widgets.inputs import FilterBar
 from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.table_model import FilterHits
 from ssl_console.tui.widgets.virtual_table import LineTable

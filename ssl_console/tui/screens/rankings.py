@@ -15,28 +15,35 @@ from ssl_console.analysis.ranking_filter import COLUMN_FIELDS, RANKING_FIELDS, R
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
-from ssl_console.tui.screens.choosers import ChooseDialog, PickDialog
-from ssl_console.tui.screens.comparability import IncomparableDialog
-from ssl_console.tui.screens.editing import EditTarget, card_target
-from ssl_console.tui.screens.export import ExportDialog
-from ssl_console.tui.screens.marking import MarkingScreen, marking_keys
-from ssl_console.tui.screens.saved_views import (
+from ssl_console.tui.screens.choosers import (
+    ChooseDialog,
     NameDialog,
+    PickDialog,
     ViewsDialog,
     about_view,
     opened_view,
     save_view,
     saved_views,
+    suite_dialog,
+    take_suite,
 )
-from ssl_console.tui.screens.suite_choice import suite_dialog, take_suite
-from ssl_console.tui.style.glyphs import Glyphs
+from ssl_console.tui.screens.editing import EditTarget, card_target
+from ssl_console.tui.screens.export import ExportDialog
+from ssl_console.tui.screens.marking import MarkingScreen, marking_keys
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line
 from ssl_console.tui.views.ranking import NAME, PLACE, RankingTable, ranking_table
 from ssl_console.tui.views.ranking_details import about_score, column_name, copied_cell, left_out_of_view, summary_lines
-from ssl_console.tui.views.ranking_order import GROUP, GROUPINGS
-from ssl_console.tui.views.ranking_query import Published, RankingQuery, apply_query, badged, base_ranking
-from ssl_console.tui.widgets.filter_bar import FilterBar
+from ssl_console.tui.views.ranking_query import (
+    GROUP,
+    GROUPINGS,
+    Published,
+    RankingQuery,
+    apply_query,
+    badged,
+    base_ranking,
+)
+from ssl_console.tui.widgets.inputs import FilterBar
 from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.table_model import FilterHits
 from ssl_console.tui.widgets.virtual_table import LineTable
@@ -337,19 +344,21 @@ class RankingsScreen(MarkingScreen[str]):
 
     def action_ranks(self) -> None:
         """Show rank confidence intervals."""
-        from ssl_console.tui.screens.rank_intervals import RankIntervalsDialog  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.ranking_dialogs import RankIntervalsDialog  # noqa: PLC0415 - loaded when needed
 
         if self.table is not None and self.table.ranking.rows:
             self.app.push_screen(RankIntervalsDialog(self.table.ranking))
 
     def action_apart(self) -> None:
         """Explain results of these tasks that are in other columns, or in none."""
+        from ssl_console.tui.screens.ranking_dialogs import IncomparableDialog  # noqa: PLC0415 - loaded when needed
+
         if self.table is not None:
             self.app.push_screen(IncomparableDialog(self.table.ranking, self.state.results))
 
     def action_optimism(self) -> None:
         """Show scores with settings chosen on the test images."""
-        from ssl_console.tui.screens.optimism import OptimismDialog  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.ranking_dialogs import OptimismDialog  # noqa: PLC0415 - loaded when needed
 
         if self.table is not None:
             self.app.push_screen(OptimismDialog(self.table.ranking, self.state.results))
@@ -379,14 +388,3 @@ class RankingsScreen(MarkingScreen[str]):
         if score is not None and score.source == "mine":
             among = tuple(cell.run_id for cell in row.cells.values() if cell.source == "mine")
             host(self).open_result(score.run_id, among)
-
-
-def initial_table(state: AppState, glyphs: Glyphs) -> RankingTable:
-    """The first table of the screen, memoized so that it can be computed in advance."""
-    return ranking_table(
-        badged(state.results, state.catalogue),
-        RankingQuery(suite=state.suite),
-        state.catalogue,
-        glyphs,
-        state.marked,
-    )

@@ -19,9 +19,8 @@ from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Span, Tone, line
 from ssl_console.tui.views import result as resultview
 from ssl_console.tui.views.ranking_query import badge_sources
-from ssl_console.tui.views.result_difference import about, candidates, difference_lines
-from ssl_console.tui.widgets.chart import ChartView
-from ssl_console.tui.widgets.image import ImageView
+from ssl_console.tui.views.result import about, candidates, difference_lines
+from ssl_console.tui.widgets.graphics import ChartView, ImageView
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.workspace.pictures import Picture
 from ssl_console.workspace.result import Result, ResultRecord

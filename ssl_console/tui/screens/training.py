@@ -16,7 +16,7 @@ from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.style.text import Line, Span, Tone, length, line, wrap
 from ssl_console.tui.views.ranking_query import badged
 from ssl_console.tui.views.training import chart_of, rows_of
-from ssl_console.tui.widgets.chart import ChartView
+from ssl_console.tui.widgets.graphics import ChartView
 from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.virtual_table import LineTable
 

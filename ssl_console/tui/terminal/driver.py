@@ -1,22 +1,29 @@
-"""A terminal driver for terminals that may vanish at any moment: output is then discarded, and the app exits.
-
-Textual's own driver blocks in this case: its writer thread fails on the first write, and the event loop waits for it
-forever.
+"""Connection of the app to its terminal: a driver for terminals that may vanish, shutdown, and alerts of the user.
+Textual's own driver blocks when the terminal vanishes: its writer thread fails on the first write, and the event loop
+waits for it forever. Here output is discarded, and the app exits.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import tempfile
+import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Queue
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar, cast
 
+from rich.panel import Panel
+from rich.text import Text
 from textual.drivers.linux_driver import LinuxDriver
 
-from ssl_console.tui.terminal.shutdown import HasSignalCode, exit_within_timeout
+from ssl_console.system.safe_text import printable
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -26,6 +33,9 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 LOST = 128 + signal.SIGHUP
 """Exit code of an app whose terminal has vanished, by the convention of shells."""
+ALERT_TITLE = "ssl-console"
+TRACEBACK_FILE = "console-error.txt"
+EXIT_PATIENCE_S = 10.0  # for an orderly exit
 
 
 class TerminalDriver(LinuxDriver):
@@ -136,3 +146,101 @@ class LinkSpeed:
         self._smooth = 0 if trouble or waiting else self._smooth + 1
         self.slow = trouble or (self.slow and self._smooth < SMOOTH)
         return self.slow
+
+
+class Counts(Protocol):
+    """Numbers of runs by state."""
+
+    @property
+    def running(self) -> int:
+        """Under way."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """In the queue."""
+        ...
+
+    @property
+    def failed(self) -> int:
+        """Ended without a result."""
+        ...
+
+
+def attention(before: Counts, now: Counts) -> str:
+    """Event that requires the user's attention: the queue has ended, or runs have failed; otherwise empty."""
+    more = now.failed - before.failed
+    failed = [f"{more} run{'s' if more != 1 else ''} failed"] if more > 0 else []
+    ended = before.running + before.waiting and not now.running + now.waiting
+    return ", ".join([*failed, *(["the queue has ended"] if ended else [])])
+
+
+def alert(kind: str, text: str) -> str:
+    """The control sequence of a notification (`bell`, `osc9` or `osc777`); empty for any other kind.
+
+    tmux passes it on to the terminal if its option allow-passthrough is on, and handles the bell itself.
+    """
+    text = printable(text).replace(";", ",")
+    sequence = {
+        "bell": "\a",
+        "osc9": f"\x1b]9;{ALERT_TITLE}: {text}\a",
+        "osc777": f"\x1b]777;notify;{ALERT_TITLE};{text}\a",
+    }
+    found = sequence.get(kind, "")
+    if found.startswith("\x1b") and os.environ.get("TMUX"):
+        return f"\x1bPtmux;{found.replace(chr(27), chr(27) * 2)}\x1b\\"
+    return found
+
+
+class HasSignalCode(Protocol):
+    """An app that keeps the exit code of the signal that ended it, or of its vanished terminal."""
+
+    signal_code: int | None
+
+
+def on_hangup_or_termination(handle: Callable[[int], object]) -> None:
+    """Call `handle` with the exit code when the terminal is closed or the process is asked to end.
+
+    Without a handler an orphaned app would spin. Requires a running event loop.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, handle, 128 + number)
+
+
+def exit_within_timeout(code: int) -> None:
+    """End this process after `PATIENCE_S` if it has not ended by itself.
+
+    A thread that waits for a file server or a lock would otherwise block the exit forever, invisibly.
+    """
+    timer = threading.Timer(EXIT_PATIENCE_S, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+
+
+def write_traceback(error: BaseException, folders: Iterable[Path]) -> Path | None:
+    """Write the traceback into the first writable one of these folders and the temporary folder."""
+    text = "".join(traceback.format_exception(error)).encode(errors="replace")
+    for folder in (*folders, Path(tempfile.gettempdir())):
+        path = folder / TRACEBACK_FILE
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            continue
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+        return path
+    return None
+
+
+def crash_panel(error: BaseException, written: Path | None) -> Panel:
+    """The error, its consequences, and where the traceback is."""
+    message = printable(f"{type(error).__name__}: {error}".partition("\n")[0])
+    lines = [
+        f"ssl-console crashed: {message}",
+        "Runs are not affected: `ssl-console` opens it again.",
+    ]
+    if written is not None:
+        lines.append(f"Please report it, with the file {written}")
+    return Panel(Text("\n".join(lines)), title="ssl-console", title_align="left", border_style="red")

@@ -26,8 +26,17 @@ from ssl_console.tui.style import palette as heat
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Cell, Tone
 from ssl_console.tui.views import memoize_by_identity
-from ssl_console.tui.views.ranking_order import GROUP, ColumnOrder, groups_of, order_columns, order_rows
-from ssl_console.tui.views.ranking_query import RankingQuery, apply_query, base_ranking, reordered
+from ssl_console.tui.views.ranking_query import (
+    GROUP,
+    ColumnOrder,
+    RankingQuery,
+    apply_query,
+    base_ranking,
+    groups_of,
+    order_columns,
+    order_rows,
+    reordered,
+)
 from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.workspace.badges import half_widths, marks
 from ssl_console.workspace.result import Result

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from backbones.io.errors import counted
 from ssl_console.analysis.ranking import ABOUT_CIRCLE, CIRCLE, ESTIMATE, RankingRow
 from ssl_console.analysis.ranking_cell import RankingCell, seeds_text, size_text
+from ssl_console.tui.data.state import AppState
+from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, length, line
-from ssl_console.tui.views.ranking import ABOUT_AGGREGATES, NAME, ROUNDING, RankingTable
-from ssl_console.tui.views.ranking_order import GROUP
+from ssl_console.tui.views.ranking import ABOUT_AGGREGATES, NAME, ROUNDING, RankingTable, ranking_table
+from ssl_console.tui.views.ranking_query import GROUP, RankingQuery, badged
 from ssl_console.workspace.badges import ADVICE, marks
 
 MOST_NAMED = 4
@@ -158,3 +160,14 @@ def left_out_of_view(table: RankingTable) -> list[str]:
 def _hidden(names: Sequence[str]) -> str:
     named = ", ".join(column_name(name) for name in names[:MOST_NAMED])
     return named if len(names) <= MOST_NAMED else f"{named} and {len(names) - MOST_NAMED} more"
+
+
+def initial_table(state: AppState, glyphs: Glyphs) -> RankingTable:
+    """The first table of the screen, memoized so that it can be computed in advance."""
+    return ranking_table(
+        badged(state.results, state.catalogue),
+        RankingQuery(suite=state.suite),
+        state.catalogue,
+        glyphs,
+        state.marked,
+    )

@@ -1,9 +1,10 @@
-"""Details of one result, as lines and a chart. Pure."""
+"""Details of one result and its differences from another, as lines and a chart. Pure."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
@@ -12,10 +13,14 @@ from ssl_console.analysis.random_baseline import BaselineComparison, distances
 from ssl_console.analysis.ranking_cell import record_text, seed_spread, seeds_text
 from ssl_console.analysis.statistics.draws_and_groups import of_record
 from ssl_console.planning.duration import format_duration
+from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.widgets.plot import Chart, Series
 from ssl_console.workspace.badges import Badge, marks
 from ssl_console.workspace.result import Result, ResultRecord
+
+if TYPE_CHECKING:
+    from ssl_console.analysis.result_diff import Change, FieldDifference, Group
 
 LABEL = 32
 NO_SOURCES = BadgeSources()
@@ -23,6 +28,12 @@ NAME_WIDTH = 16
 """Minimum width of a class name."""
 BESIDE_NAME = 18
 """Width of the figures of a class."""
+TITLES: dict[Group, str] = {
+    "made of": "parts of the key, which affect the score",
+    "run by": "code, packages and machine, which should not",
+    "came out": "selected hyperparameters, and the scores",
+}
+LONGEST = 60
 
 
 def result_lines(
@@ -250,3 +261,42 @@ def _numbers(values: Sequence[JsonValue]) -> Shares:
 
 def _wrapped(command: str, width: int) -> list[Line]:
     return [line(Span(f"   {text}", Tone.ACCENT)) for text in wrap(command, width - 4)]
+
+
+def difference_lines(found: FieldDifference, width: int, glyphs: Glyphs) -> list[Line]:
+    """The summary, then all differences in three groups."""
+    first, second = found.first.result, found.second.result
+    lines = [line(Span(f" {text}", Tone.STRONG)) for text in wrap(found.sentence, width - 2)]
+    lines += [(), line(Span(f" {about(first)}", Tone.DIM)), line(Span(f" {about(second)}", Tone.DIM))]
+    for group, title in TITLES.items():
+        changes = found.of(group)
+        if changes:
+            lines += [(), line(Span(f" {title}", Tone.TITLE))]
+            lines += [shown for change in changes for shown in _change(change, width, glyphs)]
+    return lines
+
+
+def _change(change: Change, width: int, glyphs: Glyphs) -> list[Line]:
+    before, after = (_short(value, glyphs) for value in (change.first, change.second))
+    texts = wrap(f"{before} {glyphs.right} {after}", max(20, width - 32))
+    head = fit(change.name, 28, ellipsis=glyphs.ellipsis)
+    return [line(Span(f"  {head if not number else ' ' * 28} ", Tone.DIM), text) for number, text in enumerate(texts)]
+
+
+def _short(value: object, glyphs: Glyphs) -> str:
+    text = glyphs.none if value is None else str(value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + glyphs.ellipsis
+
+
+def about(result: Result) -> str:
+    """A result in one line."""
+    task = f"{result.task} [{result.variant}], seed {result.seed}"
+    return f"{result.run_id}  {result.backbone} on {task}: {result.value:.2f}"
+
+
+def candidates(result: Result, results: tuple[Result, ...]) -> list[Result]:
+    """Results to compare with: those of the same backbone and task first, then of the same task, newest first."""
+    others = [
+        one for one in results if one.run_id != result.run_id and one.task == result.task and one.source == "mine"
+    ]
+    return sorted(others, key=lambda one: (one.backbone != result.backbone, -one.finished))

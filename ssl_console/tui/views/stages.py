@@ -11,7 +11,7 @@ from ssl_console.planning.duration import format_duration, makespan
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.style.glyphs import Glyphs, bar
 from ssl_console.tui.style.text import Line, Span, Tone, cut, fit, fit_middle, length, line, wrap
-from ssl_console.tui.views.time_left import history_of, run_left_s, run_share
+from ssl_console.tui.views.live import history_of, run_left_s, run_share
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
 

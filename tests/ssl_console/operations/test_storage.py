@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ssl_console.operations.disk_space import size_of, storage_of
-from ssl_console.tui.views.storage import storage_lines
+from ssl_console.tui.screens.dialogs import storage_lines
 from ssl_console.workspace.paths import Workspace
 
 

@@ -16,7 +16,7 @@ from textual.worker import WorkerCancelled
 
 from ssl_console.operations.session import Session
 from ssl_console.tui.app import AppOptions, ConsoleApp
-from ssl_console.tui.data.device_poller import DevicePoller
+from ssl_console.tui.data.devices import DevicePoller
 from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.style.glyphs import ASCII_VARIABLE
 from ssl_console.workspace.paths import Workspace

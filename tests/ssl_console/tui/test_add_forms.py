@@ -12,10 +12,10 @@ from textual.widgets import Input
 from backbones.inspection.inspect_main import propose
 from ssl_console.operations import add_backbone
 from ssl_console.tui.app import AppOptions, ConsoleApp
-from ssl_console.tui.screens.add_backbone import FIELDS, OPTION, WORDS, AddBackboneDialog, in_words_of_the_form
+from ssl_console.tui.screens.add import BACKBONE_FIELDS, OPTION, WORDS, AddBackboneDialog, in_words_of_backbone_form
 from ssl_console.tui.screens.dialogs import ConfirmDialog
 from ssl_console.tui.screens.training import TrainingScreen
-from ssl_console.tui.widgets.chart import ChartView
+from ssl_console.tui.widgets.graphics import ChartView
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.paths import Workspace
@@ -140,9 +140,9 @@ async def test_without_a_training_the_screen_says_how_to_watch_one(used: Workspa
 def test_advice_in_the_backbone_form_names_its_fields() -> None:
     advice = "assumed; --norm or --mean; choose --arch NAME or --arg num_heads=6"
     assert (
-        in_words_of_the_form(advice)
+        in_words_of_backbone_form(advice)
         == "assumed; normalisation or mean; choose architecture NAME or arguments num_heads=6"
     )
-    assert in_words_of_the_form("--trust-code runs its file") == "--trust-code runs its file"
-    labels = {label.partition(" (")[0] for _, label, _ in FIELDS}
+    assert in_words_of_backbone_form("--trust-code runs its file") == "--trust-code runs its file"
+    labels = {label.partition(" (")[0] for _, label, _ in BACKBONE_FIELDS}
     assert {WORDS.get(name, name) for name in OPTION.pattern[3:-3].split("|")} <= labels

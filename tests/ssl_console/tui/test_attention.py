@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ssl_console.tui.data.runs import Tally
-from ssl_console.tui.terminal.attention import alert, attention
+from ssl_console.tui.data.state import Tally
+from ssl_console.tui.terminal.driver import alert, attention
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.tui.filled import queue, task_names, used_workspace, writers
 from tests.ssl_console.tui.terminal import a_console

@@ -16,12 +16,12 @@ from ssl_console.operations.disagreements import DisagreeingImages, disagreeing_
 from ssl_console.operations.session import Session
 from ssl_console.operations.similarity import SimilarityMatrix
 from ssl_console.tui.app import AppOptions, ConsoleApp
+from ssl_console.tui.screens.compare_dialogs import DisagreementDialog
 from ssl_console.tui.screens.compare_pane import VIEWS, ComparePane
-from ssl_console.tui.screens.disagreements import DisagreementDialog
 from ssl_console.tui.style.glyphs import UNICODE
 from ssl_console.tui.style.palette import LEVELS
-from ssl_console.tui.views.similarity import similarity_lines
-from ssl_console.tui.widgets.image import ImageView
+from ssl_console.tui.views.compare_pane import similarity_lines
+from ssl_console.tui.widgets.graphics import ImageView
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.paths import Workspace

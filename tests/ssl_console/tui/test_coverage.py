@@ -5,8 +5,7 @@ import pytest
 from ssl_console.operations.downloads import DownloadItem, DownloadProgress
 from ssl_console.planning.plan import Blocker
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, Suite, TaskEntry
-from ssl_console.tui.data.runs import in_order
-from ssl_console.tui.data.state import PairSelection
+from ssl_console.tui.data.state import PairSelection, in_order
 from ssl_console.tui.style.glyphs import UNICODE
 from ssl_console.tui.style.text import Line, length
 from ssl_console.tui.views.coverage import CellStatus, Coverage, filter_catalog

@@ -12,7 +12,7 @@ import pytest
 
 from ssl_console.tui.app import ConsoleApp
 from ssl_console.tui.main import run_console
-from ssl_console.tui.terminal.shutdown import FILE, write_traceback
+from ssl_console.tui.terminal.driver import TRACEBACK_FILE, write_traceback
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.tui.conftest import Opener
 from tests.ssl_console.tui.terminal import a_terminal
@@ -45,7 +45,7 @@ def test_the_console_s_own_mistake_leaves_a_panel_with_the_way_out_and_no_traceb
         assert "ssl-console crashed: KeyError: '[red]x'" in left
         assert "Runs are not affected" in left
         assert "Traceback" not in left
-    kept = workspace.root / FILE
+    kept = workspace.root / TRACEBACK_FILE
     assert "KeyError" in kept.read_text()
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
@@ -60,7 +60,7 @@ async def test_to_leave_while_a_screen_is_being_built_is_no_mistake(workspace: W
 def test_a_traceback_goes_where_it_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     written = write_traceback(ValueError("broken"), [tmp_path / "nowhere", tmp_path / "there"])
-    assert written == tmp_path / "there" / FILE
+    assert written == tmp_path / "there" / TRACEBACK_FILE
     assert "ValueError: broken" in written.read_text()
 
 

@@ -11,11 +11,11 @@ import pytest
 from ssl_console.system.device import Device, DeviceProcess, Reading
 from ssl_console.system.processes import largest_processes, own_start, parents_of, this_host
 from ssl_console.tui.app import AppOptions
-from ssl_console.tui.data import device_poller, devices
-from ssl_console.tui.data.device_poller import DevicePoller
+from ssl_console.tui.data import devices
 from ssl_console.tui.data.devices import (
     SAMPLES_KEPT,
     STEP_S,
+    DevicePoller,
     DeviceRecorder,
     DeviceSample,
     DeviceUser,
@@ -116,7 +116,7 @@ def supervisor(*processes: DeviceProcess) -> SupervisorState:
 def test_the_host_is_read_here_and_workers_are_named_by_what_they_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     mine = DeviceProcess(os.getpid(), "me", 80.0, command="python")
-    monkeypatch.setattr(device_poller, "largest_processes", lambda _: (mine,))
+    monkeypatch.setattr(devices, "largest_processes", lambda _: (mine,))
     poller = DevicePoller()
     found = poller.poll(supervisor(DeviceProcess(4242, "me", 900.0, ours=True)), {}, now=100.0)
     assert found is not None

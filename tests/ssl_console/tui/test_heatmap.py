@@ -9,9 +9,8 @@ from textual.theme import BUILTIN_THEMES, Theme
 
 from ssl_console.tui.app import THEMES
 from ssl_console.tui.style.glyphs import ASCII, UNICODE, Glyphs, bar, choose
-from ssl_console.tui.style.palette import LEVELS, Palette, Under, level, sign
+from ssl_console.tui.style.palette import DARK, LEVELS, LIGHT, Palette, Under, level, sign
 from ssl_console.tui.style.text import Cell, Tone
-from ssl_console.tui.style.themes import DARK, LIGHT
 from ssl_console.tui.terminal.colour_depth import LEAST_CONTRAST, ColourDepth, contrast, displayed, nearest
 
 CONE_MATRICES = {

@@ -11,13 +11,13 @@ from ssl_console.operations.ladder import RUNGS, PlannedRung
 from ssl_console.planning.plan import Candidate, Plan, PlannedRun, Status
 from ssl_console.tui.app import AppOptions
 from ssl_console.tui.data.state import AppState
-from ssl_console.tui.screens import ladder
+from ssl_console.tui.screens import verdicts
 from ssl_console.tui.screens.dialogs import HelpDialog
-from ssl_console.tui.screens.ladder import LadderDialog, has_preset
+from ssl_console.tui.screens.verdicts import LadderDialog, has_preset
 from ssl_console.tui.style.glyphs import ASCII, UNICODE, Glyphs
 from ssl_console.tui.style.text import Line, length
-from ssl_console.tui.views.ladder import LadderReading, ladder_command, ladder_lines, suite_rungs
 from ssl_console.tui.views.stages import Surroundings, stage_lines
+from ssl_console.tui.views.verdicts import LadderReading, ladder_command, ladder_lines, suite_rungs
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import RunState
 from tests.ssl_console.analysis.test_ladder import digits, rungs
@@ -55,7 +55,7 @@ async def test_compare_opens_the_ladder_of_the_tasks_dataset_and_queues_the_next
         asked.append(given)
         return reading(1, (planned("linear/digits", "new", 40.0),))
 
-    monkeypatch.setattr(ladder, "read_ladder", read)
+    monkeypatch.setattr(verdicts, "read_ladder", read)
     async with opened(used, AppOptions(mode="compare", suite="demo")) as pilot:
         await pilot.press("L")
         await until(pilot, lambda: isinstance(app_of(pilot).screen, LadderDialog))
@@ -103,7 +103,7 @@ async def test_it_is_read_again_when_results_arrive_and_runs_what_comes_next_onl
         count[0] += 1
         return readings[min(count[0], len(readings)) - 1]
 
-    monkeypatch.setattr(ladder, "read_ladder", read)
+    monkeypatch.setattr(verdicts, "read_ladder", read)
     async with opened(used, AppOptions(mode="compare", suite="demo")) as pilot:
         app = app_of(pilot)
 
@@ -130,7 +130,7 @@ async def test_a_failed_run_ends_the_sequence_with_its_reason(
     failed = next(run for run in filled_runs(used) if run)
     rung = planned("linear/digits", "active", 40.0)
     active = replace(rung, runs=tuple(replace(one, run_id=failed) for one in rung.runs))
-    monkeypatch.setattr(ladder, "read_ladder", lambda *_given: reading(1, (active,)))
+    monkeypatch.setattr(verdicts, "read_ladder", lambda *_given: reading(1, (active,)))
     async with opened(used, AppOptions(mode="compare")) as pilot:
         app = app_of(pilot)
         await until(pilot, lambda: app.state.runs[failed].state is RunState.FAILED)

@@ -7,8 +7,7 @@ from textual.pilot import Pilot
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.screens.rankings import RankingsScreen
 from ssl_console.tui.views.ranking_details import summary
-from ssl_console.tui.views.ranking_order import GROUP
-from ssl_console.tui.views.ranking_query import RankingQuery, view_document, view_of_document
+from ssl_console.tui.views.ranking_query import GROUP, RankingQuery, view_document, view_of_document
 from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.paths import Workspace

@@ -26,8 +26,7 @@ from ssl_console.tui.data.backend import Backend
 from ssl_console.tui.data.poller import PollThread
 from ssl_console.tui.data.state import StateUpdate
 from ssl_console.tui.screens.dialogs import ConfirmDialog, ProblemDialog
-from ssl_console.tui.screens.launch import LaunchDialog
-from ssl_console.tui.screens.seeds import SeedsDialog
+from ssl_console.tui.screens.launch import LaunchDialog, SeedsDialog
 from ssl_console.tui.views.launch import format_seeds, parse_seeds
 from ssl_console.workspace.paths import Workspace
 from tasks.backbone_checks.finding import Finding

@@ -9,8 +9,7 @@ from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.palette_commands import ConsoleCommands
 from ssl_console.tui.screens.choosers import ThemeDialog
 from ssl_console.tui.screens.dialogs import HelpDialog, StorageDialog
-from ssl_console.tui.screens.jump import JumpDialog
-from ssl_console.tui.screens.more_keys import MoreKeysDialog
+from ssl_console.tui.screens.key_dialogs import JumpDialog, MoreKeysDialog
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.table_model import next_of
 from ssl_console.tui.widgets.virtual_table import LineTable

@@ -8,7 +8,7 @@ import pytest
 
 from ssl_console.analysis.optimism import Optimism, WithoutOptimism
 from ssl_console.tui.app import AppOptions
-from ssl_console.tui.screens.optimism import OptimismDialog, optimism_lines
+from ssl_console.tui.screens.ranking_dialogs import OptimismDialog, optimism_lines
 from ssl_console.tui.style.text import length
 from tests.ssl_console.measured import filled
 from tests.ssl_console.tui.conftest import Opener, until

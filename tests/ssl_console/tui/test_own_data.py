@@ -11,11 +11,11 @@ from PIL import Image
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from ssl_console.operations.add_dataset import FIELDS, in_words_of_the_form, options_of_dataset_form
+from ssl_console.operations.add_dataset import FIELDS, in_words_of_dataset_form, options_of_dataset_form
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.file_system import complete_path
 from ssl_console.tui.app import AppOptions, ConsoleApp
-from ssl_console.tui.screens.add_dataset import AddDatasetDialog
+from ssl_console.tui.screens.add import AddDatasetDialog
 from ssl_console.tui.screens.dialogs import ConfirmDialog
 from ssl_console.tui.screens.launch import LaunchDialog
 from ssl_console.tui.widgets.styled_text import StyledText
@@ -127,5 +127,5 @@ def test_questions_about_a_dataset_name_the_fields_that_answer_them() -> None:
     questions = {path.name: path.read_text() for path in (ROOT / "tasks" / "datasets" / "importing").glob("*.py")}
     options = {option for text in questions.values() for option in re.findall(r"--[a-z]+(?:-[a-z]+)*", text)}
     assert options - {"--large"} <= set(FIELDS)
-    words = in_words_of_the_form("choose --several, or --single, or --split-column C")
+    words = in_words_of_dataset_form("choose --several, or --single, or --split-column C")
     assert words == "choose several labels = yes, or several labels = no, or split column C"

@@ -15,8 +15,7 @@ from textual.pilot import Pilot
 
 from ssl_console.tui.app import AppOptions
 from ssl_console.tui.terminal.colour_depth import ColourDepth, nearest
-from ssl_console.tui.widgets.chart import ChartView
-from ssl_console.tui.widgets.image import ImageView
+from ssl_console.tui.widgets.graphics import ChartView, ImageView
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.pictures import (
     ASCII_SHADES,

@@ -14,16 +14,16 @@ from ssl_console.planning.plan import Plan
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.app import AppOptions
 from ssl_console.tui.keys import KEYS
-from ssl_console.tui.screens import judge as judge_screen
 from ssl_console.tui.screens import ledger as ledger_screen
-from ssl_console.tui.screens import race as race_screen
+from ssl_console.tui.screens import verdicts
+from ssl_console.tui.screens import verdicts as race_screen
 from ssl_console.tui.screens.dialogs import HelpDialog
 from ssl_console.tui.screens.ledger import ledger_command, ledger_lines
-from ssl_console.tui.screens.race import RaceDialog
+from ssl_console.tui.screens.verdicts import RaceDialog
 from ssl_console.tui.style.glyphs import ASCII, UNICODE, Glyphs
 from ssl_console.tui.style.text import Line, Tone, length
-from ssl_console.tui.views.judge import JudgeReading, judge_command, judge_lines
 from ssl_console.tui.views.race import RaceReading, chart_lines, outcome_lines, race_command, reach_of
+from ssl_console.tui.views.verdicts import JudgeReading, judge_command, judge_lines
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.race_record import PredictorError, RaceContender, RaceEntrant, RaceRecord, RaceRungRecord
 from tests.ssl_console.analysis.test_ledger import PUBLISHED, own
@@ -199,7 +199,7 @@ async def test_compare_judges_the_backbone_under_the_cursor_and_the_margin_is_a_
         asked.append((names, suite, margin))
         return replace(looks(0.5), looks=())
 
-    monkeypatch.setattr(judge_screen, "read_judgement", read)
+    monkeypatch.setattr(verdicts, "read_judgement", read)
     async with opened(used, AppOptions(mode="compare", suite="demo")) as pilot:
         await pilot.press("V")
         await until(pilot, lambda: "no dataset has results of both" in shown(pilot, "#text"))

@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from ssl_console.analysis.rank_intervals import GrowingRanks, RankTable
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.screens.compare import CompareScreen
-from ssl_console.tui.screens.rank_intervals import REPLICATES, RankIntervalsDialog
+from ssl_console.tui.screens.ranking_dialogs import REPLICATES, RankIntervalsDialog
 from ssl_console.tui.screens.rankings import RankingsScreen
 from ssl_console.tui.style.text import Tone
 from ssl_console.tui.widgets.table_model import Column

@@ -18,7 +18,7 @@ from ssl_console.tui.screens.export import ExportDialog
 from ssl_console.tui.screens.launch import LaunchDialog
 from ssl_console.tui.screens.rankings import RankingsScreen
 from ssl_console.tui.style.text import Cell
-from ssl_console.tui.widgets.chart import ChartView
+from ssl_console.tui.widgets.graphics import ChartView
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.paths import Workspace

@@ -9,8 +9,8 @@ import pytest
 from textual.pilot import Pilot
 
 from ssl_console.tui.app import AppOptions, ConsoleApp
-from ssl_console.tui.screens import judge, race
-from ssl_console.tui.screens.rank_intervals import REPLICATES, RankIntervalsDialog
+from ssl_console.tui.screens import verdicts
+from ssl_console.tui.screens.ranking_dialogs import REPLICATES, RankIntervalsDialog
 from ssl_console.tui.views.race import RaceReading
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.workspace.paths import Workspace
@@ -111,7 +111,7 @@ def ranks_are_certain(app: ConsoleApp) -> bool:
 
 def test_race(snap_compare: Compare, used: Workspace, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     reading = RaceReading(RACE, planned("finetune/digits", "new", 40.0))
-    monkeypatch.setattr(race, "read_race_of", lambda *_given, **_named: reading)
+    monkeypatch.setattr(verdicts, "read_race_of", lambda *_given, **_named: reading)
     app = console_on(used, AppOptions(mode="compare", suite="demo"))
     assert snap_compare(
         app, terminal_size=size, run_before=before("R", fact=lambda app: "finetune" in found(app, "#text"), alone=True)
@@ -121,7 +121,7 @@ def test_race(snap_compare: Compare, used: Workspace, size: tuple[int, int], mon
 def test_judgement(
     snap_compare: Compare, used: Workspace, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judge, "read_judgement", lambda *_given: looks(0.5))
+    monkeypatch.setattr(verdicts, "read_judgement", lambda *_given: looks(0.5))
     app = console_on(used, AppOptions(mode="compare", suite="demo"))
     assert snap_compare(
         app, terminal_size=size, run_before=before("V", fact=lambda app: "better" in found(app, "#text"), alone=True)

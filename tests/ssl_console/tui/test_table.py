@@ -9,9 +9,8 @@ from textual.app import App, ComposeResult
 from textual.geometry import Region
 
 from ssl_console.tui.style.glyphs import UNICODE
-from ssl_console.tui.style.palette import Palette, RenderContext
+from ssl_console.tui.style.palette import DARK, Palette, RenderContext
 from ssl_console.tui.style.text import Cell
-from ssl_console.tui.style.themes import DARK
 from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.tui.widgets.virtual_table import LineTable
 

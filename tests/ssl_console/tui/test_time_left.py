@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ssl_console.tui.data.state import AppState, SupervisorStatus
-from ssl_console.tui.views.time_left import history_of, queue_left_s, queue_text, run_left_s, run_share
+from ssl_console.tui.views.live import history_of, queue_left_s, queue_text, run_left_s, run_share
 from ssl_console.workspace.events import Progress
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView

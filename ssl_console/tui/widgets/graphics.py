@@ -1,19 +1,66 @@
-"""Widget for images of a result: half blocks in colour, or ASCII shades, and the path of the file."""
+"""Widgets for charts and for the images of a result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from rich.color import Color as RichColor
 from rich.segment import Segment
 from rich.style import Style
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
 from ssl_console.tui.style.palette import RenderContext, draw, render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
 from ssl_console.tui.terminal.colour_depth import ColourDepth, nearest
+from ssl_console.tui.widgets.plot import AXIS, GHOST, LABEL, NOTHING, Chart, SeriesIndex, TextRun
+from ssl_console.tui.widgets.plot import draw as draw_chart
 from ssl_console.workspace.pictures import ASCII_SHADES, SHADES, Picture, PictureCell, Row, colour_cells, shaded
+
+_TONES = {GHOST: Tone.DIM, AXIS: Tone.FAINT, LABEL: Tone.DIM, NOTHING: Tone.PLAIN}
+
+
+class ChartView(Widget):
+    """A chart widget. `show` repaints only lines that differ."""
+
+    DEFAULT_CSS = "ChartView { height: 1fr; }"
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.chart = Chart()
+        self._lines: list[list[TextRun]] = []
+        self._drawn: tuple[Chart, int, int, str] | None = None
+
+    def show(self, chart: Chart) -> None:
+        """Draw this chart."""
+        if chart == self.chart:
+            return
+        self.chart = chart
+        before = self._lines
+        for y, (old, new) in enumerate(zip_longest(before, self._draw())):
+            if old != new:
+                self.refresh(Region(0, y, self.size.width, 1))
+
+    def _draw(self) -> list[list[TextRun]]:
+        glyphs = render_context(self).glyphs
+        content = (self.chart, self.size.width, self.size.height, glyphs.name)
+        if content != self._drawn:
+            self._drawn = content
+            self._lines = draw_chart(self.chart, self.size.width, self.size.height, glyphs)
+        return self._lines
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the screen."""
+        lines = self._draw()
+        runs = lines[y] if y < len(lines) else []
+        strip = Strip([Segment(text, self.rich_style + self._colour_style(colour)) for text, colour in runs])
+        return strip.adjust_cell_length(self.size.width, self.rich_style)
+
+    def _colour_style(self, colour: SeriesIndex) -> Style:
+        palette = render_context(self).palette
+        return palette.series_style(colour) if colour >= 0 else palette.tone(_TONES[colour])
 
 
 class ImageView(Widget):

@@ -1,4 +1,4 @@
-"""The input line of a filter, hidden while it is not in use."""
+"""Input lines: the filter of a screen, and a path that Tab completes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import Input, Label
 
-from ssl_console.tui.host import Refreshable
+from ssl_console.system.file_system import PathCompletion, complete_path
+from ssl_console.tui.host import Refreshable, host
 from ssl_console.tui.keys import bindings
 
 
@@ -124,3 +125,37 @@ class FilterBar(Horizontal):
         if isinstance(screen, Refreshable):
             screen.refresh_view()
         screen.focus_next("LineTable")
+
+
+class PathInput(StaticInput):
+    """A path input. Tab moves to the next field if nothing remains to be completed."""
+
+    BINDINGS: ClassVar = bindings("path")
+
+    class Listed(Message):
+        """Message: several entries match."""
+
+        def __init__(self, names: tuple[str, ...]) -> None:
+            self.names = names
+            super().__init__()
+
+    def action_complete(self) -> None:
+        """Complete the path, in a thread: folders may be slow."""
+        text, session = self.value, host(self).backend.session
+
+        def complete() -> PathCompletion:
+            # a page in a browser lists nothing but data
+            return complete_path(text, session.data_root if self.app.is_web else None)
+
+        host(self).in_background(complete, lambda found: self._take(text, found), group="complete")
+
+    def _take(self, text: str, found: PathCompletion) -> None:
+        if not self.is_mounted or self.value != text:
+            return
+        if found.text != text:
+            self.value = found.text
+            self.cursor_position = len(found.text)
+        elif len(found.names) < 2:
+            self.screen.focus_next()
+        if len(found.names) > 1:
+            self.post_message(self.Listed(found.names))

@@ -1,8 +1,11 @@
-"""List of the keys that are not in the footer: pressing the key, enter or a double click runs its action."""
+"""List of the keys that are not in the footer, and jump mode, in which a letter moves the focus or cursor."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from string import ascii_letters
 from typing import ClassVar
 
 from textual import events, on
@@ -10,6 +13,8 @@ from textual.app import ComposeResult
 from textual.binding import ActiveBinding
 from textual.containers import Vertical
 from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Label
 
 from ssl_console.tui.keys import bindings, shown
 from ssl_console.tui.screens.base import Dialog
@@ -24,6 +29,7 @@ FRAME = (8, 12)
 """Lines and columns of the terminal besides the list."""
 SCOPES = ("app", "table", "text", "chart")
 """Scopes common to all screens, in the order in which they follow the screen's own keys."""
+JUMP_ABOUT = " a letter jumps there, esc goes back "
 
 
 class MoreKeysDialog(Dialog[ActiveBinding]):
@@ -101,3 +107,74 @@ def further_keys(screen: Screen[None]) -> list[ActiveBinding]:
 def _place(active: ActiveBinding) -> int:
     scope = (active.binding.id or "").partition(".")[0]
     return SCOPES.index(scope) if scope in SCOPES else -1
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place on the screen, and the action that moves there."""
+
+    x: int
+    y: int
+    go: Callable[[], object]
+
+
+class JumpDialog(Dialog[None]):
+    """Letters shown over the screen."""
+
+    BINDINGS: ClassVar = bindings("jump")
+    DEFAULT_CSS = """
+    JumpDialog { background: transparent; }
+    JumpDialog Label {
+        position: absolute; width: auto; height: 1; background: $warning; color: $background; text-style: bold;
+    }
+    """
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        super().__init__()
+        self._targets = dict(zip(ascii_letters, targets, strict=False))
+
+    def compose(self) -> ComposeResult:
+        """One label per letter, and an explanation in the line of keys."""
+        for letter, target in self._targets.items():
+            yield _placed(Label(letter, markup=False), target.x, target.y)
+        yield _placed(Label(JUMP_ABOUT, markup=False), 0, self.app.size.height - 1)
+
+    def on_key(self, event: events.Key) -> None:
+        """Move to the place of the pressed letter."""
+        target = self._targets.get(event.character or "")
+        if target is not None:
+            event.stop()
+            self.dismiss(None)
+            self.app.call_after_refresh(target.go)
+
+
+def _placed(label: Label, x: int, y: int) -> Label:
+    label.styles.offset = (x, y)
+    return label
+
+
+def jump_targets(screen: Screen[None]) -> list[Target]:
+    """Focusable panes of a screen, and the columns of its tables."""
+    targets: list[Target] = []
+    for pane in screen.query("*"):
+        if pane.focusable and pane.region.area:
+            targets.append(Target(pane.region.x, pane.region.y, _focus(screen, pane)))
+            targets += _columns(screen, pane) if isinstance(pane, LineTable) and pane.cursor_kind == "cell" else []
+    return targets
+
+
+def _columns(screen: Screen[None], table: LineTable) -> list[Target]:
+    y = table.region.y + table.rows.header_lines - 1
+    focus = _focus(screen, table)
+
+    def go(key: str) -> None:
+        focus()
+        table.move_to(column=key)
+
+    return [
+        Target(table.region.x + x, y, partial(go, key)) for x, key in table.heads() if x or table.rows.header_lines > 1
+    ]
+
+
+def _focus(screen: Screen[None], pane: Widget) -> Callable[[], object]:
+    return partial(screen.set_focus, pane)

@@ -1,0 +1,197 @@
+"""Dialogs of Rankings: rank confidence intervals, optimism of the scores, and results that share no column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, get_args
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+
+from ssl_console.analysis.comparability import IncomparableResult, kept_apart
+from ssl_console.analysis.optimism import ABOUT as OPTIMISM_ABOUT
+from ssl_console.analysis.optimism import Optimism, WithoutOptimism, audit, by_protocol
+from ssl_console.analysis.ranking import Ranking
+from ssl_console.tui.host import host
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.screens.base import Dialog
+from ssl_console.tui.style.palette import render_context
+from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
+from ssl_console.tui.views.rank_intervals import rank_interval_lines
+from ssl_console.tui.widgets.header_footer import KeyLine
+from ssl_console.tui.widgets.styled_text import Lines
+from ssl_console.workspace.badges import marks
+from ssl_console.workspace.result import Result
+
+if TYPE_CHECKING:
+    from ssl_console.analysis.rank_intervals import GrowingRanks, RankTable
+    from ssl_console.analysis.statistics.rank_bootstrap import Missing
+
+REPLICATES = 1000
+STEP = 125
+"""Replicates between two updates."""
+Audit = tuple[list[Optimism], list[WithoutOptimism]]
+BIGGEST = 12
+"""Maximum number of results listed per protocol, by descending optimism."""
+INCOMPARABLE_ABOUT = (
+    "Only results of one comparability key share a column: the same protocol, version and parameters (the "
+    "preprocessing is one), the same data by their digest, the same metric, the same precision."
+)
+
+
+class RankIntervalsDialog(Dialog[None]):
+    """Rank intervals, the probability of rank one, groups of ties, and the critical-difference diagram."""
+
+    BINDINGS: ClassVar = bindings("ranks")
+
+    def __init__(self, ranking: Ranking, missing: Missing = "complete rows") -> None:
+        super().__init__()
+        self._ranking, self._missing = ranking, missing
+        self.table: RankTable | None = None
+
+    def compose(self) -> ComposeResult:
+        """The panel."""
+        with Vertical(classes="dialog ranks") as panel:
+            panel.border_title = "Rank confidence intervals"
+            yield Lines([line(Span(" reading predictions ...", Tone.DIM))], id="text")
+            yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Start drawing replicates."""
+        self._begin()
+
+    def _begin(self) -> None:
+        app, ranking, missing = host(self), self._ranking, self._missing
+        predictions = app.backend.session.outputs.predictions
+
+        def read() -> GrowingRanks | str:
+            from ssl_console.analysis.rank_intervals import GrowingRanks  # noqa: PLC0415 - loads numpy
+
+            try:
+                return GrowingRanks.of(ranking, predictions, missing)
+            except ValueError as error:
+                return str(error)
+
+        app.in_background(read, self._go_on, group="ranks")
+
+    def _go_on(self, growing: GrowingRanks | str) -> None:
+        """Draw further replicates while the dialog is open."""
+        if isinstance(growing, str):
+            self._tell(f"{growing}; m treats missing scores otherwise")
+        elif self.is_attached:
+            work = growing
+            host(self).in_background(lambda: work.grown(STEP), lambda table: self._take(work, table), group="ranks")
+
+    def _take(self, growing: GrowingRanks, table: RankTable) -> None:
+        if not self.is_attached:
+            return
+        self.table = table
+        width = max(60, self.query_one(Lines).size.width)
+        self.query_one(Lines).show(rank_interval_lines(table, REPLICATES, width, render_context(self).glyphs))
+        if table.ranks.replicates < REPLICATES:
+            self._go_on(growing)
+
+    def _tell(self, text: str) -> None:
+        self.query_one(Lines).show([line(Span(f" {part}", Tone.WARN)) for part in wrap(text, 78)])
+
+    def action_missing(self) -> None:
+        """Switch to the next treatment of missing scores."""
+        from ssl_console.analysis.statistics.rank_bootstrap import Missing  # noqa: PLC0415 - loads numpy
+
+        ways = get_args(Missing)
+        self._missing = ways[(ways.index(self._missing) + 1) % len(ways)]
+        self._begin()
+
+
+class OptimismDialog(Dialog[None]):
+    """Optimism by protocol, then the results with the largest."""
+
+    BINDINGS: ClassVar = bindings("help")
+
+    def __init__(self, ranking: Ranking, results: Sequence[Result]) -> None:
+        super().__init__()
+        places = {(row.backbone, column.key) for row in ranking.rows for column in ranking.columns}
+        self._results = [one for one in results if one.source == "mine" and (one.backbone, one.column) in places]
+
+    def compose(self) -> ComposeResult:
+        """The panel."""
+        with Vertical(classes="dialog ranks") as panel:
+            panel.border_title = "Chosen on the test images"
+            yield Lines([line(Span(" reading records ...", Tone.DIM))], id="text")
+            yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Read the records of the results."""
+        app, results = host(self), self._results
+        record = app.backend.session.outputs.record
+        app.in_background(
+            lambda: audit(results, {one.run_id: record(one.run_id) for one in results}), self._show, group="optimism"
+        )
+
+    def _show(self, found: Audit) -> None:
+        if self.is_attached:
+            text = self.query_one(Lines)
+            text.show(optimism_lines(found, max(60, text.size.width)))
+
+
+def optimism_lines(found: Audit, width: int) -> list[Line]:
+    """The table of protocols, and for each the results whose scores would change most."""
+    known, unknown = found
+    lines = [line(Span(f" {text}", Tone.DIM)) for text in wrap(OPTIMISM_ABOUT, width - 2)]
+    numbers = " ".join(fit(name, 8, "right") for name in ("results", "median", "largest"))
+    lines += [(), line(Span(f" {fit('protocol', 16)} {numbers}  other leader  pairs swapped", Tone.DIM))]
+    for one in by_protocol(known, unknown):
+        order = f"{f'{one.other_leader} of {one.columns}':<13} {one.swapped} of {one.pairs}" if one.pairs else "—"
+        lines.append(
+            line(f" {fit(one.protocol, 16)} {one.results:>8} {one.median:>+8.2f} {one.largest:>+8.2f}  {order}")
+        )
+        largest = sorted((each for each in known if each.protocol == one.protocol), key=lambda each: -each.inflation)
+        lines += [_result_line(each, width) for each in largest[:BIGGEST] if each.inflation > 0]
+    if not known:
+        lines.append(line(Span(" no result of this table documents it", Tone.WARN)))
+    for reason in dict.fromkeys(one.reason for one in unknown):
+        count = sum(one.reason == reason for one in unknown)
+        lines += [line(Span(f" {text}", Tone.DIM)) for text in wrap(f"missing for {count}: {reason}", width - 2)]
+    return lines
+
+
+def _result_line(one: Optimism, width: int) -> Line:
+    scores = f"{one.selected:.2f}{marks(one.badges)} becomes {one.on_test:.2f}"
+    text = f"{fit(f'{one.backbone} {one.task}', 34)} {scores}  {one.choice}"
+    return line("   ", Span(fit(text, max(40, width - 13)), Tone.PLAIN), Span(f" {one.inflation:+.2f}", Tone.WARN))
+
+
+class IncomparableDialog(Dialog[None]):
+    """Further columns of the tasks of a table, and their differences."""
+
+    BINDINGS: ClassVar = bindings("help")
+
+    def __init__(self, ranking: Ranking, results: Sequence[Result]) -> None:
+        super().__init__()
+        self._ranking, self._results = ranking, results
+
+    def compose(self) -> ComposeResult:
+        """The panel."""
+        with Vertical(classes="dialog help") as panel:
+            panel.border_title = "Kept apart"
+            yield Lines([line(Span("reading records ...", Tone.DIM))], id="text")
+            yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Read the records of the results in question."""
+        app, ranking, results = host(self), self._ranking, self._results
+        app.in_background(lambda: kept_apart(results, ranking, app.backend.session.identity), self._show, group="apart")
+
+    def _show(self, further: Sequence[IncomparableResult]) -> None:
+        if self.is_attached:
+            self.query_one(Lines).show(incomparable_lines(further, min(76, self.app.size.width - 8)))
+
+
+def incomparable_lines(results: Sequence[IncomparableResult], width: int) -> list[Line]:
+    """One paragraph per column."""
+    lines: list[Line] = [line(Span(text, Tone.DIM)) for text in wrap(INCOMPARABLE_ABOUT, width)]
+    for result in results:
+        lines += [(), *(line(text) for text in wrap(result.sentence, width))]
+    return (
+        lines if results else [*lines, (), line("Every task of this table has one column, so nothing is kept apart.")]
+    )
