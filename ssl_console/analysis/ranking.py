@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from statistics import fmean
 
 from backbones.io.card_files import UnknownName, suggest
@@ -175,16 +176,14 @@ def common_columns(ranking: Ranking) -> list[str]:
 
 def average_ranks(values: Sequence[float], higher_is_better: bool = True) -> list[float]:
     """Rank of each value, 1 for the best; ties have their average rank."""
-    order = sorted(range(len(values)), key=lambda index: values[index], reverse=higher_is_better)
+    order = sorted(range(len(values)), key=values.__getitem__, reverse=higher_is_better)
     ranks = [0.0] * len(values)
     start = 0
-    while start < len(order):
-        stop = start
-        while stop < len(order) and values[order[stop]] == values[order[start]]:
-            stop += 1
-        for index in order[start:stop]:
-            ranks[index] = (start + 1 + stop) / 2
-        start = stop
+    for _, group in groupby(order, key=values.__getitem__):
+        tied = tuple(group)
+        for index in tied:
+            ranks[index] = start + (1 + len(tied)) / 2
+        start += len(tied)
     return ranks
 
 
@@ -272,8 +271,9 @@ class _Tally:
 def _with_aggregates(columns: Sequence[RankingColumn], rows: Sequence[RankingRow]) -> list[RankingRow]:
     columns = judged(columns)
     tallies = {row.backbone: _Tally() for row in rows}
+    complete = [row for row in rows if row.complete]
     for column in columns:
-        _tally(column, rows, tallies)
+        _tally(column, rows, complete, tallies)
     return _estimated(columns, [_aggregated(row, columns, tallies[row.backbone]) for row in rows])
 
 
@@ -311,13 +311,17 @@ def _scores(
     return found
 
 
-def _tally(column: RankingColumn, rows: Sequence[RankingRow], tallies: Mapping[str, _Tally]) -> None:
+def _tally(
+    column: RankingColumn,
+    rows: Sequence[RankingRow],
+    complete: Sequence[RankingRow],
+    tallies: Mapping[str, _Tally],
+) -> None:
     present = [row for row in rows if column.label in row.cells]
     places = _places(column, present)
     for row, place in zip(present, places, strict=True):
         tallies[row.backbone].won += len(present) - place
         tallies[row.backbone].compared += len(present) - 1
-    complete = [row for row in rows if row.complete]
     ranks = places if len(complete) == len(present) else _places(column, complete)
     for row, rank_ in zip(complete, ranks, strict=True):
         tallies[row.backbone].ranks.append(rank_)
@@ -332,8 +336,8 @@ def _aggregated(row: RankingRow, columns: Sequence[RankingColumn], tally: _Tally
     summable = bool(cells) and row.complete and all(column.higher_is_better for column in columns)
     return replace(
         row,
-        mean=fmean(cell.value for cell in cells) if summable else None,
-        mean_log_odds=fmean(cell.log_odds for cell in cells) if summable else None,
+        mean=fmean([cell.value for cell in cells]) if summable else None,
+        mean_log_odds=fmean([cell.log_odds for cell in cells]) if summable else None,
         mean_rank=fmean(tally.ranks) if tally.ranks else None,
         win_rate=tally.won / tally.compared if tally.compared else None,
     )

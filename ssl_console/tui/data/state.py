@@ -82,18 +82,33 @@ class PairSelection:
         """Tick all of these."""
         return replace(self, pairs=self.pairs | frozenset(pairs))
 
-    def extent(self, pairs: Iterable[Pair]) -> Extent:
-        """Number of these that are ticked."""
-        if not self.pairs:
-            return "none"
-        wanted = frozenset(pairs)
-        ticked = len(wanted & self.pairs)
-        return "none" if not ticked else "all" if ticked == len(wanted) else "some"
+    @cached_property
+    def by_backbone(self) -> Mapping[str, frozenset[str]]:
+        """The ticked tasks of every backbone that has any."""
+        return _grouped(self.pairs)
+
+    @cached_property
+    def by_task(self) -> Mapping[str, frozenset[str]]:
+        """The ticked backbones of every task that has any."""
+        return _grouped((task, backbone) for backbone, task in self.pairs)
 
     def ordered(self, backbones: Iterable[str], tasks: Iterable[str]) -> list[Pair]:
         """The ticked pairs in the order of these names; ticks of unknown names are omitted."""
         columns = list(tasks)
         return [(backbone, task) for backbone in backbones for task in columns if (backbone, task) in self.pairs]
+
+
+def _grouped(pairs: Iterable[Pair]) -> Mapping[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for first, second in pairs:
+        found.setdefault(first, set()).add(second)
+    return {first: frozenset(seconds) for first, seconds in found.items()}
+
+
+def extent(ticked: frozenset[str], shown: frozenset[str]) -> Extent:
+    """How many of the shown names are ticked."""
+    count = len(ticked & shown)
+    return "none" if not count else "all" if count == len(shown) else "some"
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from backbones.io.errors import counted
 from ssl_console.tui.data.catalog import BackboneEntry, FilteredCatalog, TaskEntry, protocol_title
-from ssl_console.tui.data.state import AppState, Extent, Pair, PairSelection
+from ssl_console.tui.data.state import AppState, Extent, Pair, PairSelection, extent
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Cell, Line, Span, Tone, fit, length, line
 from ssl_console.tui.views.coverage import CellStatus, Coverage, CoverageCell
@@ -16,6 +17,7 @@ from ssl_console.tui.widgets.table_model import Column, TableModel
 NAME = "backbone"
 CELL_WIDTH = 8
 WIDEST_LABEL = 12
+NONE_TICKED: frozenset[str] = frozenset()
 
 TONES = {
     CellStatus.EMPTY: Tone.FAINT,
@@ -59,6 +61,14 @@ class CoverageGrid:
         """The shown pairs of one backbone."""
         return [(backbone, entry.name) for entry in self.shown.tasks]
 
+    @cached_property
+    def _backbones(self) -> frozenset[str]:
+        return frozenset(entry.name for entry in self.shown.backbones)
+
+    @cached_property
+    def _tasks(self) -> frozenset[str]:
+        return frozenset(entry.name for entry in self.shown.tasks)
+
     def unmeasured(self) -> list[Pair]:
         """All shown pairs that lack an up-to-date result and can be measured."""
         pairs = (pair for entry in self.shown.backbones for pair in self.row(entry.name))
@@ -66,15 +76,15 @@ class CoverageGrid:
 
     def _column(self, task: TaskEntry) -> Column:
         width = max(CELL_WIDTH, min(len(task.short), WIDEST_LABEL))
-        ticked = self.selection.extent(self.column(task.name)) == "all"
+        ticked = extent(self.selection.by_task.get(task.name, NONE_TICKED), self._backbones) == "all"
         return Column(task.name, task.short, width, "right", group=protocol_title(task.protocol), marked=ticked)
 
     def _cell(self, backbone: str, column: Column) -> Cell:
         if column.key == NAME:
-            extent = self.selection.extent(self.row(backbone))
+            ticks = extent(self.selection.by_backbone.get(backbone, NONE_TICKED), self._tasks)
             lacking = self.coverage.catalogue.backbone[backbone].missing is not None
-            tone = Tone.ACCENT if extent != "none" else Tone.DIM if lacking else Tone.PLAIN
-            return Cell(f"{_extent_mark(extent, self.glyphs)} {backbone}", tone)
+            tone = Tone.ACCENT if ticks != "none" else Tone.DIM if lacking else Tone.PLAIN
+            return Cell(f"{_extent_mark(ticks, self.glyphs)} {backbone}", tone)
         covered = self.coverage.cell(backbone, column.key)
         ticked = self.selection.has(backbone, column.key)
         text = cell_text(covered, self.glyphs)

@@ -11,7 +11,7 @@ from ssl_console.tui.data.state import AppState
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, length, line
 from ssl_console.tui.views.ranking import ABOUT_AGGREGATES, NAME, ROUNDING, RankingTable, ranking_table
-from ssl_console.tui.views.ranking_query import GROUP, RankingQuery, badged
+from ssl_console.tui.views.ranking_query import GROUP, RankingQuery, badged, base_ranking, filter_subjects
 from ssl_console.workspace.badges import ADVICE, marks
 
 MOST_NAMED = 4
@@ -163,11 +163,8 @@ def _hidden(names: Sequence[str]) -> str:
 
 
 def initial_table(state: AppState, glyphs: Glyphs) -> RankingTable:
-    """The first table of the screen, memoized so that it can be computed in advance."""
-    return ranking_table(
-        badged(state.results, state.catalogue),
-        RankingQuery(suite=state.suite),
-        state.catalogue,
-        glyphs,
-        state.marked,
-    )
+    """The first table of the screen, memoized with the subjects of a filter so that they can be computed in advance."""
+    query, results = RankingQuery(suite=state.suite), badged(state.results, state.catalogue)
+    suite = state.catalogue.suite.get(state.suite or "")
+    filter_subjects(base_ranking(results, suite.columns if suite else None, query.published), state.catalogue)
+    return ranking_table(results, query, state.catalogue, glyphs, state.marked)

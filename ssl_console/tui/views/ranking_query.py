@@ -152,15 +152,19 @@ def apply_query(base: Ranking, query: RankingQuery, catalogue: Catalog) -> tuple
     if not query.terms.strip():
         labels = [column.label for column in base.columns if column.label not in query.hidden]
         return base if len(labels) == len(base.columns) else pick_columns(base, labels), ()
-    rows = _row_subjects(base, catalogue)
-    shown = (column for column in base.columns if column.label not in query.hidden)
-    columns = {column.label: _column_subject(column, catalogue) for column in shown}
-    return filter_ranking(base, query.terms, rows, columns)
+    rows, columns = filter_subjects(base, catalogue)
+    shown = {label: subject for label, subject in columns.items() if label not in query.hidden}
+    return filter_ranking(base, query.terms, rows, shown)
 
 
 @memoize_by_identity
+def filter_subjects(base: Ranking, catalogue: Catalog) -> tuple[Mapping[str, Filterable], Mapping[str, Filterable]]:
+    """Subjects of a filter by row, and by column. Memoized, as each letter of a filter needs all of them."""
+    columns = {column.label: _column_subject(column, catalogue) for column in base.columns}
+    return _row_subjects(base, catalogue), columns
+
+
 def _row_subjects(base: Ranking, catalogue: Catalog) -> Mapping[str, Filterable]:
-    """Subjects of a filter, by row. Memoized, as each letter of a filter needs all of them."""
     entries = {row.backbone: catalogue.backbone.get(unmarked(row.backbone)) for row in base.rows}
     return {
         row.backbone: row_subject(row, entry.subject if (entry := entries[row.backbone]) else None) for row in base.rows

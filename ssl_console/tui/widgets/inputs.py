@@ -17,9 +17,12 @@ from ssl_console.tui.keys import bindings
 
 
 class StaticInput(Input):
-    """An input whose cursor does not blink."""
+    """An input whose cursor does not blink, and whose text is always valid."""
 
     cursor_blink = reactive(False, init=False)
+
+    def validate(self, value: str) -> None:
+        """Nothing: Textual would compute the styles of the line again after the first letter."""
 
 
 def stop_cursor_blink(screen: Screen[object]) -> None:

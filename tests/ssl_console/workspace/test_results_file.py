@@ -15,7 +15,7 @@ from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import ResultStore, StoreError
 from ssl_console.workspace.results_file import RowReader, RowWriter
 from ssl_console.workspace.schema_migration import RESULTS_TABLE
-from ssl_console.workspace.tinydb_storage import backup_of, read_document, transaction
+from ssl_console.workspace.tinydb_storage import UnreadableError, backup_of, read_document, transaction
 from tests.ssl_console.workspace.test_results_db import result
 
 ODD = "ends in },"
@@ -61,6 +61,27 @@ def test_rows_come_in_pieces_as_they_do_at_once(tmp_path: Path) -> None:
     assert list(RowReader(path)) == list(read_document(path)[RESULTS_TABLE].values())
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        (b'"n":', b'"n":NaN,"m":'),
+        (b'"n":', b'"n":-Infinity,"m":'),
+        (b'"run_id":', b'"number":'),
+        (b'"seed":', b'"seed":"\xff","a":'),
+        (b'"seed":', b'"seed" '),
+        (b'"2":{', b'"2":[{'),
+    ],
+)
+def test_nothing_is_added_to_a_damaged_file_of_another_process(tmp_path: Path, damage: tuple[bytes, bytes]) -> None:
+    path = tmp_path / "results.json"
+    add_as_a_whole(path, 1, 2, 3)
+    path.write_bytes(path.read_bytes().replace(*damage))
+    before = path.read_bytes()
+    with pytest.raises((UnreadableError, KeyError, TypeError)):
+        RowWriter(path).add(rows(4))
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("change", [json.dumps, lambda document: json.dumps(document, indent=1)])
 def test_a_file_that_another_program_wrote_is_read_and_continued(
     tmp_path: Path, change: Callable[[object], str]
@@ -89,7 +110,7 @@ def test_the_file_is_not_parsed_again_to_add_to_what_this_process_wrote(
 ) -> None:
     store.add([result(1)])
     store.add([result(2)])
-    monkeypatch.setattr(results_file, "from_json", lambda *_, **__: pytest.fail("parsed"))
+    monkeypatch.setattr(results_file, "RowReader", lambda *_: pytest.fail("read"))
     assert store.add([result(2), result(3)]) == 1
     monkeypatch.undo()
     assert len(store.results()) == 3
