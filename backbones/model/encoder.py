@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, cast
 
@@ -14,7 +15,9 @@ from backbones.catalog.layer_info import BlockChoice, BlockInfo, LayerColumn
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.cpu.optimise import folded, packed
 from backbones.io.errors import WeightsError
+from backbones.model.cuda_graphs import GraphedForward
 from backbones.model.feature_maps import NoBlocks, block_info, block_modules, pooled_columns, recorded_blocks
+from backbones.model.input_copies import CudaStreams, DoubleBuffer
 from backbones.model.loading import load_model
 from backbones.model.precision import arithmetic, with_half_weights
 from backbones.model.preprocessing import Picture, normalise, prepared_view
@@ -104,8 +107,8 @@ class Encoder:
     """A frozen backbone on a device, created by `Encoder.load`. Deterministic: equal images give equal vectors.
 
     `model` is the loaded backbone, `network` the optimised equivalent that encodes images. `dimension` is the
-    length of a feature vector, `weights_digest` the digest of its verified weights, and `images_encoded` the number
-    of encoded images.
+    length of a feature vector, `weights_digest` the digest of its verified weights, `images_encoded` the number
+    of encoded images, and `forwards` computes passes by CUDA graphs where these are enabled.
     """
 
     def __init__(
@@ -117,6 +120,8 @@ class Encoder:
         self.precision = precision
         self.weights_digest = weights_digest
         self.images_encoded = 0
+        self.forwards = GraphedForward.on(device)
+        self._copies = DoubleBuffer(CudaStreams.of(device)) if device.type == "cuda" else None
         self._layout = torch.contiguous_format
         self.dimension = self._probe()
         self.network = self._quickened()
@@ -153,6 +158,12 @@ class Encoder:
         self.images_encoded += len(batch)
         return features
 
+    def finish(self) -> str:
+        """End a series of batches: free the memory of a CUDA graph; return how batches were computed, where that was
+        decided by measurement.
+        """
+        return "; ".join(map(str, self.forwards.release()))
+
     def columns(self, choice: BlockChoice) -> tuple[LayerColumn, ...]:
         """Columns of layer-wise features. Raises WeightsError for a backbone whose blocks cannot be pooled."""
         try:
@@ -166,14 +177,18 @@ class Encoder:
 
         float32 [b, dimension + widths], on the encoder's device.
         """
-        parts = [self._with_layers(part, spec, choices) for part in self.parts(batch)]
+
+        def forward(pixels: Tensor) -> Tensor:
+            return self._with_layers(pixels, spec, choices)
+
+        parts = [self._passed((spec, tuple(choices)), forward, part) for part in self.parts(batch)]
         self.images_encoded += len(batch)
         return torch.cat(parts)
 
-    def _with_layers(self, batch: Tensor, spec: PreprocessingSpec, choices: Sequence[BlockChoice]) -> Tensor:
+    def _with_layers(self, pixels: Tensor, spec: PreprocessingSpec, choices: Sequence[BlockChoice]) -> Tensor:
         info, names = self._block_info, block_modules(self.model)
         with recorded_blocks(self.network, names) as outputs:
-            pooled = self._pooled(self.network, batch, spec)
+            pooled = self._forward(self.network, pixels, spec)
         with arithmetic(self.device, self.precision):
             layers = [pooled_columns(self.network, info, info.columns(choice), outputs) for choice in choices]
         return torch.cat([pooled, *layers], dim=1)
@@ -187,25 +202,41 @@ class Encoder:
     @torch.inference_mode()
     def _encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
         assert not self.model.training, "a frozen backbone must be in evaluation mode"
-        return torch.cat([self._pooled(self.network, part, spec) for part in self.parts(batch)])
+
+        def forward(pixels: Tensor) -> Tensor:
+            return self._forward(self.network, pixels, spec)
+
+        return torch.cat([self._passed(spec, forward, part) for part in self.parts(batch)])
+
+    def _passed(self, key: Hashable, forward: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+        """`forward` of the pixels on the device; `key` identifies it."""
+        with self._sent(batch) as pixels:
+            return self.forwards(key, forward, pixels)
 
     @cached_property
     def _block_info(self) -> BlockInfo:
         return block_info(self.model, preprocessing_for(self.card, "paper").crop)
 
     def _pooled(self, network: nn.Module, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
+        with self._sent(batch) as pixels:
+            return self._forward(network, pixels, spec)
+
+    def _forward(self, network: nn.Module, pixels: Tensor, spec: PreprocessingSpec) -> Tensor:
         with arithmetic(self.device, self.precision):
-            features = self._features(network, batch, spec)
+            features = self._features(network, pixels, spec)
             return pool(network, features, self.card.pooling).float().flatten(1)
 
-    def _features(self, network: nn.Module, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
-        """Forward pass. Pixels are copied to a GPU from pinned memory: otherwise the copy waits for the previous
+    def _features(self, network: nn.Module, pixels: Tensor, spec: PreprocessingSpec) -> Tensor:
+        ordered = pixels.contiguous(memory_format=self._layout)
+        return cast("Tensor", cast("Any", network).forward_features(normalise(ordered, spec)))
+
+    def _sent(self, batch: Tensor) -> AbstractContextManager[Tensor]:
+        """The pixels on the device, copied to a GPU from pinned memory: otherwise the copy would wait for the previous
         batch. Pixels that are there already are not copied.
         """
-        unpinned = self.device.type == "cuda" and batch.device.type == "cpu" and not batch.is_pinned()
-        pinned = batch.pin_memory() if unpinned else batch
-        pixels = pinned.to(self.device, non_blocking=True).contiguous(memory_format=self._layout)
-        return cast("Tensor", cast("Any", network).forward_features(normalise(pixels, spec)))
+        if self._copies is None or batch.device.type != "cpu":
+            return nullcontext(batch.to(self.device))
+        return self._copies.sent(batch if batch.is_pinned() else batch.pin_memory())
 
     @torch.inference_mode()
     def _probe(self) -> int:
@@ -215,8 +246,8 @@ class Encoder:
         """
         spec = preprocessing_for(self.card, "paper")
         blank = torch.zeros(1, 3, spec.crop, spec.crop, dtype=torch.uint8)
-        with arithmetic(self.device, self.precision):
-            features = self._features(self.model, blank, spec)
+        with self._sent(blank) as pixels, arithmetic(self.device, self.precision):
+            features = self._features(self.model, pixels, spec)
             dimension = pool(self.model, features, self.card.pooling).flatten(1).shape[1]
         if isinstance(features, Tensor) and features.ndim == 4:  # networks with several branches return a list of maps
             self._layout = torch.channels_last

@@ -105,6 +105,7 @@ def build_record(
             **outcome.diagnostics,
             "images_encoded": provenance.encoded,
             **({"images_encoded_by_helpers": provenance.assisted} if provenance.assisted else {}),
+            **({"forward_pass": provenance.forward_pass} if provenance.forward_pass else {}),
             "features_stored": dict(provenance.hits),
         },
         parameters={name: _plain(value) for name, value in spec.task.parameters.items()},

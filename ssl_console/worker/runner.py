@@ -175,8 +175,13 @@ class RunExecutor:
         self, module: ModuleType, spec: RunSpec, folder: RunFolder, batch_scale: float, reporter: WorkerReporter
     ) -> Evaluation:
         settings = self._settings(spec, folder, batch_scale, reporter)
-        evaluation = module.evaluate_task(spec.backbone, spec.task, spec.dataset, seed=spec.seed, **settings)
-        return cast("Evaluation", evaluation)
+        evaluation = cast(
+            "Evaluation",
+            module.evaluate_task(spec.backbone, spec.task, spec.dataset, seed=spec.seed, **settings),
+        )
+        if evaluation.provenance.forward_pass:
+            log_error(f"forward passes: {evaluation.provenance.forward_pass}")
+        return evaluation
 
     def _settings(self, spec: RunSpec, folder: RunFolder, batch_scale: float, reporter: Reporter) -> dict[str, Any]:
         """Keyword arguments of `evaluate_task` and `assist_task`."""
@@ -187,6 +192,7 @@ class RunExecutor:
             cache=None if spec.fresh else self.workspace.cache,
             decoded=None if spec.fresh else self.workspace.decoded,
             decoder=self.config.decoder,
+            cuda_graphs=self.config.cuda_graphs == "auto",
             decoded_bytes=round(GIGABYTE * self.config.decoded_gb),
             checkpoint=folder.checkpoint,
             checkpoint_s=self.config.checkpoint_s,

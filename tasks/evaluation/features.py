@@ -95,7 +95,8 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     outcome = module.evaluate(inputs, parameters, seed, reporter)
     diagnostics: dict[str, Json] = {"features": checks, **_duplicates(inputs), "data_notes": list(dataset.notes)}
     outcome = replace(outcome, diagnostics={**outcome.diagnostics, **diagnostics})
-    return Evaluation(outcome, _provenance(subject, opened.whole, stored))
+    provenance = _provenance(subject, opened.whole, stored)
+    return Evaluation(outcome, replace(provenance, forward_pass=opened.store.machine.forward_pass))
 
 
 def assist_task(  # noqa: PLR0913 - everything that defines a run, by name
@@ -166,6 +167,7 @@ def _opened(
     whole, dataset = dataset, _sample(protocol, dataset, parameters)
     layers = protocol.layer_request(parameters)
     decoder = usable_decoder(paths.decoder, device, reporter)
+    machine = Machine(batch_size=batch_size, decoder=decoder, cuda_graphs=paths.cuda_graphs)
     shared = DecodedImages.within(paths.decoded, paths.decoded_bytes)
     return _OpenedTask(
         parameters=parameters,
@@ -176,7 +178,7 @@ def _opened(
         shifts=_shifts(protocol, dataset, parameters),
         layers=layers,
         stored_layers=tuple(dict.fromkeys([*([layers] if layers else []), *paths.store_layers])),
-        store=FeatureStore(paths.features, Machine(batch_size=batch_size, decoder=decoder), shared),
+        store=FeatureStore(paths.features, machine, shared),
     )
 
 

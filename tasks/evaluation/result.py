@@ -54,6 +54,8 @@ class EvaluationPaths:
     """Maximum size of that cache in bytes."""
     decoder: Decoder = "cpu"
     """Engine that decodes JPEG files; the CPU where it cannot be used."""
+    cuda_graphs: bool = False
+    """Whether encoders on a GPU may use CUDA graphs."""
     checkpoint: Path | None = None
     """Folder for checkpoints of long training, the same for every attempt of a run; None: no checkpoints."""
     checkpoint_s: float = 60.0
@@ -81,6 +83,8 @@ class Provenance:
     """Encoding throughput of this evaluation's own process; None if it encoded no image."""
     assisted: int = 0
     """Number of the encoded images that other processes have encoded, e.g. on other devices."""
+    forward_pass: str = ""
+    """How this process computed forward passes, where it decided that by measurement."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice, tee
 from typing import Protocol
@@ -67,6 +67,10 @@ class Machine:
     """Seconds to wait for the shards of other processes that make no progress."""
     decoder: Decoder = "cpu"
     """Engine that decodes JPEG files; unlike the other settings, `nvjpeg` changes features, and is in their key."""
+    cuda_graphs: bool = False
+    """Whether an encoder on a GPU may use CUDA graphs, where it has found them equal and faster."""
+    forward_pass: str = ""
+    """How the last forward passes were computed, where that was decided by measurement; set by the extraction."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ class Extraction:
         (`DataError`).
         """
         prepared, numbered, wanted = tee(wanted, 3)
-        with closing(self._prepared(prepared)) as images:
+        with self._encoding(), closing(self._prepared(prepared)) as images:
             encoded = self._encoded(images, numbered)
             for start, stop in wanted:
                 parts, missing = [], stop - start
@@ -141,6 +145,17 @@ class Extraction:
                     parts.append(next(encoded))
                     missing -= len(parts[-1])
                 yield start, np.concatenate(parts)
+
+    @contextmanager
+    def _encoding(self) -> Iterator[None]:
+        """CUDA graphs of an encoder that uses them live as long as this extraction."""
+        forwards, finish = (getattr(self.encoder, name, None) for name in ("forwards", "finish"))
+        if forwards is not None:
+            forwards.enabled = self.machine.cuda_graphs
+        try:
+            yield
+        finally:
+            self.machine.forward_pass = (finish() if finish else "") or self.machine.forward_pass
 
     def _prepared(self, wanted: Iterable[tuple[int, int]]) -> PreparedImages | DeviceDecodedImages:
         if self.machine.decoder == "nvjpeg":

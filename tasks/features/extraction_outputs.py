@@ -13,6 +13,7 @@ from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec
 from backbones.catalog.layer_info import BlockChoice, LayerColumn, LayerRequest, Storage
+from backbones.model.cuda_graphs import GraphedForward
 from backbones.model.preprocessing import Picture
 from tasks.features.extraction import EncoderLike
 from tasks.features.manifest import NotFiniteError
@@ -93,6 +94,16 @@ class _CombinedEncoder:
     def device(self) -> torch.device | None:
         """Where it computes, where the encoder names that."""
         return getattr(self.encoder, "device", None)
+
+    @property
+    def forwards(self) -> GraphedForward | None:
+        """Forward passes of the encoder, where CUDA graphs may compute them."""
+        return getattr(self.encoder, "forwards", None)
+
+    def finish(self) -> str:
+        """End a series of batches, as `backbones.model.encoder.Encoder.finish`."""
+        finish = getattr(self.encoder, "finish", None)
+        return str(finish()) if finish else ""
 
     def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
         """Prepare an image as uint8 [3, h, w]."""
