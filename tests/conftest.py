@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,16 +27,18 @@ from tests import forked_processes
 forked_processes.provide()
 forked_processes.take_over()
 atexit.register(shutil.rmtree, Path(os.environ["SSL_CONSOLE_TRUSTED_CODE"]).parent, ignore_errors=True)
-MOST_PROCESSES = 4
-"""Each process imports torch and takes up to 2 GB."""
+MOST_PROCESSES = 6
+MEMORY_OF_A_PROCESS = 2.5e9
+"""Bytes of a process that has imported torch and of the programs that its tests start."""
 AS_QUICK_ONES = 20
 """Number of quick tests that take about as long as a slow one."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Number of processes of `-n auto`: two more than cores, as tests often wait for other programs."""
-    return min((os.cpu_count() or 1) + 2, MOST_PROCESSES)
+    """Number of processes of `-n auto`: four more than cores, as tests often wait, where memory suffices for them."""
+    fit = int(psutil.virtual_memory().available / MEMORY_OF_A_PROCESS)
+    return max(1, min((os.cpu_count() or 1) + 4, MOST_PROCESSES, fit))
 
 
 @pytest.hookimpl(trylast=True)
