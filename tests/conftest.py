@@ -20,10 +20,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # inherited by a test run in a shell's background, and by every command that it would start
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+from backbones.io import light_import
 from backbones.io.files import WORKSPACE_VARIABLE
 from ssl_console.workspace.paths import Workspace
 from tests import forked_processes
 
+light_import.install(any_program=True)
 forked_processes.provide()
 forked_processes.take_over()
 atexit.register(shutil.rmtree, Path(os.environ["SSL_CONSOLE_TRUSTED_CODE"]).parent, ignore_errors=True)
