@@ -89,7 +89,7 @@ class OptimizerLoader(WrappedLoader):
         super().exec_module(module)
         wrap = getattr(module, "_use_grad_for_differentiable", None)
         codes = [one for one in getattr(getattr(wrap, "__code__", None), "co_consts", ()) if isinstance(one, CodeType)]
-        if len(codes) == 1 and STEP.issuperset(codes[0].co_names):
+        if wrap is not None and len(codes) == 1 and STEP.issuperset(codes[0].co_names):
             vars(module)["_use_grad_for_differentiable"] = partial(_with_gradients, wrap)
 
 
