@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tasks.catalog.overrides import apply_overrides
 from tasks.catalog.protocols import PROTOCOLS
-from tasks.catalog.spec import ParameterValue
+from tasks.catalog.spec import ParameterValue, apply_overrides
 from tasks.datasets.card import MetricName
 from tasks.datasets.dataset import Dataset, Labels, SourceSplit
 from tasks.evaluation.splits_to_inputs import SplitFeatures

@@ -11,7 +11,7 @@ EXIT_CODES_OF_ERRORS = (
     ("backbones.io.card_files", "CardNameError", ExitCode.USAGE),
     ("backbones.catalog.timm_info", "ResolverError", ExitCode.USAGE),
     ("backbones.io.errors", "WeightsError", ExitCode.MISSING),
-    ("tasks.catalog.overrides", "OverrideError", ExitCode.USAGE),
+    ("tasks.catalog.spec", "OverrideError", ExitCode.USAGE),
     ("tasks.catalog.protocol", "PlugInError", ExitCode.USAGE),
     ("tasks.datasets.download.fetch", "FetchError", ExitCode.MISSING),
 )

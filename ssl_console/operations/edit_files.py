@@ -20,8 +20,7 @@ from ssl_console.system.errors import ConsoleError
 from ssl_console.system.safe_text import printable
 from ssl_console.workspace.config import load_config
 from ssl_console.workspace.paths import Workspace
-from tasks.catalog.card_folders import AnyCard
-from tasks.catalog.catalog import TaskCatalog
+from tasks.catalog.catalog import AnyCard, TaskCatalog
 from tasks.datasets.card import SuiteCard
 
 PAGERS = ("less", "more")

@@ -23,8 +23,7 @@ from ssl_console.planning.plan import PlannedRun
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.result import Result
 from tasks.catalog.catalog import SCHEME
-from tasks.catalog.fit import misfit
-from tasks.catalog.protocols import PROTOCOLS
+from tasks.catalog.protocols import PROTOCOLS, misfit
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.card import DatasetCard
 

@@ -7,22 +7,143 @@ nor numpy.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, TypeVar
 
-from backbones.io.card_files import CardNameError, CardProblem, MalformedName, UnknownName, match, suggest
+from pydantic import Discriminator, RootModel, Tag
+
+from backbones.io.card_files import CardNameError, CardProblem, MalformedName, UnknownName, match, read_cards, suggest
 from backbones.io.files import expand_user
-from backbones.io.plugins import PlugInProblem
-from tasks.catalog.card_folders import Replacement, load_cards
-from tasks.catalog.fit import misfit, protocols
-from tasks.catalog.overrides import OverrideError, Overrides, apply_overrides, as_values, check_overrides, merged
-from tasks.catalog.protocol import ProtocolSpec
-from tasks.catalog.protocols import PROTOCOLS
-from tasks.catalog.spec import TaskSpec
+from backbones.io.plugins import DATASETS, PlugInProblem, card_folders
+from tasks.catalog.protocol import PROTOCOL_PROBLEMS, ProtocolSpec
+from tasks.catalog.protocols import PROTOCOLS, misfit, suitable_protocols
+from tasks.catalog.spec import OverrideError, Overrides, TaskSpec, apply_overrides, as_values, check_overrides, merged
 from tasks.datasets.card import DatasetCard, SuiteCard, TaskCard
+from tasks.datasets.layouts import LAYOUT_PROBLEMS, LAYOUTS
 
+BUILT_IN = Path(__file__).parents[1] / "cards"
+Card = DatasetCard | SuiteCard | TaskCard
+CardT = TypeVar("CardT", DatasetCard, SuiteCard, TaskCard)
+_KEYS = {"reader": "dataset", "protocol": "task", "tasks": "suite"}
 SCHEME = "imagefolder:"
+
+
+def _kind(content: object) -> str | None:
+    """The kind of a card, from a file's content."""
+    return next((kind for key, kind in _KEYS.items() if isinstance(content, dict) and key in content), None)
+
+
+class AnyCard(
+    RootModel[
+        Annotated[
+            Annotated[DatasetCard, Tag("dataset")]
+            | Annotated[TaskCard, Tag("task")]
+            | Annotated[SuiteCard, Tag("suite")],
+            Discriminator(
+                _kind,
+                custom_error_type="kind_of_card",
+                custom_error_message="A dataset has the key reader, a task the key protocol, a suite the key tasks",
+            ),
+        ]
+    ]
+):
+    """A card of any of the three kinds."""
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A user's card that replaces another one of the same kind and name."""
+
+    name: str
+    path: Path
+    instead_of: Path
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.path} is used instead of {self.instead_of}"
+
+
+@dataclass(frozen=True)
+class FoundCards:
+    """All readable cards by name; `paths` by kind and name."""
+
+    datasets: Mapping[str, DatasetCard]
+    task_cards: Mapping[str, TaskCard]
+    suites: Mapping[str, SuiteCard]
+    paths: Mapping[tuple[type, str], Path]
+    problems: tuple[CardProblem | PlugInProblem, ...]
+    replacements: tuple[Replacement, ...]
+
+    def good(
+        self, cards: Mapping[str, CardT], check: Callable[[CardT], None], problems: list[CardProblem | PlugInProblem]
+    ) -> dict[str, CardT]:
+        """The cards accepted by `check`, sorted by name; a problem is added for each of the others."""
+        passed: dict[str, CardT] = {}
+        for name, card in sorted(cards.items()):
+            try:
+                check(card)
+            except (CardNameError, OverrideError) as error:
+                problems.append(CardProblem(self.paths[type(card), name], None, str(error)))
+            else:
+                passed[name] = card
+        return passed
+
+
+def load_cards(user_folders: Sequence[Path] = ()) -> FoundCards:
+    """Read the built-in cards, those of plug-ins and then each folder; a later card of the same kind and name wins."""
+    cards: dict[tuple[type, str], Card] = {}
+    paths: dict[tuple[type, str], Path] = {}
+    problems: list[CardProblem] = []
+    replacements: list[Replacement] = []
+    plugged, plug_in_problems = card_folders(DATASETS)
+    for folder in (BUILT_IN / "datasets", BUILT_IN / "suites", *plugged, *user_folders):
+        found = read_cards(folder, AnyCard)
+        problems.extend(found.problems)
+        for name, holder in found.cards.items():
+            card, path = holder.root, found.paths[name]
+            key = (type(card), name)
+            if isinstance(card, DatasetCard) and (wrong := _wrong_reader(card)) is not None:
+                problems.append(CardProblem(path, *wrong))
+                continue
+            if key in paths:
+                replacements.append(Replacement(name, path, paths[key]))
+            cards[key], paths[key] = card, path
+    return FoundCards(
+        datasets=_of(DatasetCard, cards),
+        task_cards=_of(TaskCard, cards),
+        suites=_of(SuiteCard, cards),
+        paths=paths,
+        problems=(*problems, *plug_in_problems, *LAYOUT_PROBLEMS, *PROTOCOL_PROBLEMS),
+        replacements=tuple(replacements),
+    )
+
+
+def _of(model: type[CardT], cards: Mapping[tuple[type, str], Card]) -> dict[str, CardT]:
+    return {name: card for (_, name), card in cards.items() if isinstance(card, model)}
+
+
+def _wrong_reader(card: DatasetCard) -> tuple[str, str] | None:
+    """Key and message of a problem with the card's reader or its arguments; None if there is none."""
+    if card.reader not in LAYOUTS:
+        close = suggest(card.reader, LAYOUTS)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(LAYOUTS)}"
+        return "reader", f"there is no reader {card.reader!r}: {hint}"
+    layout = LAYOUTS[card.reader]
+    for key, value in card.reader_arguments.items():
+        place = f"reader_arguments.{key}"
+        if key not in layout.arguments:
+            return place, f"the reader {card.reader} takes {', '.join(layout.arguments) or 'no arguments'}"
+        wanted = layout.arguments[key]
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            return place, f"takes {wanted.__name__}, not {value!r}"
+    absent = [target for target in card.targets or () if target not in layout.targets_for(card.reader_arguments)]
+    if absent:
+        has = ", ".join(layout.targets_for(card.reader_arguments))
+        return "targets", f"the reader {card.reader} has no {absent[0]!r} with these arguments; it has {has}"
+    if not layout.embedded and card.folder is None and "path" not in card.reader_arguments:
+        return "folder", "is missing: the dataset's folder below the data root"
+    return None
 
 
 def folder_card(name: str) -> DatasetCard:
@@ -66,7 +187,9 @@ class TaskCatalog:
     """`protocol/dataset` for every dataset card and every suitable protocol, then the task cards."""
 
     def __post_init__(self) -> None:
-        offered = (f"{protocol}/{card.name}" for card in self.datasets.values() for protocol in protocols(card))
+        offered = (
+            f"{protocol}/{card.name}" for card in self.datasets.values() for protocol in suitable_protocols(card)
+        )
         object.__setattr__(self, "task_names", tuple(dict.fromkeys([*offered, *self.task_cards])))
 
     @classmethod
@@ -205,7 +328,7 @@ class TaskCatalog:
 
 
 def _check_dataset(card: DatasetCard) -> None:
-    protocols(card)
+    suitable_protocols(card)
 
 
 def _specify(name: str, protocol: ProtocolSpec, card: DatasetCard, preset: str, overrides: Overrides) -> TaskSpec:
@@ -218,7 +341,7 @@ def _specify(name: str, protocol: ProtocolSpec, card: DatasetCard, preset: str, 
     parameters = apply_overrides(protocol.presets[preset], protocol.family, overrides)
     reason = misfit(protocol, card, parameters)
     if reason is not None:
-        offered = ", ".join(protocols(card)) or "none"
+        offered = ", ".join(suitable_protocols(card)) or "none"
         raise MalformedName(f"{card.name} is not measured by {protocol.name}: {reason}; its protocols are {offered}")
     return TaskSpec(
         name=name,

@@ -1,23 +1,21 @@
-"""All protocols by name, and the parameters of those on stored features, each a frozen dataclass. Torch-free, because
-a run's identity is computed from them before any worker starts. Every field affects the score; settings that do
-not (device, batch size, number of workers) must not be added.
+"""All protocols by name, the parameters of those on stored features, and the datasets that a protocol suits.
+Torch-free, because a run's identity is computed from parameters before any worker starts. Every field affects the
+score; settings that do not (device, batch size, number of workers) must not be added.
 """
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tasks.catalog import dense_parameters as normals
-from tasks.catalog import dense_parameters as segmentation
-from tasks.catalog import finetune_parameters as finetune
+from backbones.io.card_files import match
 from tasks.catalog.analysis_parameters import ANALYSES, PATCH_PCA, SCORES_OF_FEATURES
-from tasks.catalog.attentive_parameters import ATTENTIVE
-from tasks.catalog.detection_parameters import DETECTION
-from tasks.catalog.finetune_vit_parameters import FINETUNE_VIT
-from tasks.catalog.head_parameters import HEADS
-from tasks.catalog.linear_dense_parameters import LINEAR_DENSE
+from tasks.catalog.dense_parameters import DETECTION, NORMALS_PROTOCOLS, SEGMENTATION_PROTOCOLS
+from tasks.catalog.finetune_parameters import FINETUNE, FINETUNE_VIT
+from tasks.catalog.frozen_dense_parameters import LINEAR_DENSE, TRAINING_FREE
+from tasks.catalog.head_parameters import ATTENTIVE, HEADS
 from tasks.catalog.protocol import (
     POINT,
     Margin,
@@ -28,8 +26,8 @@ from tasks.catalog.protocol import (
     require_at_least,
 )
 from tasks.catalog.retrieval_parameters import RETRIEVAL, ROBUSTNESS
-from tasks.catalog.training_free_parameters import TRAINING_FREE
 from tasks.datasets.card import DatasetCard
+from tasks.datasets.layouts import targets_of
 
 PreprocessingName = Literal["paper", "own", "squash", "resize-256"]
 """`paper`: shorter side to the input size (bicubic), centre crop. `own`: the model's own resize and crop.
@@ -192,9 +190,9 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
             descriptive=True,
         ),
         *DETECTION,
-        *finetune.PROTOCOLS,
-        *segmentation.SEGMENTATION_PROTOCOLS,
-        *normals.NORMALS_PROTOCOLS,
+        *FINETUNE,
+        *SEGMENTATION_PROTOCOLS,
+        *NORMALS_PROTOCOLS,
         *ANALYSES,
         PATCH_PCA,
         *HEADS,
@@ -228,3 +226,43 @@ def margin_of(protocol: str, metric: str, sizes: Mapping[str, float]) -> Margin:
     """The margin of a protocol's metric; `sizes` are the user's, by metric, in its own unit."""
     found = PROTOCOLS[protocol].margin(metric) if protocol in PROTOCOLS else POINT
     return replace(found, size=sizes.get(metric, found.size))
+
+
+def suitable_protocols(card: DatasetCard) -> tuple[str, ...]:
+    """Names of the protocols that suit a dataset, in the order of `PROTOCOLS`.
+
+    Raises:
+        UnknownName: the card restricts them to a name or glob without a match.
+    """
+    if card.protocols is not None:
+        match(card.protocols, PROTOCOLS, "protocol")
+    return tuple(name for name, spec in PROTOCOLS.items() if misfit(spec, card, spec.presets["default"]) is None)
+
+
+def misfit(spec: ProtocolSpec, card: DatasetCard, parameters: Parameters) -> str | None:
+    """Reason why a protocol with these parameters does not suit a dataset; None if it does."""
+    if card.protocols is not None:
+        if spec.name in card.protocols:
+            return None
+        if not any(fnmatch.fnmatch(spec.name, pattern) for pattern in card.protocols):
+            return "its card names other protocols"
+    return _lacking(spec, card) or _too_large(spec, card) or (spec.limits(card, parameters) if spec.limits else None)
+
+
+def _lacking(spec: ProtocolSpec, card: DatasetCard) -> str | None:
+    targets = targets_of(card)
+    missing = [target for target in spec.needs if target not in targets]
+    if missing:
+        return f"it has no {' and no '.join(missing)}"
+    if card.metric == "map11" and not spec.multi_label:
+        return "its images carry several labels"
+    if card.splits == "all" and spec.separate_test:
+        return "it has no test images of its own"
+    return None
+
+
+def _too_large(spec: ProtocolSpec, card: DatasetCard) -> str | None:
+    images = sum(card.images.values())
+    if spec.most_images is not None and images > spec.most_images:
+        return f"it has {images:,} images, and at most {spec.most_images:,} are offered"
+    return None

@@ -36,7 +36,7 @@ from backbones.model.architecture import freeze
 from backbones.model.feature_maps import block_info, block_modules, recorded_blocks
 from backbones.model.precision import arithmetic
 from backbones.model.preprocessing import normalise
-from tasks.catalog.attentive_parameters import AttentiveParameters
+from tasks.catalog.head_parameters import AttentiveParameters
 from tasks.datasets.dataset import DataError
 from tasks.datasets.splits import many_shot_indices
 from tasks.evaluation.inputs import ImageInputs

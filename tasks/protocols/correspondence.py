@@ -28,7 +28,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from tasks.catalog.training_free_parameters import CorrespondenceParameters
+from tasks.catalog.frozen_dense_parameters import CorrespondenceParameters
 from tasks.datasets.dataset import DataError, SourceSplit
 from tasks.datasets.dense_targets import KeypointPair, KeypointPairs, Targets
 from tasks.evaluation.inputs import ImageInputs

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.catalog.linear_dense_parameters import DepthParameters
+from tasks.catalog.frozen_dense_parameters import DepthParameters
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.depth import DEPTH_SCORES, depth_arrays, depth_errors, depth_interval, depth_means
 from tasks.metrics.outcome import Outcome

@@ -22,7 +22,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.catalog.training_free_parameters import KnnSegmentationParameters
+from tasks.catalog.frozen_dense_parameters import KnnSegmentationParameters
 from tasks.datasets.dataset import DataError
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.catalog.training_free_parameters import KnnSegmentationCapiParameters, PatchDistance
+from tasks.catalog.frozen_dense_parameters import KnnSegmentationCapiParameters, PatchDistance
 from tasks.datasets.dataset import DataError
 from tasks.datasets.dense_targets import IGNORED
 from tasks.evaluation.inputs import ImageInputs

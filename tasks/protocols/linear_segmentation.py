@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.catalog.linear_dense_parameters import LinearSegmentationParameters
+from tasks.catalog.frozen_dense_parameters import LinearSegmentationParameters
 from tasks.datasets.dense_targets import IGNORED
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images

@@ -35,7 +35,7 @@ from backbones.io.card_files import read_cards
 from backbones.io.errors import WeightsError
 from ssl_console.workspace.events import Progress, decode_event, fold
 from ssl_console.workspace.tail import EventTail
-from tasks.catalog.card_folders import AnyCard
+from tasks.catalog.catalog import AnyCard
 from tasks.datasets.balance import Balance
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.csv_index import read_index

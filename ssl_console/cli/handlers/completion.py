@@ -149,10 +149,10 @@ def _own_backbones(session: Session) -> Iterable[str]:
 
 
 def _tasks(session: Session) -> Iterable[str]:
-    from tasks.catalog.fit import protocols
+    from tasks.catalog.protocols import suitable_protocols
 
     for dataset in session.tasks.datasets.values():
-        yield from (f"{protocol}/{dataset.name}" for protocol in protocols(dataset))
+        yield from (f"{protocol}/{dataset.name}" for protocol in suitable_protocols(dataset))
     yield from (card.name for card in session.tasks.task_cards.values())
 
 

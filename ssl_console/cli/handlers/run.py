@@ -25,7 +25,7 @@ from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import ConsoleError, ExitCode
 from ssl_console.workspace.config import DevicesPerRun, Share
 from ssl_console.workspace.run import Placement
-from tasks.catalog.overrides import parse_overrides
+from tasks.catalog.spec import parse_overrides
 
 DEMO_SUITE = "demo"
 

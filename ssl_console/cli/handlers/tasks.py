@@ -15,7 +15,7 @@ from ssl_console.operations.session import Session
 from ssl_console.system.errors import ExitCode
 from ssl_console.system.safe_text import shorten
 from tasks.catalog.catalog import SCHEME
-from tasks.catalog.fit import protocols
+from tasks.catalog.protocols import suitable_protocols
 from tasks.datasets.card import DatasetCard, SuiteCard
 from tasks.datasets.download.fetch import CheckReport, FetchError, FetchProgress, check, fetch
 from tasks.datasets.presence import presence
@@ -92,7 +92,7 @@ def _suite(session: Session, card: SuiteCard, ready: set[str]) -> SuiteLine:
 def _tasks(session: Session) -> Iterator[TaskLine]:
     root = session.data_root
     for dataset in session.tasks.datasets.values():
-        yield from (_task(f"{protocol}/{dataset.name}", dataset, root) for protocol in protocols(dataset))
+        yield from (_task(f"{protocol}/{dataset.name}", dataset, root) for protocol in suitable_protocols(dataset))
     for card in session.tasks.task_cards.values():
         yield _task(card.name, session.tasks.dataset(card.dataset), root)
 

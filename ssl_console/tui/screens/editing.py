@@ -68,7 +68,7 @@ def general_targets(state: AppState) -> list[EditTarget]:
 
 def _open_suite(name: str, session: Session) -> bool:
     from ssl_console.operations.edit_files import edit_task_card, open_pager  # noqa: PLC0415 - as above
-    from tasks.catalog.card_folders import BUILT_IN  # noqa: PLC0415
+    from tasks.catalog.catalog import BUILT_IN  # noqa: PLC0415
 
     built_in = BUILT_IN / "suites" / f"{name}.toml"
     if not (session.workspace.tasks / f"{name}.toml").is_file() and built_in.is_file():

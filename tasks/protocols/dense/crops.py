@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as transform
 
-from tasks.catalog.linear_dense_parameters import LinearSegmentationParameters
+from tasks.catalog.frozen_dense_parameters import LinearSegmentationParameters
 from tasks.datasets.dense_targets import IGNORED
 from tasks.protocols.dense.image_batches import Array, Pixels
 

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transform
 
 from backbones.catalog.card import Triple
-from tasks.catalog.linear_dense_parameters import DepthParameters
+from tasks.catalog.frozen_dense_parameters import DepthParameters
 from tasks.protocols.dense.image_batches import Array
 
 NYU_SIZE = (480, 640)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.catalog.training_free_parameters import CorrespondenceParameters
+from tasks.catalog.frozen_dense_parameters import CorrespondenceParameters
 from tasks.datasets.dataset import ImageSource
 from tasks.protocols.dense.decoders import resized
 from tasks.protocols.dense.image_batches import Pixels, up_to_multiple

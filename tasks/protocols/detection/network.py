@@ -22,7 +22,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from backbones.model.feature_maps import FeatureMaps
-from tasks.catalog.detection_parameters import DetectionParameters
+from tasks.catalog.dense_parameters import DetectionParameters
 from tasks.evaluation.inputs import ImageInputs
 
 PLAIN_SCALES = (4.0, 2.0, 1.0, 0.5)

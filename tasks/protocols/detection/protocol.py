@@ -18,7 +18,7 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.transforms.v2 import functional as transform
 
 from backbones.model.precision import arithmetic
-from tasks.catalog.detection_parameters import DetectionParameters
+from tasks.catalog.dense_parameters import DetectionParameters
 from tasks.datasets.dataset import DataError, SourceSplit
 from tasks.datasets.dense_targets import Boxes, Targets
 from tasks.evaluation.inputs import ImageInputs

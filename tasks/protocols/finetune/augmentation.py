@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as transform
 
-from tasks.catalog.finetune_vit_parameters import FinetuneVitParameters
+from tasks.catalog.finetune_parameters import FinetuneVitParameters
 
 OPERATIONS = 2
 PROBABILITY = 0.5

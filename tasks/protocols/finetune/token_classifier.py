@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from backbones.catalog.card import ArchitectureValue
 from backbones.io.errors import WeightsError
 from backbones.model.encoder import pool
-from tasks.catalog.finetune_vit_parameters import FinetuneVitParameters
+from tasks.catalog.finetune_parameters import FinetuneVitParameters
 from tasks.datasets.dataset import DataError
 from tasks.evaluation.inputs import ImageInputs
 from tasks.training.seeding import torch_seeded

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.catalog.finetune_vit_parameters import FinetuneVitParameters, RatePoint
+from tasks.catalog.finetune_parameters import FinetuneVitParameters, RatePoint
 from tasks.datasets.splits import many_shot_indices
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.calibration import validation_scaled

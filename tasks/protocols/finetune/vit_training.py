@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from backbones.model.precision import training_arithmetic
 from backbones.model.preprocessing import normalise
-from tasks.catalog.finetune_vit_parameters import FinetuneVitParameters, RatePoint
+from tasks.catalog.finetune_parameters import FinetuneVitParameters, RatePoint
 from tasks.evaluation.inputs import ImageInputs
 from tasks.protocols.finetune.augmentation import erased, mixed, on_pixels, rand_augmented
 from tasks.protocols.finetune.classifier import Batch

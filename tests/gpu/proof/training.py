@@ -12,8 +12,7 @@ import torch
 from backbones.catalog.card import Precision, preprocessing_for
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.loading import TrainableBackbone
-from tasks.catalog.dense_parameters import SegmentationParameters
-from tasks.catalog.detection_parameters import SMALL, DetectionParameters
+from tasks.catalog.dense_parameters import SMALL_DETECTION, DetectionParameters, SegmentationParameters
 from tasks.catalog.finetune_parameters import FinetuneParameters
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs
@@ -68,7 +67,7 @@ def _cases(steps: int, side: int, batch: int) -> Sequence[Case]:
         iterations=steps, batch=max(2, batch // 16), short_sides=(side,), test_side=side, longest_side=2 * side
     )
     if batch < 8:
-        detection = replace(SMALL, iterations=steps, batch=2)
+        detection = replace(SMALL_DETECTION, iterations=steps, batch=2)
     segmentation = SegmentationParameters(steps=steps, batch_size=max(2, batch // 8), **sizes)  # type: ignore[arg-type]
     return (
         Case("finetune", "shapes", finetuning.evaluate, finetune, batch),

@@ -10,7 +10,7 @@ from ssl_console.operations.add_dataset import further_test_sets
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.paths import Workspace
 from tasks.catalog.catalog import TaskCatalog
-from tasks.catalog.overrides import parse_overrides
+from tasks.catalog.spec import parse_overrides
 
 
 def test_a_folder_gets_a_card_and_robustness_tasks_read_it(tmp_path: Path) -> None:

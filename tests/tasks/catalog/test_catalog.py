@@ -8,10 +8,8 @@ import pytest
 
 from backbones.io.card_files import CardNameError, UnknownName
 from tasks.catalog.catalog import TaskCatalog
-from tasks.catalog.fit import protocols
-from tasks.catalog.overrides import OverrideError, parse_overrides
-from tasks.catalog.protocols import PROTOCOLS, FewShotParameters, KnnParameters, LinearParameters
-from tasks.catalog.spec import TaskSpec
+from tasks.catalog.protocols import PROTOCOLS, FewShotParameters, KnnParameters, LinearParameters, suitable_protocols
+from tasks.catalog.spec import OverrideError, TaskSpec, parse_overrides
 from tasks.datasets.layouts import LAYOUTS, targets_of
 
 BUILT_IN = TaskCatalog.load()
@@ -49,8 +47,8 @@ def test_every_built_in_card_loads() -> None:
 def test_a_built_in_dataset_card_is_complete(name: str) -> None:
     card = BUILT_IN.datasets[name]
     assert card.reader in LAYOUTS
-    assert protocols(card) or targets_of(card) == ("shift",)
-    assert card.classes is not None or set(protocols(card)) <= {"normals", "depth", "instance-retrieval"}
+    assert suitable_protocols(card) or targets_of(card) == ("shift",)
+    assert card.classes is not None or set(suitable_protocols(card)) <= {"normals", "depth", "instance-retrieval"}
     if LAYOUTS[card.reader].embedded:
         assert (card.folder, card.download) == (None, "none")
     else:
@@ -122,7 +120,7 @@ def test_globs_choose_tasks_each_once_in_the_order_of_the_patterns() -> None:
     names = [spec.name for spec in BUILT_IN.select(["knn/cifar*", "linear/cifar10", "*/cifar10"])]
     assert names[:3] == ["knn/cifar10", "knn/cifar100", "linear/cifar10"]
     assert len(names) == len(set(names))
-    offered = protocols(BUILT_IN.dataset("cifar10"))
+    offered = suitable_protocols(BUILT_IN.dataset("cifar10"))
     assert set(names) == {f"{protocol}/cifar10" for protocol in offered} | {"knn/cifar100"}
 
 

@@ -8,9 +8,8 @@ import pytest
 
 from backbones.io.card_files import MalformedName, UnknownName
 from tasks.catalog.catalog import TaskCatalog
-from tasks.catalog.fit import protocols
-from tasks.catalog.overrides import parse_overrides
-from tasks.catalog.protocols import PROTOCOLS
+from tasks.catalog.protocols import PROTOCOLS, suitable_protocols
+from tasks.catalog.spec import parse_overrides
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.layouts import LAYOUTS, targets_of
 from tasks.datasets.registry import open_dataset
@@ -24,7 +23,7 @@ def card(**changed: Any) -> DatasetCard:
 
 
 def offered(**changed: Any) -> set[str]:
-    return set(protocols(card(**changed)))
+    return set(suitable_protocols(card(**changed)))
 
 
 def test_labels_alone_are_offered_for_every_protocol_on_labels() -> None:
@@ -85,12 +84,12 @@ def test_an_older_card_that_names_a_protocol_in_full_is_offered_it_without_a_che
 
 def test_an_older_card_of_a_reader_with_dense_targets_needs_not_list_them() -> None:
     scenes = card(reader="shapes", reader_arguments={"dense": True}, protocols=["detection-*"])
-    assert set(protocols(scenes)) == {"detection-frozen", "detection-finetune"}
+    assert set(suitable_protocols(scenes)) == {"detection-frozen", "detection-finetune"}
 
 
 def test_a_name_or_glob_that_fits_no_protocol_is_an_error() -> None:
     with pytest.raises(UnknownName, match="no protocol is named 'liner'"):
-        protocols(card(protocols=["liner"]))
+        suitable_protocols(card(protocols=["liner"]))
 
 
 @pytest.mark.parametrize("name", BUILT_IN.datasets)

@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from backbones.catalog.card import PreprocessingSpec
 from backbones.model.preprocessing import Picture, normalise, prepare
-from tasks.catalog.attentive_parameters import AttentiveParameters
 from tasks.catalog.catalog import TaskCatalog
-from tasks.catalog.overrides import parse_overrides
+from tasks.catalog.head_parameters import AttentiveParameters
 from tasks.catalog.protocols import PROTOCOLS
+from tasks.catalog.spec import parse_overrides
 from tasks.evaluation.images import evaluate_task
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
 from tasks.metrics.rescore import rescore

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.catalog.catalog import TaskCatalog
-from tasks.catalog.training_free_parameters import CORRESPONDENCE, CorrespondenceParameters
+from tasks.catalog.frozen_dense_parameters import CORRESPONDENCE, CorrespondenceParameters
 from tasks.datasets.dataset import DataError, Dataset
 from tasks.datasets.dense_targets import HeldTargets, KeypointPair
 from tasks.datasets.registry import open_dataset

@@ -23,9 +23,8 @@ from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.loading import TrainableBackbone
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.dense_parameters import DenseParameters, NormalsParameters, SegmentationParameters, without_maps
-from tasks.catalog.linear_dense_parameters import SMALL_DEPTH, SMALL_LINEAR_SEGMENTATION
+from tasks.catalog.frozen_dense_parameters import SMALL_DEPTH, SMALL_LINEAR_SEGMENTATION, KnnSegmentationParameters
 from tasks.catalog.protocols import PROTOCOLS
-from tasks.catalog.training_free_parameters import KnnSegmentationParameters
 from tasks.datasets.dataset import DataError, Dataset, SourceSplit
 from tasks.datasets.dense_targets import HeldTargets, Kind
 from tasks.datasets.images import ArrayImages

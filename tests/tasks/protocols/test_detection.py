@@ -16,7 +16,7 @@ from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.feature_maps import FeatureMaps, dissect
 from backbones.model.loading import TrainableBackbone
 from tasks.catalog.catalog import TaskCatalog
-from tasks.catalog.detection_parameters import SMALL, DetectionParameters, unsuitable
+from tasks.catalog.dense_parameters import SMALL_DETECTION, DetectionParameters, unsuitable
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs
@@ -80,7 +80,7 @@ def test_frozen_leaves_the_last_quarter_of_a_plain_transformer(tmp_path: Path) -
 
 def test_batch_norms_keep_the_statistics_and_scales_of_the_pretraining(tmp_path: Path) -> None:
     given = inputs(RESNET, tmp_path)
-    detector = build_detector(given, replace(SMALL, frozen=False), CLASSES)
+    detector = build_detector(given, replace(SMALL_DETECTION, frozen=False), CLASSES)
     kinds = {type(module).__name__ for module in detector.backbone.modules()}
     assert any("FrozenBatchNorm" in kind for kind in kinds)
     assert not any(kind.startswith("BatchNorm") for kind in kinds)
@@ -88,7 +88,7 @@ def test_batch_norms_keep_the_statistics_and_scales_of_the_pretraining(tmp_path:
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_step_changes_what_trains_and_nothing_else(tmp_path: Path, frozen: bool) -> None:
-    given, parameters = inputs(RESNET, tmp_path), replace(SMALL, frozen=frozen, batch=2, warmup=0)
+    given, parameters = inputs(RESNET, tmp_path), replace(SMALL_DETECTION, frozen=frozen, batch=2, warmup=0)
     detector = build_detector(given, parameters, CLASSES)
     before = {name: value.clone() for name, value in detector.state_dict().items()}
     batches = TrainingBatches(given, given.split("train"), detector, parameters, seed=0)
@@ -137,7 +137,7 @@ def test_every_family_gives_a_pyramid_at_the_strides_that_it_says(
 
 @pytest.mark.parametrize("backbone", [RESNET, VIT, network("test_convnext")], ids=lambda one: one.architecture)
 def test_a_detector_on_every_family_learns_and_detects(tmp_path: Path, backbone: BackboneCard) -> None:
-    outcome = evaluate(inputs(backbone, tmp_path), replace(SMALL, iterations=2, batch=2), 0, SilentReporter())
+    outcome = evaluate(inputs(backbone, tmp_path), replace(SMALL_DETECTION, iterations=2, batch=2), 0, SilentReporter())
     assert set(outcome.metrics) == {"ap", "ap50", "ap75"}
     assert outcome.samples == {"train": 12, "test": 6}
     assert {len(values) for values in outcome.predictions.values()} == {6}
@@ -162,7 +162,7 @@ def anatomy(backbone: BackboneCard) -> FeatureMapInfo:
     ids=lambda value: value.architecture if isinstance(value, BackboneCard) else "",
 )
 def test_what_cannot_detect_says_why_before_anything_is_queued(backbone: BackboneCard, reason: str | None) -> None:
-    found = unsuitable(backbone, anatomy(backbone), SMALL)
+    found = unsuitable(backbone, anatomy(backbone), SMALL_DETECTION)
     if reason is None:
         assert found is None
     else:
@@ -180,17 +180,17 @@ def test_the_rate_rises_then_falls_at_the_papers_steps() -> None:
 
 
 def test_norms_do_not_decay(tmp_path: Path) -> None:
-    detector = build_detector(inputs(VIT, tmp_path), SMALL, CLASSES)
-    decaying, still = optimiser_of(detector, SMALL).param_groups
-    assert (decaying["weight_decay"], still["weight_decay"]) == (SMALL.weight_decay, 0)
+    detector = build_detector(inputs(VIT, tmp_path), SMALL_DETECTION, CLASSES)
+    decaying, still = optimiser_of(detector, SMALL_DETECTION).param_groups
+    assert (decaying["weight_decay"], still["weight_decay"]) == (SMALL_DETECTION.weight_decay, 0)
     assert all(one.ndim == 1 for one in still["params"])
     assert sum(one.requires_grad for one in detector.parameters()) == len(decaying["params"]) + len(still["params"])
 
 
 def test_a_mirrored_image_has_mirrored_boxes(tmp_path: Path) -> None:
     given = inputs(RESNET, tmp_path)
-    detector = build_detector(given, SMALL, CLASSES)
-    batches = TrainingBatches(given, given.split("train"), detector, SMALL, seed=0)
+    detector = build_detector(given, SMALL_DETECTION, CLASSES)
+    batches = TrainingBatches(given, given.split("train"), detector, SMALL_DETECTION, seed=0)
     seen = {}
     for draw in range(20):
         torch.manual_seed(draw)
@@ -205,7 +205,7 @@ def test_a_mirrored_image_has_mirrored_boxes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [{"iterations": 0}, {"short_sides": ()}, {"longest_side": 64}, {"rate": 0.0}])
 def test_parameters_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        replace(SMALL, **wrong)  # type: ignore[arg-type]
+        replace(SMALL_DETECTION, **wrong)  # type: ignore[arg-type]
 
 
 # -- resuming ---------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ class Listener(SilentReporter):
 
 
 def test_an_interrupted_detector_carries_on_and_ends_bit_for_bit_alike(tmp_path: Path) -> None:
-    parameters = replace(SMALL, iterations=5, batch=2, short_sides=(64, 96), frozen=False)
+    parameters = replace(SMALL_DETECTION, iterations=5, batch=2, short_sides=(64, 96), frozen=False)
     whole = evaluate(inputs(RESNET, tmp_path), parameters, 0, SilentReporter())
     given = inputs(RESNET, tmp_path, checkpoint=tmp_path / "checkpoint")
     _two_steps(given, parameters, Checkpoint(tmp_path / "checkpoint" / "detector.pt", "of this result"))
@@ -252,7 +252,7 @@ def test_a_pretrained_backbone_detects_better_than_a_random_one_and_the_loss_fal
     scores = {}
     for name in ("supervised", "random"):
         given = inputs(catalog.cards[f"demo/{name}"], tmp_path, SCENES)
-        outcome = evaluate(given, SMALL, 0, SilentReporter())
+        outcome = evaluate(given, SMALL_DETECTION, 0, SilentReporter())
         losses = outcome.diagnostics["loss"]
         assert isinstance(losses, list)
         assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])  # type: ignore[arg-type]

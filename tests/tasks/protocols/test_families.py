@@ -16,8 +16,8 @@ from backbones.catalog.card import BackboneCard
 from backbones.catalog.layer_info import FeatureMapInfo, FeatureMapQuery
 from backbones.model.feature_maps import dissect
 from tasks.catalog.catalog import TaskCatalog
-from tasks.catalog.overrides import parse_overrides
 from tasks.catalog.protocols import PROTOCOLS
+from tasks.catalog.spec import parse_overrides
 from tasks.datasets.card import DatasetCard
 from tasks.evaluation.result import EncoderCache, EvaluationPaths
 from tasks.reporter import SilentReporter

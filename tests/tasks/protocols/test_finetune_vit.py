@@ -21,7 +21,7 @@ from backbones.catalog.card import BackboneCard
 from backbones.catalog.layer_info import FeatureMapQuery
 from backbones.io.errors import WeightsError
 from backbones.model.feature_maps import dissect
-from tasks.catalog.finetune_vit_parameters import (
+from tasks.catalog.finetune_parameters import (
     DEIT3,
     MAE,
     SMALL_VIT,

@@ -20,7 +20,7 @@ from ssl_console.workspace.requests import request_retry, submit
 from ssl_console.workspace.result import ResultRecord
 from ssl_console.workspace.run import RunSpec, RunState
 from tasks.catalog.catalog import TaskCatalog
-from tasks.catalog.overrides import parse_overrides
+from tasks.catalog.spec import parse_overrides
 from tests.faults.scale import full
 from tests.ssl_console.workspace_fixture import Bench, a_bench, eventually
 

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from tasks.catalog.catalog import TaskCatalog
-from tasks.catalog.training_free_parameters import KnnSegmentationParameters
+from tasks.catalog.frozen_dense_parameters import KnnSegmentationParameters
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs

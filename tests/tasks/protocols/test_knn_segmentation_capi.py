@@ -14,7 +14,7 @@ from sklearn.metrics import jaccard_score
 from sklearn.preprocessing import StandardScaler
 
 from tasks.catalog.catalog import TaskCatalog
-from tasks.catalog.training_free_parameters import KnnSegmentationCapiParameters
+from tasks.catalog.frozen_dense_parameters import KnnSegmentationCapiParameters
 from tasks.datasets.dataset import DataError, Dataset
 from tasks.datasets.dense_targets import HeldTargets
 from tasks.datasets.registry import open_dataset

@@ -17,7 +17,7 @@ from backbones.catalog.card import BackboneCard
 from backbones.model.architecture import create
 from backbones.model.feature_maps import FeatureMaps, NormedMaps, _places
 from tasks.catalog.catalog import TaskCatalog
-from tasks.catalog.linear_dense_parameters import (
+from tasks.catalog.frozen_dense_parameters import (
     SMALL_DEPTH,
     SMALL_LINEAR_SEGMENTATION,
     DepthParameters,

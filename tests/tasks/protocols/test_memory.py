@@ -13,9 +13,8 @@ import torch
 from PIL import Image
 
 from tasks.catalog.analysis_parameters import LabelFreeParameters, LidarParameters, TransferabilityParameters
-from tasks.catalog.attentive_parameters import AttentiveParameters
-from tasks.catalog.finetune_vit_parameters import SMALL_VIT
-from tasks.catalog.head_parameters import KShotParameters, LayersParameters, LinearHeadsParameters
+from tasks.catalog.finetune_parameters import SMALL_VIT
+from tasks.catalog.head_parameters import AttentiveParameters, KShotParameters, LayersParameters, LinearHeadsParameters
 from tasks.catalog.retrieval_parameters import RobustnessParameters
 from tasks.datasets.corruptions import PREFIX
 from tasks.datasets.dataset import Dataset, SourceSplit

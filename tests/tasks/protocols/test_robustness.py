@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 
 from tasks.catalog.catalog import TaskCatalog
-from tasks.catalog.overrides import parse_overrides
 from tasks.catalog.retrieval_parameters import KINDS
-from tasks.catalog.spec import TaskSpec
+from tasks.catalog.spec import TaskSpec, parse_overrides
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.corruptions import CORRUPTIONS, SEVERITIES, corrupted, corrupted_split
 from tasks.datasets.dataset import DataError
