@@ -10,8 +10,7 @@
 from __future__ import annotations
 
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.dataset import DataError, Dataset, Labels, SourceSplit
-from tasks.datasets.dense_targets import Boxes, HeldTargets, Targets
+from tasks.datasets.dataset import Boxes, DataError, Dataset, HeldTargets, Labels, SourceSplit, Targets
 from tasks.datasets.readers.make_splits import array_split, file_split
 from tasks.evaluation.inputs import (
     BankInputs,

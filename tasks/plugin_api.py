@@ -14,8 +14,7 @@ from __future__ import annotations
 from backbones.catalog.card import BackboneCard
 from backbones.catalog.layer_info import FeatureMapInfo
 from tasks.catalog.protocol import InputKind, Margin, Parameters, ProtocolSpec, require_above_zero, require_at_least
-from tasks.datasets.card import DatasetCard, MetricName
-from tasks.datasets.layout import Layout
+from tasks.datasets.card import DatasetCard, Layout, MetricName
 
 __all__ = [
     "BackboneCard",

@@ -26,8 +26,7 @@ from tasks.datasets.file_states import ReadFile
 from tasks.datasets.manifest import Manifest, ReadingProgress, Unreadable, manifest_of
 from tasks.datasets.presence import files_place
 from tasks.datasets.readers import embedded
-from tasks.datasets.registry import open_dataset
-from tasks.datasets.symlinks import notes_on_links
+from tasks.datasets.registry import notes_on_links, open_dataset
 
 SHOWN = 5
 """Maximum number of broken images that are named."""

@@ -9,7 +9,7 @@ from backbones.catalog.card import PreprocessingName
 from tasks.catalog.protocol import ProtocolSpec, require_above_zero, require_at_least
 
 KINDS = ("noise", "blur", "pixelate", "jpeg", "brightness", "contrast", "colour", "occlusion")
-"""Corruptions of `tasks.datasets.corruptions`."""
+"""Corruptions of `tasks.datasets.shifts`."""
 IMAGENET_SHIFTS = ("imagenet-v2", "imagenet-r", "imagenet-a", "imagenet-sketch")
 
 

@@ -1,4 +1,4 @@
-"""Index of a user's own dataset: image files, splits and labels, as one CSV file.
+"""Index of a user's own dataset, one CSV file of image files, splits and labels; and the account of what was left out.
 
 Columns: `split,file,labels`, for images inside tar files `offset,size`, and `ignored` for labels that are left open.
 `file` is relative to the dataset's folder; several labels are separated by `|`. Written once, so that splits do not
@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+
+from backbones.io.errors import counted
 
 HEAD = ("split", "file", "labels", "offset", "size", "ignored")
 OLDER_HEAD = HEAD[:-1]
 SEPARATOR = "|"
 SHOWN = 100
 SPLITS = ("train", "val", "test", "all")
+EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -112,3 +115,32 @@ def _row(path: Path, number: int, cells: list[str], multi_label: bool) -> IndexR
         return IndexRow(split, file, parts, int(offset) if offset else None, int(size) if size else None, left_open)
     except ValueError as error:
         raise IndexProblem(f"{path}, line {number}: {error}: add the dataset again") from error
+
+
+@dataclass
+class Balance:
+    """Files and lines that were left out, by reason, in order of first occurrence."""
+
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    """Notes on ambiguous input and its interpretation."""
+
+    def leave_out(self, reason: str, name: str) -> None:
+        """Count a left-out file or line; `reason` is a plural, e.g. `.txt files`."""
+        self.left_out.setdefault(reason, []).append(name)
+
+    def remark(self, sentence: str) -> None:
+        """Add a note once."""
+        if sentence not in self.remarks:
+            self.remarks.append(sentence)
+
+    def notes(self, read: int) -> Iterator[str]:
+        """The remarks, followed by the counts."""
+        yield from self.remarks
+        total = sum(map(len, self.left_out.values()))
+        if total:
+            images = counted(read, "image is", "images are")
+            yield f"{images} read; {counted(total, 'file or line is', 'files or lines are')} left out:"
+        for reason, names in self.left_out.items():
+            more = ", ..." if len(names) > EXAMPLES else ""
+            yield f"left out: {reason}: {len(names):,} ({', '.join(names[:EXAMPLES])}{more})"

@@ -11,8 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from backbones.io.plugins import DATASETS, PlugInProblem, find
-from tasks.datasets.card import DatasetCard
-from tasks.datasets.layout import Layout
+from tasks.datasets.card import DatasetCard, Layout
 
 VOC = "VOCdevkit/VOC2007"
 VOC_CLASSES = (
@@ -74,7 +73,7 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
             _needs("caltech101/101_ObjectCategories"),
             optional=("train.txt", "test.txt"),
             class_folders=("caltech101/101_ObjectCategories",),
-            reader=f"{READERS}.caltech101:read",
+            reader=f"{READERS}.image_lists:read_caltech101",
         ),
         "cars": Layout(
             _needs(
@@ -85,7 +84,7 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
             ),
             optional=("devkit/cars_meta.mat",),
             bases=("", "stanford_cars"),
-            reader=f"{READERS}.cars:read",
+            reader=f"{READERS}.image_lists:read_cars",
         ),
         "dtd": Layout(
             _needs("images", *(f"labels/{split}1.txt" for split in ("train", "val", "test"))),
@@ -150,10 +149,10 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
             _needs("JPEGImages", "PairAnnotation/test", "Layout/large/test.txt"),
             bases=("", "SPair-71k"),
             arguments=MappingProxyType({"layout": str}),
-            reader=f"{READERS}.spair:read",
+            reader=f"{READERS}.keypoint_pairs:read_spair",
             targets=("keypoint-pairs",),
         ),
-        "vtab": Layout(_needs(*VTAB_LISTS.values()), below_root=False, reader=f"{READERS}.vtab:read"),
+        "vtab": Layout(_needs(*VTAB_LISTS.values()), below_root=False, reader=f"{READERS}.image_lists:read_vtab"),
         "imagenet-subset": Layout(
             _needs("train", "val"),
             optional=IMAGENET_LISTS,
@@ -161,7 +160,7 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
             class_folders=("train", "val"),
             below_root=False,
             arguments=MappingProxyType({"list": str}),
-            reader=f"{READERS}.imagenet_subset:read",
+            reader=f"{READERS}.class_folders:read_subset",
         ),
         "nyuv2": Layout(
             _needs(
@@ -175,7 +174,7 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
             targets=("normals",),
         ),
         "nyuv2-depth": Layout(
-            tuple(NYU_LISTS.values()), bases=("", "nyu"), reader=f"{READERS}.nyuv2_depth:read", targets=("depth",)
+            tuple(NYU_LISTS.values()), bases=("", "nyu"), reader=f"{READERS}.nyuv2:read_depth", targets=("depth",)
         ),
         "imagenet": Layout(
             _needs("train", "val"),
@@ -198,8 +197,8 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
         "eurosat": Layout(
             _needs("2750"), bases=("", "eurosat"), class_folders=("2750",), reader=f"{READERS}.class_folders:read"
         ),
-        "isic": Layout(_needs("ISIC2018_Task3_Training_Input", ISIC_TRUTH), reader=f"{READERS}.medical:read_isic"),
-        "chestx": Layout(_needs("images", "Data_Entry_2017.csv"), reader=f"{READERS}.medical:read_chestx"),
+        "isic": Layout(_needs("ISIC2018_Task3_Training_Input", ISIC_TRUTH), reader=f"{READERS}.image_lists:read_isic"),
+        "chestx": Layout(_needs("images", "Data_Entry_2017.csv"), reader=f"{READERS}.image_lists:read_chestx"),
         "imagefolder": Layout(
             _needs("."),
             class_folders=(".", "[tT]rain*", "[vV]al*", "[tT]est*"),
@@ -223,7 +222,7 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
         ),
         "shapes-pairs": Layout(
             arguments=MappingProxyType({"pairs": int, "size": int, "seed": int}),
-            reader=f"{READERS}.rendered_pairs:read",
+            reader=f"{READERS}.keypoint_pairs:read_rendered",
             targets=("keypoint-pairs",),
         ),
     }

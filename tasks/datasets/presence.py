@@ -17,9 +17,8 @@ from typing import Literal
 
 from backbones.io import files
 from backbones.io.file_digests import canonical
-from tasks.datasets.card import DatasetCard
+from tasks.datasets.card import DatasetCard, Layout
 from tasks.datasets.file_states import ABSENT, State, state_of
-from tasks.datasets.layout import Layout
 from tasks.datasets.layouts import LAYOUTS
 
 Status = Literal["present", "missing", "partial"]

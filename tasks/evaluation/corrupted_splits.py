@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from tasks.catalog.retrieval_parameters import RobustnessParameters
-from tasks.datasets.corruptions import corrupted_split
 from tasks.datasets.dataset import Dataset, SourceSplit
+from tasks.datasets.shifts import corrupted_split
 from tasks.datasets.splits import many_shot_indices
 from tasks.evaluation.sampled_splits import chosen_split
 

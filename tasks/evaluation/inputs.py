@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from backbones.catalog.card import Precision, PreprocessingSpec
 from tasks.datasets.card import MetricName
-from tasks.datasets.dataset import DataError, Dataset, Labels, SourceSplit
-from tasks.datasets.dense_targets import Kind, Targets
+from tasks.datasets.dataset import DataError, Dataset, Kind, Labels, SourceSplit, Targets
 from tasks.evaluation.layers import LayerInputs
 from tasks.features.feature_checks import shared_rows
 from tasks.features.shards import StoredRows

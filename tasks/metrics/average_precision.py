@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tasks.datasets.dense_targets import Boxes
+from tasks.datasets.dataset import Boxes
 from tasks.metrics.confidence_intervals import EXTRAPOLATED, HALVES, halves, never_certain
 from tasks.metrics.detection import Claims, Detections, claims
 from tasks.metrics.outcome import Interval

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tasks.datasets.dense_targets import Boxes
+from tasks.datasets.dataset import Boxes
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +16,7 @@ class Detections:
     """Detected boxes of one image.
 
     `corners` float32 [k, 4] are x0 y0 x1 y1 in pixels of the image, x1 and y1 exclusive, as in
-    `tasks.datasets.dense_targets.Boxes`; `labels` int64 [k]; `scores` float32 [k].
+    `tasks.datasets.dataset.Boxes`; `labels` int64 [k]; `scores` float32 [k].
     """
 
     corners: npt.NDArray[np.float32]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tasks.datasets.dense_targets import Relevance
+from tasks.datasets.dataset import Relevance
 from tasks.metrics.confidence_intervals import mean_over
 from tasks.metrics.jackknife import percent_interval
 from tasks.metrics.outcome import Interval

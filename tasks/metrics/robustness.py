@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tasks.datasets.corruptions import PREFIX
+from tasks.datasets.shifts import PREFIX
 from tasks.metrics.confidence_intervals import LEVEL
 from tasks.metrics.outcome import Interval
 from tasks.metrics.quantiles import NORMAL_95, wilson_reach

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tasks.datasets.dense_targets import IGNORED
+from tasks.datasets.dataset import IGNORED
 
 Floats = npt.NDArray[np.float64]
 

@@ -29,8 +29,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from tasks.catalog.frozen_dense_parameters import CorrespondenceParameters
-from tasks.datasets.dataset import DataError, SourceSplit
-from tasks.datasets.dense_targets import KeypointPair, KeypointPairs, Targets
+from tasks.datasets.dataset import DataError, KeypointPair, KeypointPairs, SourceSplit, Targets
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.correspondence import interval, jackknife_scores
 from tasks.metrics.jackknife import scores_of_jackknife

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.catalog.retrieval_parameters import InstanceRetrievalParameters
-from tasks.datasets.dense_targets import Relevance
+from tasks.datasets.dataset import Relevance
 from tasks.evaluation.inputs import BankInputs
 from tasks.metrics.instance_retrieval import (
     SETUPS,

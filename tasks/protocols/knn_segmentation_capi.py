@@ -25,8 +25,7 @@ import torch
 from torch import Tensor
 
 from tasks.catalog.frozen_dense_parameters import KnnSegmentationCapiParameters, PatchDistance
-from tasks.datasets.dataset import DataError
-from tasks.datasets.dense_targets import IGNORED
+from tasks.datasets.dataset import IGNORED, DataError
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.outcome import Json, Outcome

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks.catalog.frozen_dense_parameters import LinearSegmentationParameters
-from tasks.datasets.dense_targets import IGNORED
+from tasks.datasets.dataset import IGNORED
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.outcome import Outcome

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from backbones.model.precision import training_arithmetic
 from tasks.catalog.dense_parameters import NormalsParameters
-from tasks.datasets.dense_targets import NormalMap, Targets
+from tasks.datasets.dataset import NormalMap, Targets
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.normals import AngleHistogram, Angles, angles_between

@@ -22,8 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from tasks.catalog.analysis_parameters import PatchPcaParameters
-from tasks.datasets.dataset import ImageSource
-from tasks.datasets.dense_targets import HeldTargets
+from tasks.datasets.dataset import HeldTargets, ImageSource
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.component_colours import COLOURS, Drawn, Floats, coloured, upward
 from tasks.metrics.outcome import Outcome

@@ -36,9 +36,8 @@ from backbones.io.errors import WeightsError
 from ssl_console.workspace.events import Progress, decode_event, fold
 from ssl_console.workspace.tail import EventTail
 from tasks.catalog.catalog import AnyCard
-from tasks.datasets.balance import Balance
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.csv_index import read_index
+from tasks.datasets.csv_index import Balance, read_index
 from tasks.datasets.download.safe_unpack import ArchiveError, unpack
 from tasks.datasets.importing.detect_layout import layout_of, rows_of, with_splits
 from tasks.datasets.importing.messages import ImportOptions

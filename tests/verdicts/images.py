@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_console.analysis.statistics.paired_from_predictions import paired_test
-from tasks.datasets.dense_targets import Boxes
+from tasks.datasets.dataset import Boxes
 from tasks.metrics.average_precision import AveragePrecision
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.detection import Detections

@@ -7,13 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.datasets.balance import Balance
-from tasks.datasets.csv_index import IndexRow, inside, is_file, shown
+from tasks.datasets.csv_index import Balance, IndexRow, inside, is_file, shown
 from tasks.datasets.file_kinds import ENDINGS
-from tasks.datasets.folder_meanings import Ambiguous, split_of
+from tasks.datasets.folders import Ambiguous, split_of
+from tasks.datasets.importing.columns import SplitColumn, TextTable, decoded, read_table, split_column
 from tasks.datasets.importing.messages import ImportOptions
-from tasks.datasets.importing.split_columns import SplitColumn, split_column
-from tasks.datasets.importing.text_tables import TextTable, decoded, read_table
 
 FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "path", "image", "image_path", "img", "image_id", "id")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "species", "diagnosis", "y")

@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from backbones.io.errors import counted
-from tasks.datasets.balance import Balance
-from tasks.datasets.class_folder_rows import has_class_folders, read_folders
-from tasks.datasets.csv_index import IndexRow, class_names
+from tasks.datasets.csv_index import Balance, IndexRow, class_names
 from tasks.datasets.file_kinds import is_image_name, is_leftover
-from tasks.datasets.folder_meanings import Ambiguous
+from tasks.datasets.folders import Ambiguous, has_class_folders, read_folders
 from tasks.datasets.importing.csv_tables import (
     columns_of,
     is_metadata,
@@ -25,10 +23,9 @@ from tasks.datasets.importing.csv_tables import (
     table_files,
 )
 from tasks.datasets.importing.messages import ImportOptions, Kind
-from tasks.datasets.importing.parquet import holds_images, read_parquet
+from tasks.datasets.importing.shards import holds_images, read_parquet, read_shards, shard_files
 from tasks.datasets.importing.voc_coco import coco_files, read_coco, read_voc, voc_base
-from tasks.datasets.importing.webdataset import read_shards, shard_files
-from tasks.datasets.parquet_files import has_pyarrow
+from tasks.datasets.shards import has_pyarrow
 from tasks.datasets.splits import held_out
 
 SPECIFIC: tuple[Kind, ...] = ("voc", "coco", "webdataset", "parquet", "split-files")

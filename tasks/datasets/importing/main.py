@@ -15,21 +15,19 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from backbones.io.files import own_opener
-from tasks.datasets.balance import Balance
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import ContentDigests, using
-from tasks.datasets.csv_index import IndexRow, class_names, index_text, split_names
+from tasks.datasets.csv_index import Balance, IndexRow, class_names, index_text, split_names
 from tasks.datasets.dataset import DataError, Dataset, ImageSource
-from tasks.datasets.folder_meanings import Ambiguous
-from tasks.datasets.image_effects import settle
+from tasks.datasets.folders import Ambiguous
 from tasks.datasets.importing.detect_layout import SEVERAL, each_once, layout_of, rows_of, unlisted, with_splits
 from tasks.datasets.importing.messages import ImportFailure, ImportProgress, ImportRequest, ImportResult
-from tasks.datasets.importing.parquet import image_column
 from tasks.datasets.importing.scan_images import NotedImages, ScannedSplit, look, warnings
+from tasks.datasets.importing.shards import image_column
 from tasks.datasets.presence import files_place
 from tasks.datasets.readers.csv_index import read
+from tasks.datasets.registry import notes_on_links, settle
 from tasks.datasets.shards import ShardImages
-from tasks.datasets.symlinks import notes_on_links
 
 REPORT_EVERY_S = 0.2
 NO_SPLIT = "none"

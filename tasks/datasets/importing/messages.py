@@ -137,7 +137,7 @@ def import_dataset(order: ImportRequest, on_progress: Callable[[ImportProgress],
     raise DatasetProblem(answer.error, question=answer.question)
 
 
-SURVEY = "tasks.datasets.importing.scan_main"
+SURVEY = "tasks.datasets.importing.scan_images"
 
 
 class ScanReport(CardModel):

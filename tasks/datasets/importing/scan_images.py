@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 import unicodedata
 from collections import defaultdict
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +19,14 @@ from PIL import Image
 
 from backbones.io.errors import counted
 from backbones.io.image_reading import traits_of
+from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import ContentDigests, of_content
 from tasks.datasets.dataset import DataError, Dataset, ImageSource
 from tasks.datasets.file_states import state_of
 from tasks.datasets.images import FileImages, ReadImages
-from tasks.datasets.importing.messages import Warned
+from tasks.datasets.importing.messages import ScanReport, Warned
+from tasks.datasets.manifest import manifest_of
+from tasks.datasets.registry import open_dataset
 
 GREY_SIDE = 32
 PARTS = 4
@@ -278,3 +283,26 @@ def _small(seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
     if len(sides) and (middle := int(np.median(sides))) < SMALL:
         words = f"images are small (the median side is {middle} px): backbones for 224 px enlarge them"
         yield Warned(kind="small images", count=int((sides < SMALL).sum()), words=words)
+
+
+def survey(card: DatasetCard, data_root: Path) -> ScanReport:
+    """Open and scan a dataset."""
+    try:
+        dataset = open_dataset(card, data_root)
+    except DataError as error:
+        return ScanReport(error=str(error))
+    manifest = manifest_of(dataset, card)
+    seen = look_through({name: split.images for name, split in dataset.splits.items()}, lambda _count: None)
+    sides = np.concatenate([one.sides for one in seen.values()])
+    return ScanReport(
+        images={name: len(split.images) for name, split in dataset.splits.items()},
+        classes=len(dataset.classes),
+        side=int(np.median(sides)) if len(sides) else 0,
+        problems=manifest.problems,
+        notes=dataset.notes,
+        warnings=tuple(warnings(dataset, seen)),
+    )
+
+
+if __name__ == "__main__":
+    print(survey(DatasetCard.model_validate_json(sys.stdin.read()), Path(sys.argv[1])).model_dump_json())

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.datasets.balance import Balance
-from tasks.datasets.csv_index import IndexRow, inside, is_file, shown
+from tasks.datasets.csv_index import Balance, IndexRow, inside, is_file, shown
 from tasks.datasets.file_kinds import ENDINGS
-from tasks.datasets.folder_meanings import split_of
+from tasks.datasets.folders import split_of
 
 VOC_SPLITS = ("train", "val", "test")
 

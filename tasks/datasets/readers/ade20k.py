@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.dataset import DataError, Dataset, SourceSplit, digest_lines
-from tasks.datasets.dense_targets import Mask
+from tasks.datasets.dataset import DataError, Dataset, Mask, SourceSplit, digest_lines
 from tasks.datasets.presence import advice
 from tasks.datasets.readers.make_splits import file_split, listed_files, read_lines, wrong_content
-from tasks.datasets.readers.nyuv2_depth import Numbers, read_numbers
+from tasks.datasets.readers.nyuv2 import Numbers, read_numbers
 
 ONE_CHANNEL = ("L", "P", "I", "I;16", "1")
 

@@ -18,15 +18,18 @@ import numpy.typing as npt
 from backbones.io.file_digests import canonical
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import (
+    Boxes,
     DataError,
     Dataset,
+    HeldTargets,
+    Kind,
     Labels,
     SourceSplit,
+    Targets,
     digest_annotations,
     digest_lines,
     digest_manifest,
 )
-from tasks.datasets.dense_targets import Boxes, HeldTargets, Kind, Targets
 from tasks.datasets.manifest import Manifest, SplitFacts, differences
 from tasks.datasets.readers.make_splits import array_split
 from tasks.synthetic import RENDERER_VERSION, SOLID_NAMES, Factor, SceneKind, SceneParameters, label_names, render

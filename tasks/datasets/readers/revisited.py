@@ -20,8 +20,7 @@ from PIL import Image
 from backbones.checkpoints.haiku_pickle import BROKEN, RefusedPickle, read_plain_pickle
 from backbones.io.image_reading import Pixels
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.dataset import Dataset, SourceSplit, digest_lines
-from tasks.datasets.dense_targets import HeldTargets, Relevance
+from tasks.datasets.dataset import Dataset, HeldTargets, Relevance, SourceSplit, digest_lines
 from tasks.datasets.images import FileImages
 from tasks.datasets.readers.make_splits import file_split, wrong_content
 

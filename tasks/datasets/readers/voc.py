@@ -10,8 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.dataset import Dataset, SourceSplit, digest_labels, digest_lines
-from tasks.datasets.dense_targets import Boxes, HeldTargets
+from tasks.datasets.dataset import Boxes, Dataset, HeldTargets, SourceSplit, digest_labels, digest_lines
 from tasks.datasets.images import JoinedImages
 from tasks.datasets.layouts import VOC, VOC_CLASSES, VOC_YEARS
 from tasks.datasets.readers.make_splits import file_split, listed_files, missing, read_lines, wrong_content

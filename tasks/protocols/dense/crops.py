@@ -14,7 +14,7 @@ from torch.nn import functional
 from torchvision.transforms.v2 import functional as transform
 
 from tasks.catalog.frozen_dense_parameters import LinearSegmentationParameters
-from tasks.datasets.dense_targets import IGNORED
+from tasks.datasets.dataset import IGNORED
 from tasks.protocols.dense.image_batches import Array, Pixels
 
 CROP_TRIES = 10

@@ -16,8 +16,7 @@ from torchvision.transforms.v2 import functional as transform
 
 from backbones.catalog.card import IMAGENET_MEAN, IMAGENET_STD, PreprocessingSpec, Triple
 from tasks.catalog.dense_parameters import DenseParameters
-from tasks.datasets.dataset import DataError, SourceSplit
-from tasks.datasets.dense_targets import Targets
+from tasks.datasets.dataset import DataError, SourceSplit, Targets
 from tasks.datasets.images import size_of
 from tasks.training.seeding import generator_of, grouped_batch_of
 

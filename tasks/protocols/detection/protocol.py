@@ -19,8 +19,7 @@ from torchvision.transforms.v2 import functional as transform
 
 from backbones.model.precision import arithmetic
 from tasks.catalog.dense_parameters import DetectionParameters
-from tasks.datasets.dataset import DataError, SourceSplit
-from tasks.datasets.dense_targets import Boxes, Targets
+from tasks.datasets.dataset import Boxes, DataError, SourceSplit, Targets
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.average_precision import AveragePrecision, kept
 from tasks.metrics.detection import Detections

@@ -30,8 +30,7 @@ from ssl_console.tui.screens.launch import LaunchDialog, SeedsDialog
 from ssl_console.tui.views.launch import format_seeds, parse_seeds
 from ssl_console.workspace.paths import Workspace
 from tasks.backbone_checks.finding import Finding
-from tasks.datasets.download.fetch import FetchError
-from tasks.datasets.download.sources import SOURCES, DownloadSource
+from tasks.datasets.download.fetch import SOURCES, DownloadSource, FetchError
 from tasks.datasets.manifest import ReadingProgress
 from tests.ssl_console.tui.conftest import Opener, until
 from tests.ssl_console.tui.test_screens import app_of, shown, table

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.datasets.dataset import ImageSource
-from tasks.datasets.dense_targets import HeldTargets
+from tasks.datasets.dataset import HeldTargets, ImageSource
 from tasks.datasets.images import ArrayImages, FileImages, JoinedImages
 from tasks.datasets.splits import repeated
 from tasks.metrics.classification import mean_average_precision

@@ -27,7 +27,7 @@ def signatures(tree: Path) -> str:
 
 
 SOURCES = (
-    "datasets/readers/caltech101.py",
+    "datasets/readers/image_lists.py",
     "datasets/readers/embedded.py",
     "datasets/splits.py",
     "synthetic/solids.py",

@@ -20,8 +20,16 @@ from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 from tasks.catalog.catalog import TaskCatalog
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.download.fetch import WORK, FetchError, FetchProgress, ManualFetch, check, fetch
-from tasks.datasets.download.sources import SOURCES, DownloadSource
+from tasks.datasets.download.fetch import (
+    SOURCES,
+    WORK,
+    DownloadSource,
+    FetchError,
+    FetchProgress,
+    ManualFetch,
+    check,
+    fetch,
+)
 from tasks.datasets.presence import presence
 from tasks.datasets.registry import open_dataset
 

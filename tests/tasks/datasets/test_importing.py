@@ -14,7 +14,7 @@ from PIL import Image
 
 from tasks.datasets.csv_index import IndexRow, index_text, read_index
 from tasks.datasets.dataset import Dataset
-from tasks.datasets.folder_meanings import Ambiguous, split_of
+from tasks.datasets.folders import Ambiguous, split_of
 from tasks.datasets.importing.main import run_import
 from tasks.datasets.importing.messages import (
     DatasetProblem,

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tasks.datasets.dataset import LEFT_OPEN
-from tasks.datasets.folder_meanings import Ambiguous
+from tasks.datasets.folders import Ambiguous
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.splits import many_shot_indices
 from tasks.metrics.classification import average_precisions

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.datasets.folder_meanings import Ambiguous
+from tasks.datasets.folders import Ambiguous
 from tests.tasks.datasets.messy import add, folders, images, notes_text, numbered, picture, png, save, shard
 
 TEST = 7

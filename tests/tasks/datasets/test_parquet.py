@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tasks.datasets.dataset import DataError
-from tasks.datasets.folder_meanings import Ambiguous
+from tasks.datasets.folders import Ambiguous
 from tasks.datasets.registry import open_dataset
 from tests.tasks.datasets.messy import CLASSES, add, folders, images, notes_text, numbered, picture, png
 

@@ -13,7 +13,7 @@ from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.head_parameters import KShotParameters
 from tasks.datasets.dataset import DataError
 from tasks.datasets.layouts import IMAGENET_LISTS
-from tasks.datasets.readers import imagenet_subset
+from tasks.datasets.readers import class_folders
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.splits import many_shot_indices
 
@@ -95,14 +95,14 @@ def test_a_published_list_chooses_the_training_images(tmp_path: Path, monkeypatc
     assert "1percent.txt is not the published list: its content is another one" in found.notes
     assert "1 of 3 classes are not in the list" in found.notes
     digest = hashlib.sha256((root / "ImageNet" / "1percent.txt").read_bytes()).hexdigest()
-    monkeypatch.setitem(imagenet_subset.PUBLISHED, "1percent.txt", digest)
+    monkeypatch.setitem(class_folders.PUBLISHED, "1percent.txt", digest)
     assert not any("published list:" in note for note in open_dataset(card, root).notes)
 
 
 def test_every_published_list_has_a_card_and_a_digest() -> None:
     cards = [card for card in CATALOG.datasets.values() if card.reader == "imagenet-subset"]
     assert sorted(str(card.reader_arguments["list"]) for card in cards) == sorted(IMAGENET_LISTS)
-    assert set(imagenet_subset.PUBLISHED) == set(IMAGENET_LISTS)
+    assert set(class_folders.PUBLISHED) == set(IMAGENET_LISTS)
     assert CATALOG.dataset("imagenet-msn-5-set3").reader_arguments["list"] == "imagenet_subsets3/3imgs_class.txt"
 
 

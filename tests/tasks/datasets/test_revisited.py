@@ -15,8 +15,7 @@ from PIL import Image
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.catalog.retrieval_parameters import InstanceRetrievalParameters
-from tasks.datasets.dataset import DataError, Dataset
-from tasks.datasets.dense_targets import Relevance
+from tasks.datasets.dataset import DataError, Dataset, Relevance
 from tasks.datasets.images import pixels_of
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.splits import many_shot_indices

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tasks.datasets import shards
 from tasks.datasets.dataset import DataError
-from tasks.datasets.folder_meanings import Ambiguous
+from tasks.datasets.folders import Ambiguous
 from tasks.datasets.importing.messages import ImportResult
 from tasks.datasets.registry import open_dataset
 from tests.tasks.datasets.messy import add, images, notes_text, numbered, picture, png, shard

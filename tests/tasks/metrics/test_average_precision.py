@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from faster_coco_eval import COCO, COCOeval_faster
 
-from tasks.datasets.dense_targets import Boxes
+from tasks.datasets.dataset import Boxes
 from tasks.metrics.average_precision import OVERLAPS, RECALL_LEVELS, AveragePrecision, Averaging
 from tasks.metrics.detection import Detections, claims, overlaps
 

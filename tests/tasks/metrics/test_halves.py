@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.datasets.dense_targets import Boxes
+from tasks.datasets.dataset import Boxes
 from tasks.metrics.average_precision import AveragePrecision
 from tasks.metrics.confidence_intervals import (
     EXTRAPOLATED,

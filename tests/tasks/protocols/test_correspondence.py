@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.frozen_dense_parameters import CORRESPONDENCE, CorrespondenceParameters
-from tasks.datasets.dataset import DataError, Dataset
-from tasks.datasets.dense_targets import HeldTargets, KeypointPair
+from tasks.datasets.dataset import DataError, Dataset, HeldTargets, KeypointPair
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.rescore import rescore

@@ -25,8 +25,7 @@ from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.dense_parameters import DenseParameters, NormalsParameters, SegmentationParameters, without_maps
 from tasks.catalog.frozen_dense_parameters import SMALL_DEPTH, SMALL_LINEAR_SEGMENTATION, KnnSegmentationParameters
 from tasks.catalog.protocols import PROTOCOLS
-from tasks.datasets.dataset import DataError, Dataset, SourceSplit
-from tasks.datasets.dense_targets import HeldTargets, Kind
+from tasks.datasets.dataset import DataError, Dataset, HeldTargets, Kind, SourceSplit
 from tasks.datasets.images import ArrayImages
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs

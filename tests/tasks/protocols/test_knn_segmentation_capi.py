@@ -15,8 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.frozen_dense_parameters import KnnSegmentationCapiParameters
-from tasks.datasets.dataset import DataError, Dataset
-from tasks.datasets.dense_targets import HeldTargets
+from tasks.datasets.dataset import DataError, Dataset, HeldTargets
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.rescore import rescore

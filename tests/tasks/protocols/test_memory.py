@@ -16,8 +16,8 @@ from tasks.catalog.analysis_parameters import LabelFreeParameters, LidarParamete
 from tasks.catalog.finetune_parameters import SMALL_VIT
 from tasks.catalog.head_parameters import AttentiveParameters, KShotParameters, LayersParameters, LinearHeadsParameters
 from tasks.catalog.retrieval_parameters import RobustnessParameters
-from tasks.datasets.corruptions import PREFIX
 from tasks.datasets.dataset import Dataset, SourceSplit
+from tasks.datasets.shifts import PREFIX
 from tasks.evaluation.inputs import BankInputs, ImageInputs, ManyShotInputs
 from tasks.metrics.outcome import Outcome
 from tasks.protocols import (

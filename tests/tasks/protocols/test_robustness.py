@@ -12,11 +12,10 @@ from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.retrieval_parameters import KINDS
 from tasks.catalog.spec import TaskSpec, parse_overrides
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.corruptions import CORRUPTIONS, SEVERITIES, corrupted, corrupted_split
 from tasks.datasets.dataset import DataError
 from tasks.datasets.presence import presence, signature
 from tasks.datasets.registry import open_dataset
-from tasks.datasets.shifts import shifts_of, without_shifts
+from tasks.datasets.shifts import CORRUPTIONS, SEVERITIES, corrupted, corrupted_split, shifts_of, without_shifts
 from tasks.evaluation.corrupted_splits import test_split as images_for_testing
 from tasks.evaluation.features import evaluate_task
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths

@@ -14,7 +14,7 @@ from ssl_console.analysis.statistics.paired_from_predictions import Unpaired, pa
 from ssl_console.analysis.statistics.weighted_metrics import per_sample, statistic
 from ssl_console.workspace.predictions import Arrays
 from ssl_console.workspace.result import Result
-from tasks.datasets.dense_targets import Boxes
+from tasks.datasets.dataset import Boxes
 from tasks.metrics.average_precision import AveragePrecision, kept, restored
 from tasks.metrics.detection import Detections
 from tasks.metrics.normals import AngleHistogram
