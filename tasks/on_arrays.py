@@ -21,7 +21,7 @@ from tasks.catalog.protocols import PROTOCOLS
 from tasks.catalog.spec import ParameterValue, apply_overrides
 from tasks.datasets.card import MetricName
 from tasks.datasets.dataset import Dataset, Labels, SourceSplit
-from tasks.evaluation.splits_to_inputs import SplitFeatures
+from tasks.evaluation.splits import SplitFeatures
 from tasks.features.feature_checks import check_features
 from tasks.metrics.outcome import Outcome
 from tasks.reporter import SilentReporter

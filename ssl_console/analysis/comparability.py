@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.result_identity import COMPARED, Identities, PartDifference, differences
-from tasks.features.key import Part
+from tasks.features.manifest import Part
 
 DIGEST_DIGITS = 8
 NAMES = {

@@ -12,7 +12,7 @@ from itertools import groupby
 from statistics import fmean
 
 from ssl_console.analysis.ranking import average_ranks
-from tasks.features.multiverse_request import CHOICES, EvaluationChoice, MultiverseResult, PairwiseWins
+from tasks.features.requests import CHOICES, EvaluationChoice, MultiverseResult, PairwiseWins
 
 HALF = 0.5
 EVEN = 1e-9

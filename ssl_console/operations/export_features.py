@@ -23,7 +23,7 @@ from ssl_console.system.devices import all_devices, choose_devices
 from ssl_console.system.errors import ConsoleError, MissingInputs, OperationFailed
 from tasks.datasets.file_kinds import is_image_name, is_leftover
 from tasks.datasets.presence import presence
-from tasks.features.export_request import (
+from tasks.features.requests import (
     ALL,
     EXPORT,
     LAST,

@@ -14,14 +14,17 @@ from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError, MissingInputs, OperationFailed
 from tasks.datasets.presence import presence
 from tasks.features.cache_report import entries
-from tasks.features.export_request import Advance, ExportWarning, Failed, Phase
-from tasks.features.key import layer_request_of
-from tasks.features.multiverse_request import (
+from tasks.features.manifest import layer_request_of
+from tasks.features.requests import (
     MULTIVERSE,
     MULTIVERSE_REPORT,
+    Advance,
+    ExportWarning,
+    Failed,
     MultiverseCard,
     MultiverseRequest,
     MultiverseResult,
+    Phase,
 )
 
 Progress = Callable[[Phase | Advance], None]

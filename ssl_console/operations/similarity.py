@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ssl_console.system.errors import ConsoleError
 from tasks.features.cache_report import CacheEntry, entries
-from tasks.features.key import layer_request_of
-from tasks.features.manifest import ARRAY, DamagedEntryError, check_size, read_manifest
+from tasks.features.manifest import ARRAY, DamagedEntryError, check_size, layer_request_of, read_manifest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,7 +19,7 @@ from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.features.cache_report import CacheEntry, entries
-from tasks.features.key import layer_request_of
+from tasks.features.manifest import layer_request_of
 
 FOLDERS_ASKED = 20
 """Number of run folders of a protocol, newest first, that are measured."""

@@ -24,8 +24,7 @@ from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.results_db import ResultStore, StoreError
 from tasks.datasets.manifest import Manifest
-from tasks.features.key import FeatureKey
-from tasks.features.manifest import DamagedEntryError, read_manifest
+from tasks.features.manifest import DamagedEntryError, FeatureKey, read_manifest
 
 MARK = "names only"
 WORDS = (

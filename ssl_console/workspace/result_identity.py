@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.features.key import Part, flattened
+from tasks.features.manifest import Part, flattened
 
 Identity = Mapping[str, Any]
 Identities = Callable[[str], Identity | None]

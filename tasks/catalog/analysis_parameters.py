@@ -272,7 +272,7 @@ SCORES_OF_FEATURES = (
         module="tasks.protocols.transferability_sample",
         summary="20 nearest neighbours, LogME, H-score, NLEEP and PARC on 2,000 training and 1,000 test images",
         inputs="bank",
-        sample="tasks.evaluation.sampled_splits:sampled",
+        sample="tasks.evaluation.splits:sampled",
         rescore="tasks.metrics.rescore:classification",
         descriptive=True,
     ),

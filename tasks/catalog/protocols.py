@@ -185,7 +185,7 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
             module="tasks.protocols.colour",
             summary="ridge regression of mean colour and hue histogram from frozen features",
             multi_label=True,
-            pixel_targets="tasks.evaluation.splits_to_inputs:colour",
+            pixel_targets="tasks.evaluation.splits:colour",
             rescore="tasks.metrics.rescore:colours",
             descriptive=True,
         ),

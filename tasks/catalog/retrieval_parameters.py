@@ -126,7 +126,7 @@ ROBUSTNESS = ProtocolSpec(
     },
     module="tasks.protocols.robustness",
     summary="logistic regression trained once, tested on corruptions and on other sets of the same classes",
-    further_splits="tasks.evaluation.corrupted_splits:corrupted_splits",
+    further_splits="tasks.evaluation.splits:corrupted_splits",
     rescore="tasks.metrics.robustness:rescorer",
     averaged=True,
 )

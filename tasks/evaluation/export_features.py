@@ -31,7 +31,10 @@ from tasks.datasets.registry import open_dataset
 from tasks.evaluation.result import EncoderCache
 from tasks.features.array_files import NamedFeatures, write_features
 from tasks.features.decoded_images import DecodedImages
-from tasks.features.export_request import (
+from tasks.features.extraction import Extraction, Machine, SplitImages
+from tasks.features.feature_checks import check_features
+from tasks.features.manifest import DiskFullError, FeatureKey, NotFiniteError, OutOfMemoryError
+from tasks.features.requests import (
     LAST,
     Advance,
     DatasetSplits,
@@ -46,10 +49,6 @@ from tasks.features.export_request import (
     Phase,
     Problem,
 )
-from tasks.features.extraction import Extraction, Machine, SplitImages
-from tasks.features.feature_checks import check_features
-from tasks.features.key import FeatureKey
-from tasks.features.manifest import DiskFullError, NotFiniteError, OutOfMemoryError
 from tasks.features.store import FeatureRequest, FeatureStore
 from tasks.reporter import SilentReporter
 

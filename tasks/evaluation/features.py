@@ -31,12 +31,12 @@ from tasks.datasets.registry import open_dataset
 from tasks.datasets.shifts import SHIFT, shifts_of, without_shifts
 from tasks.evaluation.inputs import FeatureInputs, ManyShotInputs
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths, Provenance
-from tasks.evaluation.splits_to_inputs import SplitFeatures
+from tasks.evaluation.splits import SplitFeatures
 from tasks.features.decoded_images import DecodedImages
 from tasks.features.device_decoding import usable_decoder
 from tasks.features.extraction import Machine
 from tasks.features.feature_checks import check_features
-from tasks.features.key import NVJPEG_CONDITION, Decoder, FeatureKey
+from tasks.features.manifest import NVJPEG_CONDITION, Decoder, FeatureKey
 from tasks.features.store import FeatureRequest, Features, FeatureStore
 from tasks.metrics.outcome import Json, Outcome
 from tasks.reporter import Reporter

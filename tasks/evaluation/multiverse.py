@@ -30,16 +30,19 @@ from tasks.datasets.dataset import DataError, Dataset
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.splits import ManyShotSplit, Selection, many_shot_indices
 from tasks.evaluation.features import feature_subject, split_features, split_requests
-from tasks.evaluation.layers import LayerInputs, Place, RoleLayers
+from tasks.evaluation.inputs import LayerInputs, Place, RoleLayers
 from tasks.evaluation.protocol_wins import pairwise_wins, score_weights
-from tasks.features.export_request import Advance, Failed, Phase, Problem
 from tasks.features.manifest import DamagedEntryError
-from tasks.features.multiverse_request import (
+from tasks.features.requests import (
+    Advance,
     BackboneScores,
     Depth,
     EvaluationChoice,
+    Failed,
     MultiverseRequest,
     MultiverseResult,
+    Phase,
+    Problem,
     Tokens,
 )
 from tasks.features.store import FeatureStore

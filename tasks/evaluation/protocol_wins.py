@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
-from tasks.features.multiverse_request import CHOICES, EvaluationChoice, PairwiseWins
+from tasks.features.requests import CHOICES, EvaluationChoice, PairwiseWins
 
 Floats = npt.NDArray[np.float64]
 Right = npt.NDArray[np.bool_]

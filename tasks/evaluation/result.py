@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from backbones.catalog.card import BackboneCard, Precision
 from backbones.catalog.layer_info import LayerRequest
 from backbones.catalog.weights_folder import WeightsFolder
-from tasks.features.key import Decoder
+from tasks.features.manifest import Decoder
 from tasks.metrics.outcome import Json, Outcome
 
 if TYPE_CHECKING:

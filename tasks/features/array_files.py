@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from backbones.io.files import written_elsewhere
 from tasks.datasets.dataset import Labels
-from tasks.features.export_request import check_format, names_file
+from tasks.features.requests import check_format, names_file
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,15 @@ from backbones.catalog.card import PreprocessingSpec
 from backbones.io.file_digests import canonical
 from backbones.io.file_locks import lock
 from backbones.io.files import own_opener
-from tasks.features.decoded_files import CHECKS, PIXELS, TITLE, decoded_splits, locked, opened, remove_locked
+from tasks.features.cache_report import (
+    DECODED_CHECKS,
+    DECODED_PIXELS,
+    DECODED_TITLE,
+    decoded_splits,
+    locked,
+    opened,
+    remove_locked,
+)
 
 CHECK_BYTES = 4
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -94,7 +102,7 @@ class DecodedImages:
         if need > self.limit:
             yield None
             return
-        path = (self.folder / _name(images_digest, spec)).with_suffix(PIXELS)
+        path = (self.folder / _name(images_digest, spec)).with_suffix(DECODED_PIXELS)
         with ExitStack() as stack:
             files = self._reserved(stack, path, count, need, f"{title}, {spec.crop} px")
             yield DecodedRows((3, spec.crop, spec.crop), *files) if files else None
@@ -107,12 +115,12 @@ class DecodedImages:
                 if not self._make_room(need, path):
                     return None
                 pixels = stack.enter_context(opened(path, os.O_RDWR | os.O_CREAT))
-                checks = stack.enter_context(opened(path.with_suffix(CHECKS), os.O_RDWR | os.O_CREAT))
+                checks = stack.enter_context(opened(path.with_suffix(DECODED_CHECKS), os.O_RDWR | os.O_CREAT))
                 lock(pixels, path, shared=True)
                 os.utime(pixels)
                 os.truncate(checks, count * CHECK_BYTES)
                 os.truncate(pixels, need - count * CHECK_BYTES)
-                with open(path.with_suffix(TITLE), "w", encoding="utf-8", opener=own_opener) as file:
+                with open(path.with_suffix(DECODED_TITLE), "w", encoding="utf-8", opener=own_opener) as file:
                     file.write(title)
         except OSError as error:
             if error.errno not in NO_ROOM:

@@ -23,7 +23,7 @@ from backbones.io.image_reading import is_plain_jpeg
 from backbones.model.preprocessing import prepare_decoded
 from tasks.datasets.dataset import ImageSource
 from tasks.datasets.images import ReadImages
-from tasks.features.key import Decoder
+from tasks.features.manifest import Decoder
 from tasks.reporter import Reporter
 
 NOTE = (

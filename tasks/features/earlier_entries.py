@@ -17,8 +17,7 @@ from backbones.io.files import sync_folder, write_durably
 from tasks.datasets.dataset import ImageSource, SourceSplit
 from tasks.datasets.file_states import state_of
 from tasks.datasets.images import JoinedImages, ReadImages
-from tasks.features.key import FeatureKey
-from tasks.features.manifest import MANIFEST, DamagedEntryError, FeatureManifest, read_manifest
+from tasks.features.manifest import MANIFEST, DamagedEntryError, FeatureKey, FeatureManifest, read_manifest
 
 SAMPLE = 256
 """Maximum number of images that are encoded again, from files newer than the features and from the others."""

@@ -20,12 +20,10 @@ from backbones.io.errors import counted
 from backbones.model.preprocessing import Picture
 from tasks.datasets.dataset import ImageSource
 from tasks.datasets.images import several_pixels
-from tasks.features.batch_size import GROWS_FROM, LARGEST, BatchGrowth, card_reader
+from tasks.features.batches import GROWS_FROM, LARGEST, BatchGrowth, PreparedImages, card_reader
 from tasks.features.decoded_images import DecodedRows
 from tasks.features.device_decoding import DeviceDecodedImages
-from tasks.features.key import Decoder
-from tasks.features.manifest import NotFiniteError, OutOfMemoryError
-from tasks.features.prepared_images import PreparedImages
+from tasks.features.manifest import Decoder, NotFiniteError, OutOfMemoryError
 from tasks.reporter import Reporter
 
 Floats = npt.NDArray[np.float32]

@@ -26,8 +26,6 @@ from tasks.datasets.dataset import SourceSplit
 from tasks.features.decoded_images import DecodedImages, DecodedRows
 from tasks.features.earlier_entries import adopt, are_same, earlier_entry, is_older, sample
 from tasks.features.extraction import EncoderLike, Extraction, Machine, SplitImages
-from tasks.features.extraction_outputs import encoder_of, output_of
-from tasks.features.key import FeatureKey
 from tasks.features.manifest import (
     DAMAGED,
     LOCK,
@@ -39,12 +37,12 @@ from tasks.features.manifest import (
     DamagedEntryError,
     DiskFullError,
     ExtractionPlan,
+    FeatureKey,
     FeatureManifest,
     read_manifest,
 )
-from tasks.features.shard_claims import SharedShards
 from tasks.features.shards import open_array, rows_in_shards
-from tasks.features.unfinished_entry import UnfinishedEntry
+from tasks.features.unfinished_entry import SharedShards, UnfinishedEntry, encoder_of, output_of
 from tasks.reporter import Reporter
 
 AnyFloats = npt.NDArray[np.floating]

@@ -1,23 +1,49 @@
-"""An entry in progress, `<key>.partial`: its plan, its finished shards, and its completion by one rename.
+"""An entry in progress, `<key>.partial`: outputs of one pass over the images, shards and their claims, and its
+completion by one rename.
 
 Several processes may write shards of one entry, but only the one that holds the entry's lock begins and completes it.
+
+A claim is a locked file beside the shards. The lock ends with its holder: the kernel releases it when the process dies,
+and a file server when the holder's machine does, so no claim has to be judged by a process number, a clock or a
+heartbeat, and a dead process's shard can be claimed at once. A holder that lives but makes no progress (suspended,
+hanging) loses its shard after a while: shards are complete or absent and named by their content, so computing one twice
+is wasteful but harmless.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
+from backbones.catalog.card import PreprocessingSpec
+from backbones.catalog.layer_info import BlockChoice, LayerColumn, LayerRequest, Storage
+from backbones.io.file_locks import POLL_S, exclusive_now
 from backbones.io.files import sync_folder, write_durably
-from tasks.features.extraction_outputs import ExtractionOutput
-from tasks.features.manifest import ARRAY, MANIFEST, PLAN, SHARDS, ExtractionPlan, FeatureManifest, Shard
+from backbones.model.cuda_graphs import GraphedForward
+from backbones.model.preprocessing import Picture
+from tasks.features.extraction import EncoderLike
+from tasks.features.manifest import (
+    ARRAY,
+    MANIFEST,
+    PLAN,
+    SHARDS,
+    ExtractionPlan,
+    FeatureManifest,
+    NotFiniteError,
+    Shard,
+)
 from tasks.features.shards import (
+    DTYPES,
     Bounds,
     boundaries,
     finished_shards,
@@ -27,8 +53,103 @@ from tasks.features.shards import (
     shard_names,
     write_shard,
 )
+from tasks.reporter import Reporter
 
 AnyFloats = npt.NDArray[np.floating]
+
+
+class LayerEncoder(EncoderLike, Protocol):
+    """An encoder that also pools the outputs of its blocks, as `backbones.model.encoder.Encoder` does."""
+
+    def columns(self, choice: BlockChoice) -> tuple[LayerColumn, ...]:
+        """Columns of layer-wise features. Raises WeightsError for a backbone without blocks."""
+
+    def encode_layers(self, batch: Tensor, spec: PreprocessingSpec, choices: Sequence[BlockChoice]) -> Tensor:
+        """float32 [b, dimension + widths of the choices' columns]."""
+
+
+@dataclass(frozen=True)
+class ExtractionOutput:
+    """One array computed by a pass over the images."""
+
+    dimension: int
+    storage: Storage = "float32"
+    choice: BlockChoice | None = None
+    """Selected blocks; None for pooled features."""
+    columns: tuple[LayerColumn, ...] = ()
+
+    def stored(self, rows: AnyFloats, identifiers: Sequence[str], backbone: str) -> AnyFloats:
+        """Rows in storage precision.
+
+        Raises NotFiniteError with image and column of a value out of the range of half precision.
+        """
+        with np.errstate(over="ignore"):
+            values = rows.astype(DTYPES[self.storage])
+        wrong = np.argwhere(~np.isfinite(values))
+        if len(wrong):
+            row, place = int(wrong[0][0]), int(wrong[0][1])
+            raise NotFiniteError(
+                f"{backbone}: {float(rows[row, place]):.4g} in {self.column_at(place)} of {identifiers[row]} does not "
+                f"fit {self.storage} ({len(wrong)} values of {len(rows)} images do not): store layers in float32 "
+                "(`--set PROTOCOL.storage=float32`)"
+            )
+        return cast("AnyFloats", values)
+
+    def column_at(self, place: int) -> str:
+        """Block and pooling of a column, formatted for messages."""
+        ends = np.cumsum([column.width for column in self.columns])
+        return str(self.columns[int(np.searchsorted(ends, place, side="right"))]) if self.columns else "its features"
+
+
+def output_of(encoder: EncoderLike, layers: LayerRequest | None) -> ExtractionOutput:
+    """The output of a request. Raises WeightsError for a backbone without blocks."""
+    if layers is None:
+        return ExtractionOutput(encoder.dimension)
+    columns = cast("LayerEncoder", encoder).columns(layers.blocks)
+    return ExtractionOutput(sum(column.width for column in columns), layers.storage, layers.blocks, columns)
+
+
+def encoder_of(encoder: EncoderLike, outputs: Sequence[ExtractionOutput]) -> EncoderLike:
+    """An encoder that computes all outputs in one forward pass and concatenates them."""
+    if all(output.choice is None for output in outputs):
+        return encoder
+    return _CombinedEncoder(cast("LayerEncoder", encoder), tuple(outputs))
+
+
+@dataclass(frozen=True)
+class _CombinedEncoder:
+    encoder: LayerEncoder
+    outputs: tuple[ExtractionOutput, ...]
+
+    @property
+    def dimension(self) -> int:
+        """Total number of columns."""
+        return sum(output.dimension for output in self.outputs)
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where it computes, where the encoder names that."""
+        return getattr(self.encoder, "device", None)
+
+    @property
+    def forwards(self) -> GraphedForward | None:
+        """Forward passes of the encoder, where CUDA graphs may compute them."""
+        return getattr(self.encoder, "forwards", None)
+
+    def finish(self) -> str:
+        """End a series of batches, as `backbones.model.encoder.Encoder.finish`."""
+        finish = getattr(self.encoder, "finish", None)
+        return str(finish()) if finish else ""
+
+    def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
+        """Prepare an image as uint8 [3, h, w]."""
+        return self.encoder.prepare(image, spec)
+
+    def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
+        """Encode a batch to float32 [b, dimension]; pooled features, if requested, come first."""
+        choices = [output.choice for output in self.outputs if output.choice is not None]
+        found = self.encoder.encode_layers(batch, spec, choices)
+        return found if self.outputs[0].choice is None else found[:, self.encoder.dimension :]
 
 
 @dataclass
@@ -138,3 +259,110 @@ def split_columns(rows: AnyFloats, entries: Iterable[UnfinishedEntry]) -> list[A
     """Columns of each entry, of rows [m, d] of all."""
     ends = np.cumsum([one.output.dimension for one in entries])[:-1]
     return np.split(rows, ends, axis=1)
+
+
+@dataclass
+class SharedShards:
+    """The missing shards of entries that are extracted in one pass, shared with other processes."""
+
+    entries: Sequence[UnfinishedEntry]
+    """All of one split, in order of their columns."""
+    reporter: Reporter
+    patience_s: float
+    """Seconds without a finished shard after which claimed ones are computed by this process too; at least three times
+    the duration of its own slowest shard."""
+    own_rows: int = 0
+    """Number of rows that this process has computed."""
+    _held: dict[Bounds, ExitStack] = field(default_factory=dict)
+    """Locks of the claimed shards, by rows."""
+    _computing: set[Bounds] = field(default_factory=set)
+    """Claimed shards that `claimable` has returned."""
+    _reserved: list[Bounds] = field(default_factory=list)
+    """Claimed shards that `claimable` returns next."""
+    _finished: float = field(default_factory=time.monotonic)
+    """Time of the last finished shard on the monotonic clock."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Give up the claims on shards that were not finished."""
+        for bounds in list(self._held):
+            self._release(bounds)
+
+    @property
+    def missing(self) -> set[Bounds]:
+        """Rows of all shards that are not finished."""
+        return {bounds for entry in self.entries for bounds in entry.missing}
+
+    def claimable(self) -> Iterator[Bounds]:
+        """Rows of missing shards, each claimed when it is asked for; ends when other processes hold all of them."""
+        self.refresh()
+        while bounds := self._reserved.pop(0) if self._reserved else self._next_claim():
+            self.refresh()
+            if bounds in self.missing:
+                self._computing.add(bounds)
+                yield bounds
+            else:
+                self._release(bounds)
+
+    def store(self, start: int, rows: AnyFloats) -> None:
+        """Write the rows [m, d] of a claimed shard, and release the claim."""
+        for entry, part in zip(self.entries, split_columns(rows, self.entries), strict=True):
+            entry.write(start, part)
+        self.own_rows += len(rows)
+        self._note_finished(own=True)
+        self._release((start, start + len(rows)))
+
+    def refresh(self) -> bool:
+        """Report the shards that other processes have finished as progress; return whether there are any."""
+        before = self.missing
+        for entry in self.entries:
+            entry.refresh()
+        found = before - self.missing
+        if found:
+            self.reporter.advance(sum(stop - start for start, stop in found - self._computing))
+            self._note_finished()
+        return bool(found)
+
+    def reserve(self) -> bool:
+        """Claim a shard for `claimable`; False if other processes hold all that are missing."""
+        free = self._next_claim()
+        self._reserved += [free] if free else []
+        return bool(self._reserved)
+
+    def wait(self) -> None:
+        """Wait until nothing is missing or `claimable` has a shard: one that its holder has given up, or one that is
+        overdue."""
+        while self.missing and not self.reserve():
+            if self.refresh():
+                continue
+            if time.monotonic() - self._finished > self.patience_s:
+                self._take_over()
+                return
+            time.sleep(POLL_S)
+
+    def _next_claim(self) -> Bounds | None:
+        return next((one for one in sorted(self.missing - self._held.keys()) if self._claimed(one)), None)
+
+    def _claimed(self, bounds: Bounds) -> bool:
+        with ExitStack() as stack:
+            path = self.entries[0].folder / SHARDS / f"claim-{bounds[0]:09d}"
+            if not stack.enter_context(exclusive_now(path)):
+                return False
+            self._held[bounds] = stack.pop_all()
+        return True
+
+    def _take_over(self) -> None:
+        """Reserve the shards of other processes without their claims."""
+        self._reserved = sorted(self.missing)
+        self._held |= {bounds: ExitStack() for bounds in self._reserved}
+
+    def _release(self, bounds: Bounds) -> None:
+        self._held.pop(bounds).close()
+
+    def _note_finished(self, *, own: bool = False) -> None:
+        now = time.monotonic()
+        if own:
+            self.patience_s = max(self.patience_s, 3 * (now - self._finished))
+        self._finished = now

@@ -9,7 +9,7 @@ from tasks.metrics.confidence_intervals import bootstrap
 from tasks.metrics.outcome import Interval
 
 Colours = npt.NDArray[np.floating]
-"""[n, 3 + hues]: see `tasks.evaluation.splits_to_inputs.colour`."""
+"""[n, 3 + hues]: see `tasks.evaluation.splits.colour`."""
 Floats = npt.NDArray[np.float64]
 CHANNELS = ("red", "green", "blue")
 HEADLINE = "mean-colour"

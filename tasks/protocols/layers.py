@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from backbones.catalog.layer_info import LayerColumn
 from tasks.catalog.head_parameters import LayersParameters
-from tasks.evaluation.inputs import ManyShotInputs
-from tasks.evaluation.layers import Place, RoleLayers
+from tasks.evaluation.inputs import ManyShotInputs, Place, RoleLayers
 from tasks.features.shards import ColumnRows
 from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.scoring import all_scores, check_metric, interval, score

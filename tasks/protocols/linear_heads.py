@@ -27,8 +27,7 @@ from torch.nn import functional
 
 from tasks.catalog.head_parameters import HeadInput, LinearHeadsParameters
 from tasks.datasets.dataset import DataError
-from tasks.evaluation.inputs import ManyShotInputs
-from tasks.evaluation.layers import LayerInputs, Place, RoleLayers
+from tasks.evaluation.inputs import LayerInputs, ManyShotInputs, Place, RoleLayers
 from tasks.features.manifest import NotFiniteError
 from tasks.metrics.calibration import validation_scaled
 from tasks.metrics.classification_outputs import calibration_errors, predictions, reliability_of

@@ -32,7 +32,7 @@ def features(folder: Path, architecture: str, precision: Any) -> str:
     """Features of JPEG files, through the feature store."""
     from backbones.catalog.card import identity, preprocessing_for  # noqa: PLC0415 - of that tree
     from tasks.features.extraction import Machine  # noqa: PLC0415
-    from tasks.features.key import FeatureKey  # noqa: PLC0415
+    from tasks.features.manifest import FeatureKey  # noqa: PLC0415
     from tasks.features.store import FeatureRequest, FeatureStore  # noqa: PLC0415
     from tasks.reporter import SilentReporter  # noqa: PLC0415
     from tests.benchmarks._photographs import photographs  # noqa: PLC0415

@@ -48,7 +48,7 @@ from tasks.datasets.dataset import SourceSplit
 from tasks.datasets.images import FileImages, pixels_of
 from tasks.features.decoded_images import DecodedImages
 from tasks.features.extraction import Machine
-from tasks.features.key import FeatureKey
+from tasks.features.manifest import FeatureKey
 from tasks.features.store import FeatureRequest, FeatureStore
 from tasks.reporter import SilentReporter
 from tests.benchmarks._comparison import Timing, in_turns, row, timed

@@ -36,8 +36,8 @@ from tasks.catalog.protocols import FewShotParameters
 from tasks.datasets.dataset import Dataset, ImageSource
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import PoolInputs, Samples
-from tasks.evaluation.splits_to_inputs import SplitFeatures
-from tasks.features.key import FeatureKey
+from tasks.evaluation.splits import SplitFeatures
+from tasks.features.manifest import FeatureKey
 from tasks.features.store import FeatureRequest, FeatureStore
 from tasks.protocols.few_shot import Episodes, episode_accuracies, evaluate, sample_episodes
 from tasks.reporter import SilentReporter

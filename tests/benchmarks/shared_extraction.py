@@ -25,8 +25,7 @@ import torch
 from backbones.catalog.card import identity, preprocessing_for
 from tasks.datasets.dataset import SourceSplit
 from tasks.features.extraction import Machine
-from tasks.features.key import FeatureKey
-from tasks.features.manifest import ARRAY
+from tasks.features.manifest import ARRAY, FeatureKey
 from tasks.features.store import FeatureRequest, FeatureStore
 from tasks.reporter import SilentReporter
 from tests.benchmarks._comparison import Timing, in_turns, row

@@ -13,7 +13,7 @@ from backbones.catalog.card import Precision, identity, preprocessing_for
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.encoder import Encoder
 from tasks.features.extraction import Machine
-from tasks.features.key import FeatureKey
+from tasks.features.manifest import FeatureKey
 from tasks.features.store import FeatureRequest, Features, FeatureStore
 from tasks.protocols.few_shot import episode_accuracies, sample_episodes
 from tasks.solvers.nearest_neighbours import nearest

@@ -15,7 +15,7 @@ from tasks import few_shot, knn, linear
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.features import evaluate_task
 from tasks.evaluation.result import EncoderCache, EvaluationPaths
-from tasks.features.key import FeatureKey
+from tasks.features.manifest import FeatureKey
 from tasks.features.store import FeatureRequest, FeatureStore
 from tasks.metrics.outcome import Outcome
 from tasks.reporter import SilentReporter

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import norm
 
 from tasks.evaluation.protocol_wins import Right, pairwise_wins
-from tasks.features.multiverse_request import EvaluationChoice
+from tasks.features.requests import EvaluationChoice
 from tests.verdicts.rates import COVERED, Floats, Rate, affordable, repeated, simulation
 
 HEADS, POOLINGS, BLOCKS, SEEDS = ("knn", "centroid", "ridge"), ("cls", "mean"), ("last", "last-2", "half"), range(4)

@@ -22,10 +22,18 @@ from ssl_console.workspace.run_index import RunIndex
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.manifest import Manifest, manifests
-from tasks.features.cache_report import CacheEntry, Pruning, entries, prune, to_prune
+from tasks.features.cache_report import (
+    CacheEntry,
+    DecodedSplit,
+    Pruning,
+    decoded_splits,
+    entries,
+    prune,
+    remove,
+    to_prune,
+)
 from tasks.features.cache_report import why as explain
-from tasks.features.decoded_files import DecodedSplit, decoded_splits, remove
-from tasks.features.key import FeatureKey
+from tasks.features.manifest import FeatureKey
 
 DAY_S = 86400.0
 SHOWN = 20

@@ -10,7 +10,7 @@ from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress_bar import Meter
 from ssl_console.operations.export_features import ExportedFile, ExportOptions, export_features
 from ssl_console.operations.session import Session
-from tasks.features.export_request import Advance, Phase, Report
+from tasks.features.requests import Advance, Phase, Report
 
 
 def features(session: Session, backbone: str, images: Sequence[str], options: ExportOptions, *, as_json: bool) -> None:

@@ -19,8 +19,7 @@ from ssl_console.analysis.multiverse import (
 from ssl_console.cli.output import stdout
 from ssl_console.operations.multiverse import multiverse, read_multiverse_card
 from ssl_console.operations.session import Session
-from tasks.features.export_request import Advance, Phase
-from tasks.features.multiverse_request import MultiverseCard, MultiverseResult
+from tasks.features.requests import Advance, MultiverseCard, MultiverseResult, Phase
 
 HEAD = ("backbone", "first in", "mean", "lowest", "highest", "ranks")
 PAIR_HEAD = ("backbone", "against", "ahead in", "95 % interval", "ties", "loses where")

@@ -18,8 +18,7 @@ from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import Lines
-from tasks.features.export_request import Advance, Phase
-from tasks.features.multiverse_request import MultiverseCard, MultiverseResult
+from tasks.features.requests import Advance, MultiverseCard, MultiverseResult, Phase
 
 ABOUT = (
     "Every combination of pooling, blocks, classifier and seed, from stored features: in how many of them is a "

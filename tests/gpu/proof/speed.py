@@ -24,7 +24,7 @@ from tasks.datasets.images import FileImages, pixels_of
 from tasks.features.decoded_images import DecodedImages
 from tasks.features.device_decoding import DeviceDecodedImages, usable_decoder
 from tasks.features.extraction import Machine
-from tasks.features.key import Decoder
+from tasks.features.manifest import Decoder
 from tasks.reporter import SilentReporter
 from tasks.solvers.logistic import Settings, solve_path
 from tasks.solvers.nearest_neighbours import nearest

@@ -15,7 +15,7 @@ from ssl_console.analysis.multiverse import (
     specification_curve,
     spreads,
 )
-from tasks.features.multiverse_request import BackboneScores, EvaluationChoice, MultiverseResult, PairwiseWins
+from tasks.features.requests import BackboneScores, EvaluationChoice, MultiverseResult, PairwiseWins
 
 PROTOCOLS = tuple(
     EvaluationChoice(pooling=pooling, blocks="last", head=head, seed=seed)

@@ -13,7 +13,7 @@ from ssl_console.operations.export_features import ExportOptions, export_feature
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError, MissingInputs
 from ssl_console.workspace.paths import Workspace
-from tasks.features.export_request import DatasetSplits, ImageFiles
+from tasks.features.requests import DatasetSplits, ImageFiles
 from tests.ssl_console.cli.shell import Shell
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from ssl_console.workspace.paths import Workspace
-from tasks.features.key import FeatureKey
-from tasks.features.manifest import ARRAY, MANIFEST, FeatureManifest
+from tasks.features.manifest import ARRAY, MANIFEST, FeatureKey, FeatureManifest
 from tests.ssl_console.cli.shell import Shell
 
 ROWS = 40

@@ -11,8 +11,7 @@ from ssl_console.planning.disk_usage import StoredFeatures, disk_for
 from ssl_console.planning.plan import Candidate
 from ssl_console.workspace.paths import Workspace
 from tasks.features.cache_report import CacheEntry
-from tasks.features.key import FeatureKey
-from tasks.features.manifest import ExtractionPlan
+from tasks.features.manifest import ExtractionPlan, FeatureKey
 from tests.ssl_console.tui.filled import finish, spec
 
 

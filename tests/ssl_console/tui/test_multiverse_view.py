@@ -12,7 +12,7 @@ from ssl_console.tui.app import AppOptions
 from ssl_console.tui.screens import multiverse as screen
 from ssl_console.tui.screens.multiverse import DialogClosedError, MultiverseDialog, MultiverseProgress, multiverse_lines
 from ssl_console.tui.style.text import length
-from tasks.features.export_request import Advance, Phase
+from tasks.features.requests import Advance, Phase
 from tests.ssl_console.analysis.test_multiverse import made
 from tests.ssl_console.measured import filled
 from tests.ssl_console.tui.conftest import Opener, until

@@ -20,7 +20,7 @@ from tasks.datasets.images import pixels_of
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.splits import many_shot_indices
 from tasks.evaluation.inputs import BankInputs
-from tasks.evaluation.splits_to_inputs import SplitFeatures
+from tasks.evaluation.splits import SplitFeatures
 from tasks.metrics.instance_retrieval import buildings
 from tasks.metrics.rescore import rescore
 from tasks.protocols.instance_retrieval import evaluate

@@ -18,7 +18,7 @@ from tasks.datasets.dataset import DataError
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.export_features import Export, LineReporter
 from tasks.features.array_files import NamedFeatures, write_features
-from tasks.features.export_request import (
+from tasks.features.requests import (
     DatasetSplits,
     Exported,
     ExportRequest,
@@ -158,6 +158,6 @@ def test_what_cannot_be_had_is_named_and_leaves_no_file(root: Path, tmp_path: Pa
 def test_an_unknown_ending_and_parquet_without_its_library_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FormatError, match=r"\.npy, \.npz, \.safetensors, \.parquet"):
         check_format(Path("features.csv"))
-    monkeypatch.setattr("tasks.features.export_request.find_spec", lambda _name: None)
+    monkeypatch.setattr("tasks.features.requests.find_spec", lambda _name: None)
     with pytest.raises(FormatError, match="pip install pyarrow"):
         check_format(Path("features.parquet"))

@@ -9,7 +9,7 @@ import pytest
 
 from backbones.catalog.layer_info import LayerRequest
 from tasks.features.cache_report import entries
-from tasks.features.key import layer_request_of
+from tasks.features.manifest import layer_request_of
 from tests.tasks.evaluation.test_evaluation import DIGITS, Bench, bench, photos  # noqa: F401 - fixtures
 
 QUICK = {"linear-heads": {"steps": 2}}

@@ -21,8 +21,7 @@ from tasks.evaluation.features import evaluate_task
 from tasks.evaluation.multiverse import FeaturesMissingError, Multiverse
 from tasks.evaluation.protocol_wins import pairwise_wins, score_weights
 from tasks.evaluation.result import EncoderCache, EvaluationPaths
-from tasks.features.export_request import Advance
-from tasks.features.multiverse_request import EvaluationChoice, MultiverseCard, MultiverseRequest, MultiverseResult
+from tasks.features.requests import Advance, EvaluationChoice, MultiverseCard, MultiverseRequest, MultiverseResult
 from tasks.reporter import SilentReporter
 from tasks.solvers.quick_classifiers import CLASSIFIERS, Indices, Labels, TrainingPool
 from tests.tasks.evaluation.test_one_pass import VIT, small

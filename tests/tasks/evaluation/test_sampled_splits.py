@@ -14,7 +14,7 @@ from tasks.datasets.images import ArrayImages
 from tasks.datasets.splits import many_shot_indices
 from tasks.evaluation.features import evaluate_task
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
-from tasks.evaluation.sampled_splits import sampled
+from tasks.evaluation.splits import sampled
 from tasks.reporter import SilentReporter
 from tests.tasks.evaluation.test_one_pass import VIT, small
 

@@ -26,8 +26,7 @@ from backbones.catalog.card import PreprocessingSpec
 from backbones.model.preprocessing import Picture
 from tasks.datasets.dataset import SourceSplit
 from tasks.features.extraction import Machine
-from tasks.features.key import FeatureKey
-from tasks.features.manifest import FeatureError
+from tasks.features.manifest import FeatureError, FeatureKey
 from tasks.features.store import FeatureRequest, FeatureStore
 
 COUNT = 40

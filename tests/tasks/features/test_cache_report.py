@@ -13,8 +13,7 @@ import pytest
 from backbones.io.file_locks import exclusive
 from backbones.io.files import write_durably
 from tasks.features.cache_report import Pruning, entries, prune, to_prune, why
-from tasks.features.key import FeatureKey
-from tasks.features.manifest import ARRAY, MANIFEST, PLAN, SHARDS, USED, ExtractionPlan, FeatureManifest
+from tasks.features.manifest import ARRAY, MANIFEST, PLAN, SHARDS, USED, ExtractionPlan, FeatureKey, FeatureManifest
 from tasks.features.shards import join, write_shard
 
 DAY = 86400.0

@@ -26,7 +26,7 @@ from backbones.model.preprocessing import Picture
 from tasks.datasets.dataset import SourceSplit
 from tasks.features.decoded_images import DecodedImages
 from tasks.features.extraction import Machine
-from tasks.features.key import FeatureKey
+from tasks.features.manifest import FeatureKey
 from tasks.features.store import FeatureRequest, FeatureStore
 from tasks.reporter import SilentReporter
 

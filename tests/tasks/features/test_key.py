@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.features.key import FeatureKey, flattened
+from tasks.features.manifest import FeatureKey, flattened
 
 BACKBONE = {"weights": "a" * 64, "input": {"size": 224, "mean": (0.5, 0.5, 0.5)}}
 

@@ -16,8 +16,7 @@ from backbones.catalog.card import PreprocessingSpec
 from backbones.catalog.layer_info import BlockChoice, LayerColumn, LayerRequest
 from tasks.features.cache_report import entries
 from tasks.features.extraction import Machine
-from tasks.features.key import layer_request_of
-from tasks.features.manifest import NotFiniteError
+from tasks.features.manifest import NotFiniteError, layer_request_of
 from tasks.features.shards import ColumnRows, StoredRows
 from tasks.features.store import FeatureRequest, FeatureStore
 from tasks.reporter import SilentReporter

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from backbones.cpu.threads import one_core_threads
-from tasks.features.batch_size import BatchGrowth, CardMemory, may_double
-from tasks.features.prepared_images import PreparedImages
+from tasks.features.batches import BatchGrowth, CardMemory, PreparedImages, may_double
 
 GIGABYTE = 10**9
 

@@ -19,8 +19,7 @@ from backbones.model.preprocessing import Picture
 from tasks.datasets.dataset import DataError, SourceSplit
 from tasks.features.cache_report import entries
 from tasks.features.extraction import Machine
-from tasks.features.key import FeatureKey
-from tasks.features.manifest import ARRAY, MANIFEST, NotFiniteError, OutOfMemoryError, read_manifest
+from tasks.features.manifest import ARRAY, MANIFEST, FeatureKey, NotFiniteError, OutOfMemoryError, read_manifest
 from tasks.features.shards import verify
 from tasks.features.store import FeatureRequest, FeatureStore
 from tasks.reporter import SilentReporter

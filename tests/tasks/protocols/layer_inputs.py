@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones.catalog.layer_info import LayerColumn, LayerPooling
-from tasks.evaluation.inputs import ManyShotInputs, Samples
-from tasks.evaluation.layers import LayerInputs, RoleLayers
+from tasks.evaluation.inputs import LayerInputs, ManyShotInputs, RoleLayers, Samples
 
 CLASSES = ("a", "b", "c")
 WIDTH = 6

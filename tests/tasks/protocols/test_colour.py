@@ -11,7 +11,7 @@ from tasks.catalog.protocols import ColourParameters
 from tasks.evaluation.features import evaluate_task
 from tasks.evaluation.inputs import ManyShotInputs, PixelTargets, Samples
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
-from tasks.evaluation.splits_to_inputs import HUES, colour
+from tasks.evaluation.splits import HUES, colour
 from tasks.metrics.colour import explained, interval, scores
 from tasks.metrics.rescore import rescore
 from tasks.protocols.colour import evaluate

@@ -21,7 +21,7 @@ from tasks.catalog.protocols import PROTOCOLS, LinearParameters
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.splits import many_shot_indices
 from tasks.evaluation.inputs import ManyShotInputs, Samples, joined
-from tasks.evaluation.splits_to_inputs import SplitFeatures
+from tasks.evaluation.splits import SplitFeatures
 from tasks.metrics.calibration import expected_calibration_error, softmax
 from tasks.metrics.classification import mean_average_precision
 from tasks.metrics.outcome import Outcome

@@ -16,9 +16,9 @@ from tasks.datasets.dataset import DataError
 from tasks.datasets.presence import presence, signature
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.shifts import CORRUPTIONS, SEVERITIES, corrupted, corrupted_split, shifts_of, without_shifts
-from tasks.evaluation.corrupted_splits import test_split as images_for_testing
 from tasks.evaluation.features import evaluate_task
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
+from tasks.evaluation.splits import test_split as images_for_testing
 from tasks.metrics.rescore import rescore
 from tests.tasks.workspace_fixture import Listener, demo, shapes
 
