@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, pstdev
 
-from tasks.metrics.quantiles import student_95
+from tasks.metrics.outcome import student_95
 
 Scores = Mapping[str, Mapping[str, float]]
 """By task and backbone, on one scale, higher is better."""

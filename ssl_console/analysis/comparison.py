@@ -29,7 +29,7 @@ from ssl_console.workspace.result import Result
 from ssl_console.workspace.result_identity import COMPARED, Identities, what_changed
 from tasks.catalog.protocol import POINT, Margin
 from tasks.catalog.protocols import is_descriptive, is_trained, margin_of
-from tasks.metrics.quantiles import NORMAL_95
+from tasks.metrics.outcome import NORMAL_95
 
 LEVEL = 0.05
 

@@ -21,7 +21,7 @@ from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics.paired_tests import PairedTest
 from ssl_console.analysis.statistics.selection import BestOf, Interaction, best_of, interaction
 from ssl_console.analysis.statistics.sequential import AnytimeTest, anytime_test, mixture_test, share_of_error
-from tasks.metrics.quantiles import NORMAL_95
+from tasks.metrics.outcome import NORMAL_95
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 Floats = npt.NDArray[np.float64]

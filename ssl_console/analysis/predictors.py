@@ -16,7 +16,7 @@ from statistics import fmean
 from ssl_console.analysis.statistics.distributions import t_quantile
 from ssl_console.workspace.race_record import PredictorError
 from ssl_console.workspace.result import Result
-from tasks.metrics.quantiles import NORMAL_95
+from tasks.metrics.outcome import NORMAL_95
 
 MetricsOf = Callable[[str], Mapping[str, float]]
 """All metrics of a run by its id."""

@@ -22,7 +22,7 @@ from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics.selection import BestOf, Floats, best_of
 from ssl_console.analysis.statistics.sequential import ERROR, share_of_error
 from ssl_console.workspace.race_record import PredictorError
-from tasks.metrics.quantiles import NORMAL_95
+from tasks.metrics.outcome import NORMAL_95
 
 
 @dataclass(frozen=True)

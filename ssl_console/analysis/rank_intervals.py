@@ -25,8 +25,8 @@ from ssl_console.analysis.statistics.rank_bootstrap import Missing, RankBootstra
 from ssl_console.analysis.statistics.weighted_metrics import Spread, per_sample, statistic
 from ssl_console.workspace.predictions import Arrays, Predictions
 from tasks.catalog.protocols import PROTOCOLS
+from tasks.metrics.outcome import NORMAL_95
 from tasks.metrics.pool_splits import COUNTS, SPLITS
-from tasks.metrics.quantiles import NORMAL_95
 
 MARK, RULE, BAR = "●", "·", "┃"
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ssl_console.workspace.result import Result, ResultRecord, Source
 from tasks.catalog.protocols import PROTOCOLS, is_trained
-from tasks.metrics.quantiles import NORMAL_95, student_95
+from tasks.metrics.outcome import NORMAL_95, student_95
 
 Unit = Literal["images", "episodes"]
 

@@ -1,7 +1,7 @@
 """Principal components of patch features of several backbones next to each other, from results of `patch-pca`.
 
 Nothing is encoded: components of the pictured images are stored with each result. Their common space is described in
-`tasks.metrics.component_colours.common_colours`.
+`tasks.metrics.spectrum.common_colours`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _drawn(workspace: Workspace, chosen: dict[str, str]) -> npt.NDArray[np.uint8
     import numpy as np  # noqa: PLC0415 - as above
     from PIL import Image  # noqa: PLC0415 - as above
 
-    from tasks.metrics.component_colours import common_colours  # noqa: PLC0415 - as above
+    from tasks.metrics.spectrum import common_colours  # noqa: PLC0415 - as above
     from tasks.protocols.result_images import sheet  # noqa: PLC0415 - as above
 
     maps, images, shown = {}, {}, {}

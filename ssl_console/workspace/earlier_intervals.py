@@ -13,7 +13,7 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from ssl_console.workspace.result import Result, ResultRecord
-from tasks.metrics.quantiles import NORMAL_95
+from tasks.metrics.outcome import NORMAL_95
 
 if TYPE_CHECKING:
     from ssl_console.workspace.predictions import Arrays

@@ -198,7 +198,7 @@ PATCH_PCA = ProtocolSpec(
     inputs="images",
     multi_label=True,
     separate_test=False,
-    rescore="tasks.metrics.patch_pca:rescorer",
+    rescore="tasks.metrics.dense:patch_pca_rescorer",
     descriptive=True,
     unsuitable=without_maps,
 )

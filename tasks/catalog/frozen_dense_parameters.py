@@ -196,7 +196,7 @@ LINEAR_DENSE = (
         summary="linear head to bins of depth on the frozen backbone as DINOv2 and DINOv3, RMSE",
         inputs="images",
         needs=("depth",),
-        rescore="tasks.metrics.depth:rescorer",
+        rescore="tasks.metrics.dense:depth_rescorer",
         unsuitable=without_maps,
         trains=True,
         margins={
@@ -253,7 +253,7 @@ CORRESPONDENCE = ProtocolSpec(
     inputs="images",
     needs=("keypoint-pairs",),
     separate_test=False,
-    rescore="tasks.metrics.correspondence:rescorer",
+    rescore="tasks.metrics.dense:correspondence_rescorer",
     unsuitable=without_maps,
 )
 

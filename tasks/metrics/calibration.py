@@ -1,4 +1,4 @@
-"""Calibration: expected calibration error, reliability diagram, temperature scaling.
+"""Outputs of classifiers: calibration error, reliability diagram, temperature scaling, and per-image predictions.
 
 Sources: paper section 4.7 and table 9; temperature_scaling.py of linusericsson/ssl-transfer, which measures with 15
 equal-width bins on the top label. Errors are in percent, 0 to 100; confidences and accuracies are fractions.
@@ -11,11 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tasks.datasets.dataset import Labels
+from tasks.metrics.outcome import Json
+
 Floats = npt.NDArray[np.float64]
 Logits = npt.NDArray[np.floating]
-Labels = npt.NDArray[np.integer]
+IntLabels = npt.NDArray[np.integer]
 
 COLDEST, HOTTEST = 1e-3, 1e3
+StoredLogits = npt.NDArray[np.float32]
+
+HALF_LIMIT = 6e4
+"""Range of logits stored in float16, whose maximum is 65,504."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ def softmax(logits: Logits) -> Floats:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def reliability(probabilities: Logits, targets: Labels, bins: int = 15) -> Reliability:
+def reliability(probabilities: Logits, targets: IntLabels, bins: int = 15) -> Reliability:
     """Reliability diagram of `probabilities` [n, c] against `targets` [n].
 
     A bin includes its lower edge but not its upper one, except the last, which includes 1. Raises ValueError for NaN,
@@ -66,12 +73,12 @@ def reliability_of_top(top: Floats, right: npt.NDArray[np.bool_], bins: int = 15
     return Reliability(confidence=mean[0], accuracy=mean[1], count=count.astype(np.int64))
 
 
-def expected_calibration_error(probabilities: Logits, targets: Labels, bins: int = 15) -> float:
+def expected_calibration_error(probabilities: Logits, targets: IntLabels, bins: int = 15) -> float:
     """Top-label ECE in percent of `probabilities` [n, c] against `targets` [n]."""
     return reliability(probabilities, targets, bins).error
 
 
-def fit_temperature(logits: Logits, targets: Labels) -> float:
+def fit_temperature(logits: Logits, targets: IntLabels) -> float:
     """The T that minimises the negative log-likelihood of `logits` / T ([n, c]) for `targets` [n].
 
     The likelihood is convex in 1/T, so its derivative is bisected; the result is within [0.001, 1000], at a bound if
@@ -103,7 +110,7 @@ class Calibration:
     diagram: Reliability
 
 
-def validation_scaled(val_logits: Logits, val_targets: Labels, logits: Logits, targets: Labels) -> Calibration:
+def validation_scaled(val_logits: Logits, val_targets: IntLabels, logits: Logits, targets: IntLabels) -> Calibration:
     """Fit T on validation data, measure on test data; logits are [n, c], targets [n]."""
     temperature = fit_temperature(val_logits, val_targets)
     diagram = reliability(softmax(logits), targets)
@@ -111,7 +118,7 @@ def validation_scaled(val_logits: Logits, val_targets: Labels, logits: Logits, t
     return Calibration(diagram.error, scaled, (temperature,), diagram)
 
 
-def published_scaled(logits: Logits, targets: Labels, folds: int = 5) -> Calibration:
+def published_scaled(logits: Logits, targets: IntLabels, folds: int = 5) -> Calibration:
     """The published estimate, from test `logits` [n, c] and `targets` [n] alone.
 
     Samples are shuffled with numpy's legacy seed 0 and divided into folds of floor(n / folds), the rest dropped; T is
@@ -130,14 +137,77 @@ def published_scaled(logits: Logits, targets: Labels, folds: int = 5) -> Calibra
     return Calibration(diagram.error, scaled, tuple(temperature for temperature, _ in fits), diagram)
 
 
-def _fold(logits: Logits, targets: Labels, parts: npt.NDArray[np.intp], fold: int) -> tuple[float, float]:
+def _fold(logits: Logits, targets: IntLabels, parts: npt.NDArray[np.intp], fold: int) -> tuple[float, float]:
     held, rest = parts[fold], np.delete(parts, fold, axis=0).ravel()
     temperature = fit_temperature(logits[held], targets[held])
     return temperature, expected_calibration_error(softmax(logits[rest] / temperature), targets[rest])
 
 
-def _checked(values: Logits, targets: Labels) -> None:
+def _checked(values: Logits, targets: IntLabels) -> None:
     if values.ndim != 2 or targets.shape != values.shape[:1] or not len(targets):
         raise ValueError(f"expected [samples, classes] and [samples], got {values.shape} and {targets.shape}")
     if not np.isfinite(values).all():
         raise ValueError("logits or probabilities hold NaN or infinity")
+
+
+def calibration_errors(calibration: Calibration | None) -> dict[str, float]:
+    """ECE in percent before and after scaling; empty if calibration is undefined."""
+    return {} if calibration is None else {"ece": calibration.error, "ece_scaled": calibration.scaled_error}
+
+
+def unscaled_error(logits: StoredLogits, labels: Labels) -> dict[str, float]:
+    """ECE in percent of classifiers without validation images for a temperature."""
+    shares = softmax(logits)
+    return {"ece": reliability_of_top(shares.max(axis=1), logits.argmax(axis=1) == labels).error}
+
+
+def reliability_of(calibration: Calibration | None) -> dict[str, Json]:
+    """Temperatures and diagram as diagnostics; empty if calibration is undefined."""
+    if calibration is None:
+        return {}
+    diagram: Reliability = calibration.diagram
+    return {
+        "temperatures": list(calibration.temperatures),
+        "reliability": {
+            "confidence": _numbers(diagram.confidence),
+            "accuracy": _numbers(diagram.accuracy),
+            "count": [int(count) for count in diagram.count],
+        },
+    }
+
+
+def _numbers(values: npt.NDArray[np.float64]) -> list[Json]:
+    """Values with NaN (empty bins) replaced by None for JSON."""
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def predictions(
+    index: npt.NDArray[np.int64], labels: Labels, logits: StoredLogits, calibration: Calibration | None
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Per-image outputs from which every score can be recomputed exactly (`tasks.metrics.rescore`).
+
+    Logits are stored relative to the largest, where float16 is most precise; softmax does not change.
+    """
+    if labels.ndim == 2:
+        return {"index": index, "label": labels.astype(np.uint8), "scores": logits}
+    shares = softmax(logits)
+    return {
+        "index": index,
+        "label": labels,
+        "predicted": logits.argmax(axis=1).astype(np.int32),
+        "probability": shares[np.arange(len(logits)), labels].astype(np.float32),
+        "confidence": shares.max(axis=1),
+        **({} if calibration is None else _scaled(logits, calibration)),
+        "logits": _half(logits - logits.max(axis=1, keepdims=True)),
+    }
+
+
+def _scaled(logits: StoredLogits, calibration: Calibration) -> dict[str, npt.NDArray[np.generic]]:
+    """Confidence at the single temperature; empty for the published estimate, which has one temperature per fold."""
+    if len(calibration.temperatures) > 1:
+        return {}
+    return {"confidence_scaled": softmax(logits / calibration.temperatures[0]).max(axis=1)}
+
+
+def _half(logits: StoredLogits) -> npt.NDArray[np.float16]:
+    return np.clip(logits, -HALF_LIMIT, HALF_LIMIT).astype(np.float16)

@@ -11,9 +11,8 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from tasks.metrics.classification import IntLabels, Positives, Scores, eleven_point_precision, ranked
-from tasks.metrics.outcome import OVER_POOLS, Interval
+from tasks.metrics.outcome import EPISODE_FACTOR, NORMAL_95, OVER_POOLS, Interval, wilson_bounds, wilson_reach
 from tasks.metrics.pool_splits import split_error
-from tasks.metrics.quantiles import EPISODE_FACTOR, NORMAL_95, wilson_bounds, wilson_reach
 
 LEVEL = 0.95
 

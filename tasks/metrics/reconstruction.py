@@ -1,4 +1,4 @@
-"""Similarity of a reconstruction to its image: squared error by channel, PSNR and SSIM. Needs no torch.
+"""Similarity of reconstructions to images, by squared error, PSNR and SSIM, and of predicted colours. Needs no torch.
 
 All are computed on integer grey levels from 0 to 255.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
-from tasks.metrics.confidence_intervals import mean_over
+from tasks.metrics.confidence_intervals import bootstrap, mean_over
 from tasks.metrics.outcome import Interval
 
 Pixels = npt.NDArray[np.uint8]
@@ -23,6 +23,10 @@ HEADLINE = "mse"
 SIGMA, REACH = 1.5, 5
 """Standard deviation and radius of the Gaussian window of 11 x 11 pixels."""
 FLOOR_MEAN, FLOOR_SPREAD = (0.01 * WHITE) ** 2, (0.03 * WHITE) ** 2
+Colours = npt.NDArray[np.floating]
+"""[n, 3 + hues]: see `tasks.evaluation.splits.colour`."""
+COLOURS = ("red", "green", "blue")
+COLOUR_HEADLINE = "mean-colour"
 
 
 def scores(originals: Pixels, reconstructions: Pixels) -> dict[str, float]:
@@ -76,3 +80,34 @@ def _local(values: Floats) -> Floats:
         values = gaussian_filter1d(values, SIGMA, axis=axis, radius=REACH)
     margins = [slice(REACH, -REACH) if side > 2 * REACH else slice(None) for side in values.shape[:2]]
     return values[tuple(margins)]
+
+
+def colour_scores(predicted: Colours, colours: Colours) -> dict[str, float]:
+    """R squared in percent of mean colour (together and per channel) and hue histogram; arrays are [n, 3 + hues]."""
+    parts = {COLOUR_HEADLINE: slice(0, 3), "hue-histogram": slice(3, None)}
+    parts |= {name: slice(place, place + 1) for place, name in enumerate(COLOURS)}
+    return {name: explained(predicted[:, part], colours[:, part]) for name, part in parts.items()}
+
+
+def colour_interval(predicted: Colours, colours: Colours) -> Interval:
+    """Interval of the headline score, by bootstrap over the test images."""
+    true, estimate = (values[:, :3].astype(np.float64) for values in (colours, predicted))
+    errors = ((estimate - true) ** 2).sum(axis=1)
+    squares = (true**2).sum(axis=1)
+
+    def score(weights: npt.NDArray[np.float64]) -> Floats:
+        spread = weights @ squares - ((weights @ true) ** 2).sum(axis=1) / weights.sum(axis=1)
+        shares: Floats = 100 * (1 - (weights @ errors) / np.maximum(spread, np.finfo(np.float64).tiny))
+        return shares
+
+    return bootstrap(score, len(colours))
+
+
+def explained(predicted: Colours, colours: Colours) -> float:
+    """R squared in percent over all columns together. If the targets are constant: 100 without error, else 0."""
+    estimate, true = predicted.astype(np.float64), colours.astype(np.float64)
+    error = float(((estimate - true) ** 2).sum())
+    spread = float(((true - true.mean(axis=0)) ** 2).sum())
+    if spread == 0:
+        return 100.0 if error == 0 else 0.0
+    return 100 * (1 - error / spread)

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.catalog.protocols import PROTOCOLS
-from tasks.metrics import clustering, colour, confidence_intervals, instance_retrieval, reconstruction, retrieval
-from tasks.metrics.average_precision import NEEDED, restored
+from tasks.metrics import confidence_intervals, reconstruction, retrieval
 from tasks.metrics.calibration import reliability_of_top
 from tasks.metrics.classification import (
     accuracy,
@@ -23,12 +22,12 @@ from tasks.metrics.classification import (
     mean_average_precision,
     mean_per_class_accuracy,
 )
+from tasks.metrics.detection import NEEDED, restored
 from tasks.metrics.jackknife import interval_of_draws, interval_of_jackknife, scores_of_draws, scores_of_jackknife
-from tasks.metrics.normals import Angles
 from tasks.metrics.outcome import Interval
-from tasks.metrics.per_class_interval import wilson_mean_per_class
+from tasks.metrics.pixels import Angles, PixelCounts
 from tasks.metrics.pool_splits import COUNTS, SPLITS
-from tasks.metrics.segmentation import PixelCounts
+from tasks.metrics.scoring import wilson_mean_per_class
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 Scores = dict[str, float]
@@ -117,12 +116,12 @@ def rankings(arrays: Arrays) -> Rescorer | None:
 def instances(arrays: Arrays) -> Rescorer | None:
     """Average precisions of queries for buildings."""
     needs = frozenset({"average_precision_medium", "building"})
-    return _complete(arrays, Rescorer(needs, instance_retrieval.scores, _instances_interval))
+    return _complete(arrays, Rescorer(needs, retrieval.instance_scores, _instances_interval))
 
 
 def clusters(arrays: Arrays) -> Rescorer | None:
     """Agreement of clusters with labels."""
-    return _complete(arrays, Rescorer(frozenset({"cluster", "label"}), _clusters, clustering.interval))
+    return _complete(arrays, Rescorer(frozenset({"cluster", "label"}), _clusters, retrieval.clustering_interval))
 
 
 def detections(arrays: Arrays) -> Rescorer | None:
@@ -210,11 +209,11 @@ def _rankings_interval(arrays: Arrays, metric: str) -> Interval | None:
 
 
 def _instances_interval(arrays: Arrays, metric: str) -> Interval:
-    return instance_retrieval.interval(arrays, metric)
+    return retrieval.instance_interval(arrays, metric)
 
 
 def _clusters(arrays: Arrays) -> Scores:
-    return scores_of_jackknife(clustering.jackknife_scores(_whole(arrays["cluster"]), _whole(arrays["label"])))
+    return scores_of_jackknife(retrieval.clustering_jackknife(_whole(arrays["cluster"]), _whole(arrays["label"])))
 
 
 def _percentiles_per_class(arrays: Arrays) -> Interval:
@@ -293,13 +292,13 @@ def _earlier_detections(arrays: Arrays) -> Interval:
 
 
 def _colours(arrays: Arrays) -> Scores:
-    return colour.scores(_floats(arrays["colour_predicted"]), _floats(arrays["colour"]))
+    return reconstruction.colour_scores(_floats(arrays["colour_predicted"]), _floats(arrays["colour"]))
 
 
 def _colours_interval(arrays: Arrays, metric: str) -> Interval | None:
-    if metric != colour.HEADLINE:
+    if metric != reconstruction.COLOUR_HEADLINE:
         return None
-    return colour.interval(_floats(arrays["colour_predicted"]), _floats(arrays["colour"]))
+    return reconstruction.colour_interval(_floats(arrays["colour_predicted"]), _floats(arrays["colour"]))
 
 
 def _diffusion(arrays: Arrays) -> Scores:

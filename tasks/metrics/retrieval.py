@@ -1,20 +1,24 @@
-"""Scores of rankings from the ranks of relevant images: average precision, Recall@k, MAP@R. Needs numpy, not torch.
+"""Scores of rankings from the ranks of relevant images, and of clusters from classes. Needs numpy, not torch.
 
 Every score is computed for all images and without each group of them (`tasks.metrics.jackknife`), as queries share the
 gallery: an interval over queries alone would be too narrow.
+
+Instance retrieval follows the rule of rOxford and rParis. Queries for the same building have the same relevant images,
+so the jackknife omits one building at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.metrics.jackknife import GROUPS, percent_interval
-from tasks.metrics.outcome import Interval
-from tasks.metrics.quantiles import wilson_reach
+from tasks.datasets.dataset import Relevance
+from tasks.metrics.confidence_intervals import mean_over
+from tasks.metrics.jackknife import GROUPS, group_of, percent_interval
+from tasks.metrics.outcome import NORMAL_95, Interval, wilson_reach
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -23,6 +27,10 @@ MEANS = {"average_precision": "map", "map_at_r": "map-at-r"}
 RECALL = "jackknife:recall@"
 LAST_ROW = (1 << 32) - 1
 POSITIVE = (1 << 31) - 1
+SETUPS = ("easy", "medium", "hard")
+DEPTH = 10
+"""Ranks over which precision is computed."""
+Whole = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -130,3 +138,137 @@ def _means(known: Floats) -> Floats:
 
 def _floats(values: npt.NDArray[np.generic]) -> Floats:
     return values.astype(np.float64)
+
+
+def of_setup(one: Relevance, setup: str) -> tuple[Indices, Indices]:
+    """Relevant images, and those removed from the ranking."""
+    if setup == "easy":
+        return one.easy, np.concatenate([one.junk, one.hard])
+    if setup == "hard":
+        return one.hard, np.concatenate([one.junk, one.easy])
+    return np.concatenate([one.easy, one.hard]), one.junk
+
+
+def query_scores(found: RankedPositives) -> tuple[float, float]:
+    """Average precision by trapezoids and precision at 10, in percent; NaN without relevant images.
+
+    Precision is over fewer ranks if the last relevant image is before the tenth rank.
+    """
+    ranks = found.ranks[:, 0]
+    if not len(ranks):
+        return np.nan, np.nan
+    depth = min(int(ranks.max()), DEPTH)
+    return float(average_precision(found, trapezoidal=True)[0]), 100.0 * float((ranks <= depth).sum()) / depth
+
+
+def buildings(relevance: Sequence[Relevance]) -> Indices:
+    """Building index of every query; queries that share a relevant image, directly or through others, have the same
+    one."""
+    number = np.arange(len(relevance))
+    owner: dict[int, int] = {}
+    for query, one in enumerate(relevance):
+        for image in np.concatenate([one.easy, one.hard]).tolist():
+            earlier = owner.setdefault(image, query)
+            number[number == number[query]] = number[earlier]
+    return np.unique(number, return_inverse=True)[1].astype(np.int64)
+
+
+def instance_jackknife(arrays: Arrays) -> dict[str, npt.NDArray[np.generic]]:
+    """By `jackknife:NAME`, means over queries [1 + buildings], of all of them and without each building."""
+    building = arrays["building"].astype(np.int64)
+    kept = np.stack([np.ones(len(building), np.bool_), *(building != one for one in range(building.max() + 1))])
+    found: dict[str, npt.NDArray[np.generic]] = {}
+    for setup in SETUPS:
+        for name, metric in (("average_precision", "map"), ("precision_at_10", "mp@10")):
+            values = arrays[f"{name}_{setup}"].astype(np.float64)
+            there = kept & np.isfinite(values)
+            total = (there * np.nan_to_num(values)).sum(axis=1)
+            means = np.full(len(kept), np.nan)
+            found[f"jackknife:{metric}-{setup}"] = np.divide(total, there.sum(axis=1), means, where=there.any(axis=1))
+    return found
+
+
+def instance_scores(arrays: Arrays) -> dict[str, float]:
+    """Means over queries with relevant images, by name."""
+    means = {
+        name.removeprefix("jackknife:"): float(of[0]) for name, of in _all_floats(instance_jackknife(arrays)).items()
+    }
+    return {name: value for name, value in means.items() if np.isfinite(value)}
+
+
+def instance_interval(arrays: Arrays, metric: str) -> Interval:
+    """Interval of a mean over queries; Student's if all queries are of one building."""
+    values = _all_floats(instance_jackknife(arrays))[f"jackknife:{metric}"]
+    if len(values) > 2:
+        return percent_interval(values, wilson_reach(len(values) - 1))
+    name, _, setup = metric.rpartition("-")
+    found = arrays[f"{'average_precision' if name == 'map' else 'precision_at_10'}_{setup}"].astype(np.float64)
+    return mean_over(found[np.isfinite(found)])
+
+
+def _all_floats(arrays: Arrays) -> dict[str, Floats]:
+    return {name: values.astype(np.float64) for name, values in arrays.items()}
+
+
+def contingency(first: Whole, second: Whole) -> Floats:
+    """Contingency table [values of first, values of second]."""
+    rows, row = np.unique(first, return_inverse=True)
+    columns, column = np.unique(second, return_inverse=True)
+    table = np.bincount(row * len(columns) + column, minlength=len(rows) * len(columns))
+    return table.reshape(len(rows), len(columns)).astype(np.float64)
+
+
+def normalised_mutual_information(table: Floats) -> float:
+    """Mutual information divided by the mean of both entropies, in percent; 100 if neither varies."""
+    entropies = _entropy(table.sum(axis=1)), _entropy(table.sum(axis=0))
+    if sum(entropies) == 0:
+        return 100.0
+    shared = sum(entropies) - _entropy(table.ravel())
+    return float(100.0 * max(0.0, shared) / (sum(entropies) / 2))
+
+
+def adjusted_rand_index(table: Floats) -> float:
+    """Rand index adjusted for chance (Hubert and Arabie, 1985), in percent; negative below chance."""
+    together, rows, columns = (_pairs(one).sum() for one in (table, table.sum(axis=1), table.sum(axis=0)))
+    expected = rows * columns / max(_pairs(table.sum()), 1.0)
+    most = (rows + columns) / 2
+    return float(100.0 * (together - expected) / (most - expected)) if most != expected else 100.0
+
+
+CLUSTERING_SCORES = {"nmi": normalised_mutual_information, "ari": adjusted_rand_index}
+
+
+def clustering_interval(arrays: Mapping[str, npt.NDArray[np.generic]], metric: str) -> Interval:
+    """Interval of a score from `cluster` [n, 1 + GROUPS] and `label` [n].
+
+    An interval of zero width, e.g. where clusters equal classes, is extended to the score with `NORMAL_95`^2 additional
+    images of random clusters, by analogy with Wilson's interval.
+    """
+    clusters, labels = (arrays[name].astype(np.int64) for name in ("cluster", "label"))
+    table = contingency(clusters[:, 0], labels)
+    chance = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum() ** 2
+    reach = abs(CLUSTERING_SCORES[metric](table) - CLUSTERING_SCORES[metric](table + NORMAL_95**2 * chance))
+    return percent_interval(clustering_jackknife(clusters, labels)[f"jackknife:{metric}"], reach)
+
+
+def clustering_jackknife(clusters: Whole, labels: Whole) -> dict[str, Floats]:
+    """By `jackknife:NAME`, scores [1 + GROUPS] of `clusters` [n, 1 + GROUPS]; the columns are computed from all
+    images and without each group."""
+    groups = group_of(len(labels))
+    tables = [contingency(clusters[:, 0], labels)]
+    for number in range(GROUPS):
+        left = groups != number
+        tables.append(contingency(clusters[left, 1 + number], labels[left]))
+    return {
+        f"jackknife:{name}": np.array([score(table) for table in tables]) for name, score in CLUSTERING_SCORES.items()
+    }
+
+
+def _entropy(counts: Floats) -> float:
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
+def _pairs(counts: Floats) -> Floats:
+    pairs: Floats = np.asarray(counts * (counts - 1) / 2)
+    return pairs

@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from tasks.datasets.shifts import PREFIX
 from tasks.metrics.confidence_intervals import LEVEL
-from tasks.metrics.outcome import Interval
-from tasks.metrics.quantiles import NORMAL_95, wilson_reach
+from tasks.metrics.outcome import NORMAL_95, Interval, wilson_reach
 from tasks.metrics.rescore import Arrays, Rescorer
 
 Right = npt.NDArray[np.float64]

@@ -1,14 +1,28 @@
-"""The metric specified by a dataset, from class scores, with its confidence interval."""
+"""The metric specified by a dataset, from class scores, with its 95 % interval.
+
+The interval of mean per-class accuracy: a mean of proportions of few images each is not normally distributed: it is
+bounded, and if every answer is correct its sample variance is 0. Therefore its variance is converted to the number of
+images whose proportion would have the same variance, and the interval is Wilson's for that number. Up to `FEW` wrong or
+correct answers it is no narrower than Clopper and Pearson's. Source: Dean and Pagano, Survey Methodology 41(1) (2015),
+for proportions of stratified samples.
+
+The variance within a class is estimated from its own images if it has enough, else from those of all classes. With few
+errors all classes are assumed to be equally hard, because two errors in one class are no evidence that the others have
+none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
+from scipy.special import betaincinv
 
 from tasks.datasets.card import MetricName
 from tasks.datasets.dataset import LEFT_OPEN, DataError, Labels
 from tasks.metrics.classification import (
+    IntLabels,
     Scores,
     accuracy,
     devkit_mean_average_precision,
@@ -16,8 +30,21 @@ from tasks.metrics.classification import (
     mean_per_class_accuracy,
 )
 from tasks.metrics.confidence_intervals import halves_mean_average_precision, wilson
-from tasks.metrics.outcome import Interval, Json
-from tasks.metrics.per_class_interval import wilson_mean_per_class
+from tasks.metrics.outcome import Interval, Json, wilson_bounds
+
+Floats = npt.NDArray[np.float64]
+
+LEVEL = 0.95
+EFFECTIVE_NUMBER = "wilson, effective size"
+OWN = 3.0
+"""Weight of the variance within all classes, in images of the class."""
+POOLED = 40.0
+"""Expected number of errors at which the variance within classes and the variance of equally hard classes have equal
+weight."""
+FEW = 15.0
+"""Number of answers of the rarer kind, correct or wrong, up to which Clopper and Pearson's interval is a lower bound
+of the width. With these three numbers the simulated coverage (`tests/verdicts`) is 93 to 97 % from 20 to 5,000
+images."""
 
 
 def check_metric(metric: MetricName, labels: Labels, dataset: str = "the dataset") -> None:
@@ -73,3 +100,46 @@ def interval(metric: MetricName, scores: Scores, labels: Labels) -> Interval:
     if metric == "mean-per-class":
         return wilson_mean_per_class(predicted, labels, scores.shape[1])
     return wilson(int(np.sum(predicted == labels)), len(labels))
+
+
+def wilson_mean_per_class(predictions: IntLabels, targets: IntLabels, classes: int) -> Interval:
+    """Interval in percent of the mean recall over the classes in `targets`; `predictions` and `targets` are [n]."""
+    sizes = np.bincount(targets, minlength=classes)
+    right = np.bincount(targets[predictions == targets], minlength=classes)
+    occur = sizes > 0
+    share, images = _effective(right[occur].astype(np.float64), sizes[occur].astype(np.float64))
+    low, high = _proportion(share, images)
+    return Interval(100.0 * min(low, share), 100.0 * max(high, share), LEVEL, EFFECTIVE_NUMBER)
+
+
+def _effective(right: Floats, sizes: Floats) -> tuple[float, float]:
+    """Mean of `right` / `sizes` over classes, and the number of images whose proportion has the same variance."""
+    share, least = float((right / sizes).mean()), float(len(sizes) ** 2 / (1 / sizes).sum())
+    even = share * (1 - share)
+    if even <= 0:
+        return share, least
+    variance = _variance(right, sizes, share)
+    return share, max(least, even / variance)
+
+
+def _variance(right: Floats, sizes: Floats, share: float) -> float:
+    """Variance of the mean over classes: at least half of that of equally hard classes."""
+    freedom, even = sizes - 1, share * (1 - share)
+    within = right * (sizes - right) / np.maximum(sizes * freedom, 1)
+    pooled = float((freedom * within).sum() / max(freedom.sum(), 1))
+    errors = float(freedom.sum()) * min(share, 1 - share)
+    common = (errors * pooled + POOLED * even) / (errors + POOLED)
+    own = (freedom * within + OWN * common) / (freedom + OWN)
+    single = float((own / sizes).sum()) / len(sizes) ** 2
+    alike = common * float((1 / sizes).sum()) / len(sizes) ** 2
+    return max(single, (single + alike) / 2)
+
+
+def _proportion(share: float, images: float) -> tuple[float, float]:
+    """Wilson's interval of a proportion of `images`, 0 to 1, widened if one kind of answer is rare."""
+    low, high = wilson_bounds(share, images)
+    if min(share, 1 - share) * images < FEW:
+        right, wrong, tail = share * images, (1 - share) * images, (1 - LEVEL) / 2
+        low = min(low, float(betaincinv(right, wrong + 1, tail))) if right > 0 else 0.0
+        high = max(high, float(betaincinv(right + 1, wrong, 1 - tail))) if wrong > 0 else 1.0
+    return max(0.0, low), min(1.0, high)

@@ -9,9 +9,16 @@ from platformdirs import user_cache_path
 
 from backbones.cpu.malloc import keep_freed_memory
 from tasks.pretraining.augmentation import RECIPES, Method
-from tasks.pretraining.export import Origin, export
-from tasks.pretraining.image_pool import open_pool
-from tasks.pretraining.loop import PretrainingProgress, ProgressReports, Run, Trainer, create_backbone
+from tasks.pretraining.loop import (
+    Origin,
+    PretrainingProgress,
+    ProgressReports,
+    Run,
+    Trainer,
+    create_backbone,
+    export,
+    open_pool,
+)
 from tasks.training.loop import train
 
 SAVE_EVERY_S = 120.0

@@ -42,9 +42,8 @@ from tasks.datasets.splits import many_shot_indices
 from tasks.evaluation.inputs import ImageInputs
 from tasks.features.decoded_images import DecodedRows
 from tasks.features.manifest import NotFiniteError
-from tasks.metrics.calibration import validation_scaled
+from tasks.metrics.calibration import calibration_errors, predictions, reliability_of, validation_scaled
 from tasks.metrics.classification import accuracy, mean_per_class_accuracy
-from tasks.metrics.classification_outputs import calibration_errors, predictions, reliability_of
 from tasks.metrics.outcome import Json, Outcome, chosen_on_test
 from tasks.metrics.scoring import all_scores, check_metric, interval
 from tasks.protocols.attentive_heads import RECIPES, HeadRecipe
@@ -52,8 +51,16 @@ from tasks.protocols.finetune.augmentation import auto_augmented, erased, on_pix
 from tasks.protocols.finetune.image_batches import RoleImages, mean_colour
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
-from tasks.training.loop import Prefetched, Training, loss_still_decreasing, prefetched, train
-from tasks.training.seeding import batch_of, generator_of, torch_seeded
+from tasks.training.loop import (
+    Prefetched,
+    Training,
+    batch_of,
+    generator_of,
+    loss_still_decreasing,
+    prefetched,
+    torch_seeded,
+    train,
+)
 
 RATES_FOR = 256
 """Batch size that the learning rates refer to."""

@@ -17,12 +17,12 @@ import numpy.typing as npt
 from tasks.catalog.retrieval_parameters import ClusteringParameters
 from tasks.datasets.dataset import DataError
 from tasks.evaluation.inputs import BankInputs
-from tasks.metrics.clustering import interval, jackknife_scores
 from tasks.metrics.jackknife import GROUPS, group_of, scores_of_jackknife
 from tasks.metrics.outcome import Outcome
+from tasks.metrics.retrieval import clustering_interval, clustering_jackknife
 from tasks.reporter import Reporter
 from tasks.solvers.kmeans import best_of, lloyd
-from tasks.training.seeding import generator_of
+from tasks.training.loop import generator_of
 
 
 def evaluate(inputs: BankInputs, parameters: ClusteringParameters, seed: int, reporter: Reporter) -> Outcome:
@@ -44,11 +44,11 @@ def evaluate(inputs: BankInputs, parameters: ClusteringParameters, seed: int, re
         reporter.advance()
     clusters = np.stack(columns, axis=1).astype(np.int32)
     arrays: dict[str, npt.NDArray[np.generic]] = {"index": inputs.test.index, "label": labels, "cluster": clusters}
-    scores = jackknife_scores(clusters, labels)
+    scores = clustering_jackknife(clusters, labels)
     return Outcome(
         headline="nmi",
         metrics=scores_of_jackknife(scores),
-        interval=interval(arrays, "nmi"),
+        interval=clustering_interval(arrays, "nmi"),
         samples={"test": len(labels)},
         diagnostics={"clusters": present, "inertia": found.inertia},
         predictions={**arrays, **scores},

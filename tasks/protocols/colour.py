@@ -11,10 +11,10 @@ import numpy as np
 
 from tasks.catalog.protocols import ColourParameters
 from tasks.evaluation.inputs import ManyShotInputs, joined
-from tasks.metrics.colour import HEADLINE, explained, interval, scores
 from tasks.metrics.outcome import Json, Outcome
+from tasks.metrics.reconstruction import COLOUR_HEADLINE, colour_interval, colour_scores, explained
 from tasks.reporter import Reporter
-from tasks.solvers.ridge import Ridge
+from tasks.solvers.quick_classifiers import Ridge
 
 
 def evaluate(inputs: ManyShotInputs, parameters: ColourParameters, seed: int, reporter: Reporter) -> Outcome:
@@ -38,9 +38,9 @@ def evaluate(inputs: ManyShotInputs, parameters: ColourParameters, seed: int, re
     reporter.advance()
     curve: list[Json] = list(on_validation)
     return Outcome(
-        headline=HEADLINE,
-        metrics=scores(predicted, wanted),
-        interval=interval(predicted, wanted),
+        headline=COLOUR_HEADLINE,
+        metrics=colour_scores(predicted, wanted),
+        interval=colour_interval(predicted, wanted),
         samples={"train": len(inputs.train), "val": len(inputs.val), "test": len(inputs.test)},
         hyperparameters={"penalty": penalties[best]},
         diagnostics={"validation": curve, "on_edge": best in {0, len(penalties) - 1}, "chance": 0.0},

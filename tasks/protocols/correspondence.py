@@ -31,7 +31,7 @@ from torch import Tensor
 from tasks.catalog.frozen_dense_parameters import CorrespondenceParameters
 from tasks.datasets.dataset import DataError, KeypointPair, KeypointPairs, SourceSplit, Targets
 from tasks.evaluation.inputs import ImageInputs
-from tasks.metrics.correspondence import interval, jackknife_scores
+from tasks.metrics.dense import correspondence_interval, correspondence_jackknife
 from tasks.metrics.jackknife import scores_of_jackknife
 from tasks.metrics.outcome import Outcome
 from tasks.protocols.dense.image_batches import DenseImages, Pixels
@@ -76,14 +76,14 @@ def evaluate(inputs: ImageInputs, parameters: CorrespondenceParameters, seed: in
     _save_pictures(inputs, split, pairs, found, parameters.threshold)
     return Outcome(
         headline=parameters.reading,
-        metrics=scores_of_jackknife(jackknife_scores(arrays)),
-        interval=interval(arrays, parameters.reading),
+        metrics=scores_of_jackknife(correspondence_jackknife(arrays)),
+        interval=correspondence_interval(arrays, parameters.reading),
         samples={"test": len(set(arrays["source"].tolist()) | set(arrays["target"].tolist())), "pairs": len(pairs)},
         diagnostics={"chance": _chance(split, pairs, parameters.threshold), **tokens},
         predictions={
             "index": np.arange(len(pairs)),
             **arrays,
-            **jackknife_scores(arrays),
+            **correspondence_jackknife(arrays),
             "keypoint_pair": np.repeat(np.arange(len(pairs)), arrays["keypoints"]),
             "keypoint_error": np.concatenate(errors).astype(np.float32),
         },

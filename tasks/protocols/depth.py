@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from tasks.catalog.frozen_dense_parameters import DepthParameters
 from tasks.evaluation.inputs import ImageInputs
-from tasks.metrics.depth import DEPTH_SCORES, depth_arrays, depth_errors, depth_interval, depth_means
+from tasks.metrics.dense import DEPTH_SCORES, depth_arrays, depth_errors, depth_interval, depth_means
 from tasks.metrics.outcome import Outcome
 from tasks.protocols.dense.decoders import resized
 from tasks.protocols.dense.depth_views import EIGEN_BOX, box_of, depth_view, normalised_view
@@ -33,8 +33,16 @@ from tasks.protocols.dense.linear_network import FrozenMaps, LinearMapHead, chec
 from tasks.protocols.dense.network import curve
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
-from tasks.training.loop import Training, depth_beta1, depth_rate, loss_still_decreasing, prefetched, train
-from tasks.training.seeding import batch_of, generator_of
+from tasks.training.loop import (
+    Training,
+    batch_of,
+    depth_beta1,
+    depth_rate,
+    generator_of,
+    loss_still_decreasing,
+    prefetched,
+    train,
+)
 
 SOME_IMAGES = 100
 """Training images from which the depth of a constant prediction is computed."""

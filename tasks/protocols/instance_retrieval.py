@@ -19,17 +19,17 @@ import numpy.typing as npt
 from tasks.catalog.retrieval_parameters import InstanceRetrievalParameters
 from tasks.datasets.dataset import Relevance
 from tasks.evaluation.inputs import BankInputs
-from tasks.metrics.instance_retrieval import (
+from tasks.metrics.outcome import Outcome
+from tasks.metrics.retrieval import (
     SETUPS,
     buildings,
-    interval,
-    jackknife_scores,
+    instance_interval,
+    instance_jackknife,
+    instance_scores,
     of_setup,
     query_scores,
-    scores,
+    rank_positives,
 )
-from tasks.metrics.outcome import Outcome
-from tasks.metrics.retrieval import rank_positives
 from tasks.reporter import Reporter
 from tasks.solvers.nearest_neighbours import similarities
 
@@ -44,15 +44,15 @@ def evaluate(inputs: BankInputs, parameters: InstanceRetrievalParameters, seed: 
         "building": buildings(relevance),
         **_scored(inputs, relevance, reporter),
     }
-    found = scores(arrays)
+    found = instance_scores(arrays)
     empty = int(np.isnan(arrays["average_precision_hard"].astype(np.float64)).sum())
     return Outcome(
         headline="map-medium",
         metrics=found,
-        interval=interval(arrays, "map-medium"),
+        interval=instance_interval(arrays, "map-medium"),
         samples={"gallery": len(inputs.bank), "test": len(inputs.test)},
         diagnostics={"buildings": int(arrays["building"].astype(np.int64).max()) + 1, "queries_without_hard": empty},
-        predictions={**arrays, **jackknife_scores(arrays)},
+        predictions={**arrays, **instance_jackknife(arrays)},
     )
 
 

@@ -23,8 +23,8 @@ from tasks.features.shards import AnyFloats, StoredRows
 from tasks.metrics.jackknife import interval_of_draws, scores_of_draws
 from tasks.metrics.outcome import Json, Outcome
 from tasks.reporter import Reporter
-from tasks.solvers.multinomial import fit_multinomial
-from tasks.training.seeding import generator_of
+from tasks.solvers.quick_classifiers import fit_multinomial
+from tasks.training.loop import generator_of
 
 Indices = npt.NDArray[np.int64]
 BLOCK = 4_096

@@ -27,7 +27,7 @@ from tasks.datasets.dataset import DataError
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.outcome import Outcome
-from tasks.metrics.segmentation import Confusion
+from tasks.metrics.pixels import Confusion
 from tasks.protocols.dense.crops import nearest
 from tasks.protocols.dense.decoders import resized
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels
@@ -35,7 +35,7 @@ from tasks.protocols.dense.linear_network import FrozenMaps, check_tokens
 from tasks.protocols.segmentation import class_ious
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import spread_over
-from tasks.training.seeding import generator_of
+from tasks.training.loop import generator_of
 
 QUERIES = 1_024
 """Test patches compared with the memory at once."""

@@ -29,14 +29,14 @@ from tasks.datasets.dataset import IGNORED, DataError
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.outcome import Json, Outcome
-from tasks.metrics.segmentation import Confusion
+from tasks.metrics.pixels import Confusion
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels, up_to_multiple
 from tasks.protocols.dense.linear_network import FrozenMaps, check_tokens
 from tasks.protocols.dense.patch_views import PatchViews, from_patches, in_patches
 from tasks.protocols.segmentation import class_ious
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import spread_over
-from tasks.training.seeding import generator_of
+from tasks.training.loop import generator_of
 
 BLOCK = 65_536
 """Training patches that are compared at once."""

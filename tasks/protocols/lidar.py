@@ -39,8 +39,7 @@ from tasks.protocols.finetune.image_batches import random_view
 from tasks.reporter import Reporter
 from tasks.solvers.moments import GROUPS
 from tasks.training.checkpoint import Checkpoint, spread_over
-from tasks.training.loop import prefetched
-from tasks.training.seeding import generator_of
+from tasks.training.loop import generator_of, prefetched
 
 PURPOSE = 11
 """Second number of the addresses of views."""

@@ -22,8 +22,14 @@ import numpy.typing as npt
 
 from tasks.catalog.protocols import LinearParameters
 from tasks.evaluation.inputs import ManyShotInputs
-from tasks.metrics.calibration import Calibration, published_scaled, validation_scaled
-from tasks.metrics.classification_outputs import calibration_errors, predictions, reliability_of
+from tasks.metrics.calibration import (
+    Calibration,
+    calibration_errors,
+    predictions,
+    published_scaled,
+    reliability_of,
+    validation_scaled,
+)
 from tasks.metrics.outcome import Json, Outcome, chosen_on_test
 from tasks.metrics.scoring import all_scores, chance_diagnostics, check_metric, interval, score, without_left_open
 from tasks.reporter import Reporter

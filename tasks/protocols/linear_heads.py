@@ -29,14 +29,12 @@ from tasks.catalog.head_parameters import HeadInput, LinearHeadsParameters
 from tasks.datasets.dataset import DataError
 from tasks.evaluation.inputs import LayerInputs, ManyShotInputs, Place, RoleLayers
 from tasks.features.manifest import NotFiniteError
-from tasks.metrics.calibration import validation_scaled
-from tasks.metrics.classification_outputs import calibration_errors, predictions, reliability_of
+from tasks.metrics.calibration import calibration_errors, predictions, reliability_of, validation_scaled
 from tasks.metrics.outcome import Json, Outcome, chosen_on_test
 from tasks.metrics.scoring import all_scores, check_metric, interval, score
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
-from tasks.training.loop import Prefetched, Training, prefetched, train
-from tasks.training.seeding import batch_of, generator_of
+from tasks.training.loop import Prefetched, Training, batch_of, generator_of, prefetched, train
 
 Floats = npt.NDArray[np.float32]
 RATES_FOR = 256

@@ -29,7 +29,7 @@ from tasks.datasets.dataset import IGNORED
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.outcome import Outcome
-from tasks.metrics.segmentation import Confusion
+from tasks.metrics.pixels import Confusion
 from tasks.protocols.dense.crops import shorter_side, training_crop
 from tasks.protocols.dense.decoders import resized
 from tasks.protocols.dense.image_batches import DenseImages, Pixels
@@ -38,8 +38,15 @@ from tasks.protocols.dense.network import curve
 from tasks.protocols.segmentation import class_ious
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
-from tasks.training.loop import Training, loss_still_decreasing, prefetched, segmentation_rate, train
-from tasks.training.seeding import batch_of, generator_of
+from tasks.training.loop import (
+    Training,
+    batch_of,
+    generator_of,
+    loss_still_decreasing,
+    prefetched,
+    segmentation_rate,
+    train,
+)
 
 Window = tuple[slice, slice]
 

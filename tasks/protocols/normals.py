@@ -25,16 +25,15 @@ from tasks.catalog.dense_parameters import NormalsParameters
 from tasks.datasets.dataset import NormalMap, Targets
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
-from tasks.metrics.normals import AngleHistogram, Angles, angles_between
 from tasks.metrics.outcome import Outcome
+from tasks.metrics.pixels import AngleHistogram, Angles, angles_between
 from tasks.protocols.dense.decoders import resized
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels, some_views
 from tasks.protocols.dense.network import DenseNetwork, curve, train_dense
 from tasks.protocols.dense.outlier_tokens import check_outliers
 from tasks.protocols.segmentation import criterion as class_criterion
 from tasks.reporter import Reporter
-from tasks.training.loop import loss_still_decreasing
-from tasks.training.seeding import generator_of
+from tasks.training.loop import generator_of, loss_still_decreasing
 
 Centres = npt.NDArray[np.float64]
 SAMPLE = 20_000

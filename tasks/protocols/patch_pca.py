@@ -7,7 +7,7 @@ as red, green and blue, patches enlarged to squares.
 
 The fit uses sums over the patches and encodes images twice, so that memory does not grow with their number. The
 components of the pictured images are stored, from which the console displays several backbones side by side in one
-space (`tasks.metrics.component_colours.common_colours`). The score is descriptive: the percentage of the variance of
+space (`tasks.metrics.spectrum.common_colours`). The score is descriptive: the percentage of the variance of
 patches in the three components.
 """
 
@@ -24,9 +24,9 @@ from torch import Tensor
 from tasks.catalog.analysis_parameters import PatchPcaParameters
 from tasks.datasets.dataset import HeldTargets, ImageSource
 from tasks.evaluation.inputs import ImageInputs
-from tasks.metrics.component_colours import COLOURS, Drawn, Floats, coloured, upward
+from tasks.metrics.dense import patch_pca_interval, patch_pca_scores
 from tasks.metrics.outcome import Outcome
-from tasks.metrics.patch_pca import interval, scores
+from tasks.metrics.spectrum import COLOURS, Drawn, Floats, coloured, upward
 from tasks.protocols.dense.image_batches import DenseImages, Pixels, up_to_multiple
 from tasks.protocols.dense.linear_network import FrozenMaps, check_tokens
 from tasks.protocols.dense.patch_views import PatchViews
@@ -83,8 +83,8 @@ def evaluate(inputs: ImageInputs, parameters: PatchPcaParameters, seed: int, rep
     arrays = {"explained": np.array([one for one, _ in sums]), "variance": np.array([every for _, every in sums])}
     return Outcome(
         headline="explained-variance",
-        metrics=scores(arrays),
-        interval=interval(arrays),
+        metrics=patch_pca_scores(arrays),
+        interval=patch_pca_interval(arrays),
         samples={"test": len(rows)},
         diagnostics={"patches_per_image": grid[0] * grid[1], "shown": [*shown], **tokens},
         predictions={

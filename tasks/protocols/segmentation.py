@@ -23,7 +23,7 @@ from tasks.catalog.dense_parameters import SegmentationParameters
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.outcome import Json, Outcome
-from tasks.metrics.segmentation import Confusion, PixelCounts
+from tasks.metrics.pixels import Confusion, PixelCounts
 from tasks.protocols.dense.decoders import resized
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels, some_views
 from tasks.protocols.dense.network import DenseNetwork, curve, train_dense

@@ -1,4 +1,5 @@
-"""Classifiers on features that select their strength on validation images, at a fraction of a second each.
+"""Regressions and classifiers on features at a fraction of a second each; some select their strength on validation
+images.
 
 Several protocols share a `TrainingPool`: training and validation images, of which each protocol takes other ones for
 validation. A classifier is fitted on training images for each candidate, selected by the score on validation images (of
@@ -8,18 +9,24 @@ the validation images, so protocols that select the same candidate share it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional
 
 from tasks.solvers.logistic import FittedPath, Settings, StrengthGrid, select_strength
 from tasks.solvers.nearest_neighbours import nearest, votes_of
-from tasks.solvers.ridge import Ridge
 
+Floats = npt.NDArray[np.float64]
+ROWS = 4096
+"""Rows converted to double precision at once."""
+MULTINOMIAL_ITERATIONS = 500
+MULTINOMIAL_TOLERANCE = 1e-5
+"""Tolerance of the largest gradient entry, relative to its value at zero weights."""
 Rows = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int64]
@@ -36,6 +43,91 @@ STRENGTHS = (1e-3, 1e-2, 0.1, 1.0, 10.0)
 TOLERANCE = 1e-2
 """Maximum distance of a logistic fit to its optimum, relative to the objective."""
 GRID, SETTINGS = StrengthGrid(STRENGTHS, extensible=False), Settings(tolerance=TOLERANCE)
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """The decomposed problem: `features` [n, d] standardised, `targets` [n, k] centred."""
+
+    centre: Floats
+    scale: Floats
+    middle: Floats
+    vectors: Floats
+    values: Floats
+    projected: Floats
+    rows: int
+
+    @classmethod
+    def of(cls, features: npt.NDArray[np.floating], targets: Floats) -> Ridge:
+        """Decompose; reads the features twice, in blocks. Constant features get a weight of 0."""
+        centre, scale = _moments(features)
+        middle = targets.mean(axis=0)
+        gram, cross = np.zeros((len(centre), len(centre))), np.zeros((len(centre), targets.shape[1]))
+        for start in range(0, len(features), ROWS):
+            block = (features[start : start + ROWS] - centre) / scale
+            gram += block.T @ block
+            cross += block.T @ (targets[start : start + ROWS] - middle)
+        values, vectors = np.linalg.eigh(gram)
+        return cls(centre, scale, middle, vectors, np.maximum(values, 0), vectors.T @ cross, len(features))
+
+    def predict(self, features: npt.NDArray[np.floating], penalty: float) -> Floats:
+        """Predictions [m, k]. `penalty` is per training row and standardised feature: 1 equals the weight of the
+        data."""
+        weights = self.vectors @ (self.projected / (self.values + penalty * self.rows)[:, None])
+        parts: Iterable[Floats] = (
+            (features[start : start + ROWS] - self.centre) / self.scale @ weights + self.middle
+            for start in range(0, len(features), ROWS)
+        )
+        return np.concatenate(list(parts))
+
+
+def _moments(features: npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
+    centre: Floats = np.mean(features, axis=0, dtype=np.float64)
+    squares = np.zeros_like(centre)
+    for start in range(0, len(features), ROWS):
+        squares += ((features[start : start + ROWS] - centre) ** 2).sum(axis=0)
+    scale = np.sqrt(squares / len(features))
+    return centre, np.where(scale > 0, scale, 1.0)
+
+
+def fit_multinomial(
+    features: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.integer],
+    classes: int,
+    penalty: float,
+    device: str = "cpu",
+) -> tuple[Floats, bool]:
+    """Weights [classes, d] that minimise the sum of cross-entropies plus `penalty` / 2 times the squared weights.
+
+    `features` [n, d]. Also returns whether the solver converged.
+    """
+    rows = torch.from_numpy(np.asarray(features, np.float64)).to(device)
+    targets = torch.from_numpy(np.asarray(labels, np.int64)).to(device)
+    weights = torch.zeros(classes, rows.shape[1], dtype=torch.float64, device=device, requires_grad=True)
+    guessed = torch.full((classes, 1), 1 / classes, dtype=torch.float64, device=device)
+    start = guessed @ rows.sum(dim=0, keepdim=True) - functional.one_hot(targets, classes).double().T @ rows
+    tolerance = MULTINOMIAL_TOLERANCE * float(start.abs().max())
+    optimiser = torch.optim.LBFGS(
+        [weights],
+        max_iter=MULTINOMIAL_ITERATIONS,
+        tolerance_grad=tolerance,
+        tolerance_change=0.0,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+
+    def objective() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = (
+            functional.cross_entropy(rows @ weights.T, targets, reduction="sum") + penalty / 2 * weights.square().sum()
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimiser.step(objective)  # type: ignore[no-untyped-call]
+    objective()
+    assert weights.grad is not None
+    return weights.detach().cpu().numpy(), float(weights.grad.abs().max()) <= 1.01 * tolerance
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.synthetic.parameters import SceneKind, SceneParameters
-from tasks.synthetic.ray_casting import Traced, trace
-from tasks.synthetic.render import develop, shade, stage, visible_box
+from tasks.synthetic.render import Traced, develop, shade, stage, trace, visible_box
 from tasks.synthetic.scene_layout import Body, SceneLayout, draw_layout
 from tasks.synthetic.solids import SOLIDS, Floats, first_hits
 

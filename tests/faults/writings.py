@@ -30,9 +30,7 @@ from tasks.datasets.card import DatasetCard
 from tasks.datasets.importing.messages import ImportResult
 from tasks.features.shards import join, write_shard
 from tasks.pretraining.augmentation import RESNET, Method
-from tasks.pretraining.export import Origin, export
-from tasks.pretraining.image_pool import Pool, PoolSize, render_pool
-from tasks.pretraining.loop import Run, Trainer
+from tasks.pretraining.loop import Origin, Pool, PoolSize, Run, Trainer, export, render_pool
 from tasks.protocols.result_images import save_sheet
 from tasks.training.checkpoint import Checkpoint
 from tests.ssl_console.tui.filled import finish, result

@@ -9,11 +9,9 @@ import numpy.typing as npt
 
 from ssl_console.analysis.statistics.paired_from_predictions import paired_test
 from tasks.datasets.dataset import Boxes
-from tasks.metrics.average_precision import AveragePrecision
 from tasks.metrics.confidence_intervals import over_images
-from tasks.metrics.detection import Detections
-from tasks.metrics.normals import Angles
-from tasks.metrics.segmentation import PixelCounts
+from tasks.metrics.detection import AveragePrecision, Detections
+from tasks.metrics.pixels import Angles, PixelCounts
 from tests.verdicts.rates import AT_MOST, COVERED, Arrays, Floats, Rate, repeated, simulation
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 
 from ssl_console.analysis.ranking import average_ranks
-from tasks.metrics.quantiles import NORMAL_95
+from tasks.metrics.outcome import NORMAL_95
 
 FEWEST = 3
 """Minimum number of pairs for a coefficient."""

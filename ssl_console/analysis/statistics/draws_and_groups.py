@@ -22,8 +22,7 @@ import numpy.typing as npt
 from ssl_console.analysis.statistics.paired_tests import PairedTest, student
 from ssl_console.analysis.statistics.weighted_metrics import Spread
 from ssl_console.workspace.result import ResultRecord
-from tasks.metrics.outcome import OVER_POOLS
-from tasks.metrics.quantiles import EPISODE_FACTOR
+from tasks.metrics.outcome import EPISODE_FACTOR, OVER_POOLS
 from tasks.metrics.standard_errors import crossed_error, jackknife_error
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]

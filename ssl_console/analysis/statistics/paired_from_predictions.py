@@ -14,8 +14,8 @@ from ssl_console.analysis.statistics.distributions import normal_two_sided
 from ssl_console.analysis.statistics.draws_and_groups import draws_test, groups_test, has_draws, has_groups
 from ssl_console.analysis.statistics.paired_tests import PairedTest
 from ssl_console.analysis.statistics.weighted_metrics import per_sample, statistic
+from tasks.metrics.outcome import NORMAL_95
 from tasks.metrics.pool_splits import COUNTS, SPLITS
-from tasks.metrics.quantiles import NORMAL_95
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_console.analysis.statistics.paired_tests import PairedTest
-from tasks.metrics.quantiles import NORMAL_95
+from tasks.metrics.outcome import NORMAL_95
 
 Floats = npt.NDArray[np.float64]
 

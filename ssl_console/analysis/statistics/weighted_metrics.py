@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.metrics.classification import RankedScores, eleven_point_precision, ranked
-from tasks.metrics.normals import Angles
+from tasks.metrics.outcome import NORMAL_95
+from tasks.metrics.pixels import Angles, PixelCounts
 from tasks.metrics.pool_splits import pool_covariance
-from tasks.metrics.quantiles import NORMAL_95
-from tasks.metrics.segmentation import PixelCounts
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 Floats = npt.NDArray[np.float64]
@@ -42,7 +41,7 @@ def per_sample(metric: str, arrays: Arrays) -> Floats | None:
 
 
 def _average_precision(overlaps: Sequence[float], arrays: Arrays) -> Statistic:
-    from tasks.metrics.average_precision import restored  # noqa: PLC0415 - of no use without detections
+    from tasks.metrics.detection import restored  # noqa: PLC0415 - of no use without detections
 
     measured = restored(arrays)
 

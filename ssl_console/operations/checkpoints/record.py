@@ -18,7 +18,7 @@ from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import Record
-from tasks.metrics.quantiles import NORMAL_95
+from tasks.metrics.outcome import NORMAL_95
 
 Status = Literal["taken", "queued", "done", "failed", "skipped"]
 

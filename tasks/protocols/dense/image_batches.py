@@ -18,7 +18,7 @@ from backbones.catalog.card import IMAGENET_MEAN, IMAGENET_STD, PreprocessingSpe
 from tasks.catalog.dense_parameters import DenseParameters
 from tasks.datasets.dataset import DataError, SourceSplit, Targets
 from tasks.datasets.images import size_of
-from tasks.training.seeding import generator_of, grouped_batch_of
+from tasks.training.loop import generator_of, grouped_batch_of
 
 
 def scaled(height: int, width: int, shorter: int, longest: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from tasks.protocols.dense.image_batches import DenseImages
 from tasks.protocols.dense.outlier_tokens import SHOWN, check_outliers
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import spread_over
-from tasks.training.seeding import torch_seeded
+from tasks.training.loop import torch_seeded
 
 DEVIATION = 0.01
 """Standard deviation of the convolution's initial weights."""

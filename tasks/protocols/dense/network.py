@@ -18,8 +18,7 @@ from tasks.protocols.dense.decoders import LinearDecoder, PyramidPoolingDecoder,
 from tasks.protocols.dense.image_batches import DenseImages, Sampled, orientations, rows_of
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
-from tasks.training.loop import Training, prefetched, train
-from tasks.training.seeding import torch_seeded
+from tasks.training.loop import Training, prefetched, torch_seeded, train
 
 Decoder = Literal["upernet", "ppm", "linear"]
 DILATED_STRIDE = 8

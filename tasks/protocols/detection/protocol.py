@@ -21,14 +21,12 @@ from backbones.model.precision import arithmetic
 from tasks.catalog.dense_parameters import DetectionParameters
 from tasks.datasets.dataset import Boxes, DataError, SourceSplit, Targets
 from tasks.evaluation.inputs import ImageInputs
-from tasks.metrics.average_precision import AveragePrecision, kept
-from tasks.metrics.detection import Detections
+from tasks.metrics.detection import AveragePrecision, Detections, kept
 from tasks.metrics.outcome import Json, Outcome
 from tasks.protocols.detection.network import build_detector
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
-from tasks.training.loop import Training, loss_still_decreasing, train
-from tasks.training.seeding import batch_of, torch_seeded
+from tasks.training.loop import Training, batch_of, loss_still_decreasing, torch_seeded, train
 
 MOMENTUM = 0.9
 WARMUP_FROM = 1e-3

@@ -18,8 +18,7 @@ from backbones.model.preprocessing import normalise
 from tasks.catalog.finetune_parameters import FinetuneParameters, GridPoint
 from tasks.evaluation.inputs import ImageInputs
 from tasks.protocols.finetune.image_batches import RoleImages
-from tasks.training.loop import Prefetched, Training
-from tasks.training.seeding import batch_of, torch_seeded
+from tasks.training.loop import Prefetched, Training, batch_of, torch_seeded
 
 Logits = npt.NDArray[np.float32]
 Batch = tuple[Tensor, Tensor]

@@ -24,7 +24,7 @@ from backbones.model.preprocessing import prepare
 from tasks.datasets.dataset import Dataset, Labels
 from tasks.datasets.splits import Selection, select_labels
 from tasks.features.decoded_images import DecodedRows
-from tasks.training.seeding import generator_of
+from tasks.training.loop import generator_of
 
 AREA = (0.08, 1.0)
 ASPECT = (3 / 4, 4 / 3)

@@ -23,8 +23,15 @@ from tasks.catalog.finetune_parameters import FinetuneParameters, GridPoint
 from tasks.datasets.splits import many_shot_indices
 from tasks.evaluation.inputs import ImageInputs
 from tasks.features.manifest import NotFiniteError
-from tasks.metrics.calibration import Calibration, published_scaled, validation_scaled
-from tasks.metrics.classification_outputs import Logits, calibration_errors, predictions, reliability_of
+from tasks.metrics.calibration import (
+    Calibration,
+    StoredLogits,
+    calibration_errors,
+    predictions,
+    published_scaled,
+    reliability_of,
+    validation_scaled,
+)
 from tasks.metrics.outcome import Json, Outcome, chosen_on_test
 from tasks.metrics.scoring import (
     all_scores,
@@ -95,7 +102,7 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, rep
 class FinalTraining:
     """Test logits of the trained network, and diagnostics of the training."""
 
-    logits: Logits
+    logits: StoredLogits
     """[n_test, classes] at the last step."""
     losses: list[float]
     readings: Mapping[int, float]
@@ -166,12 +173,12 @@ def _train_to(training: Training, step: int, inputs: ImageInputs, test: RoleImag
             training.notes[note] = _test_score(inputs, logits, test)
 
 
-def _test_score(inputs: ImageInputs, logits: Logits, test: RoleImages) -> float:
+def _test_score(inputs: ImageInputs, logits: StoredLogits, test: RoleImages) -> float:
     return score(inputs.metric, *without_left_open(logits, test.labels))
 
 
 def _calibration(
-    search: Search[GridPoint], parameters: FinetuneParameters, logits: Logits, test: RoleImages
+    search: Search[GridPoint], parameters: FinetuneParameters, logits: StoredLogits, test: RoleImages
 ) -> Calibration:
     """Calibration with T fitted on validation logits of the classifier that did not train on them, or on the test set
     as published.

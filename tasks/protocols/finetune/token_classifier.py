@@ -19,7 +19,7 @@ from backbones.model.encoder import pool
 from tasks.catalog.finetune_parameters import FinetuneVitParameters
 from tasks.datasets.dataset import DataError
 from tasks.evaluation.inputs import ImageInputs
-from tasks.training.seeding import torch_seeded
+from tasks.training.loop import torch_seeded
 
 NORM_EPSILON = 1e-6
 WARM_AVERAGE = 10

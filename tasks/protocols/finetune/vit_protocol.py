@@ -19,8 +19,7 @@ import numpy as np
 from tasks.catalog.finetune_parameters import FinetuneVitParameters, RatePoint
 from tasks.datasets.splits import many_shot_indices
 from tasks.evaluation.inputs import ImageInputs
-from tasks.metrics.calibration import validation_scaled
-from tasks.metrics.classification_outputs import calibration_errors, predictions, reliability_of, unscaled_error
+from tasks.metrics.calibration import calibration_errors, predictions, reliability_of, unscaled_error, validation_scaled
 from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.scoring import all_scores, chance_diagnostics, check_metric, interval
 from tasks.protocols.finetune.grid_search import Search

@@ -27,8 +27,7 @@ from tasks.protocols.finetune.grid_search import checkpoint_at
 from tasks.protocols.finetune.image_batches import RoleImages, mean_colour, random_view
 from tasks.protocols.finetune.token_classifier import AveragedClassifier, TokenClassifier
 from tasks.reporter import Reporter
-from tasks.training.loop import Prefetched, Training, prefetched, train, warmed_cosine
-from tasks.training.seeding import batch_of, generator_of
+from tasks.training.loop import Prefetched, Training, batch_of, generator_of, prefetched, train, warmed_cosine
 
 HEAD_PURPOSE = 8
 """Third number of the addresses of batches for training the head alone."""

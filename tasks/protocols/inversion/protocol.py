@@ -33,8 +33,7 @@ from tasks.protocols.inversion.deep_image_prior import Prior, canvas, noise
 from tasks.protocols.result_images import save_sheet
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint, resumable_map, spread_over
-from tasks.training.loop import Training, train
-from tasks.training.seeding import torch_seeded
+from tasks.training.loop import Training, torch_seeded, train
 
 PICTURED = 4
 

@@ -10,8 +10,8 @@ from tasks.solvers.logistic.model_selection import (
     fit_selected,
     select_strength,
 )
+from tasks.solvers.logistic.objective import Settings, StrengthGrid
 from tasks.solvers.logistic.path_solver import solve_path
-from tasks.solvers.logistic.settings import Settings, StrengthGrid
 from tasks.solvers.logistic.solution import Path, Solution
 
 __all__ = [

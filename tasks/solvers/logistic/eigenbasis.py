@@ -16,7 +16,7 @@ from torch import Tensor
 from backbones.cpu.matmul import matmul_transposed
 from tasks.solvers.logistic import device_matrix
 from tasks.solvers.logistic.device_matrix import DeviceMatrix, device_blocks, fits
-from tasks.solvers.logistic.settings import Settings
+from tasks.solvers.logistic.objective import Settings
 
 ROW_SPACE_BELOW = 0.75
 """With fewer samples than this fraction of the dimensions, the basis spans the samples instead of all dimensions."""

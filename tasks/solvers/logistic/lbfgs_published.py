@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.solvers.logistic.model_selection import Logits, OnTrial, Score, StrengthSelection, TestScore, Trial
-from tasks.solvers.logistic.settings import StrengthGrid
+from tasks.solvers.logistic.objective import StrengthGrid
 
 Rows = npt.NDArray[np.floating]
 Targets = npt.NDArray[np.integer]

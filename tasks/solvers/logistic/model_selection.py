@@ -15,8 +15,8 @@ from torch import Tensor
 from backbones.cpu.threads import threads_for
 from tasks.solvers.logistic.device_matrix import fits
 from tasks.solvers.logistic.eigenbasis import Design, extended
+from tasks.solvers.logistic.objective import Settings, StrengthGrid
 from tasks.solvers.logistic.path_solver import Array, PathSolver, as_tensor, checked_features, likelihood_of
-from tasks.solvers.logistic.settings import Settings, StrengthGrid
 from tasks.solvers.logistic.solution import Solution
 
 Logits = npt.NDArray[np.float32]

@@ -19,7 +19,7 @@ from backbones.cpu.matmul import matmul_transposed
 from tasks.solvers.logistic import device_matrix
 from tasks.solvers.logistic.device_matrix import CLASSES_AT_ONCE, MOST_LEADING, DeviceMatrix
 from tasks.solvers.logistic.eigenbasis import Design, rough_precision
-from tasks.solvers.logistic.loss import Likelihood, LossState
+from tasks.solvers.logistic.objective import Likelihood, LossState
 
 LONG = 20
 """Iterations of conjugate gradients per direction that are accepted with the diagonal preconditioner."""

@@ -14,9 +14,8 @@ from torch import Tensor
 from backbones.cpu.threads import threads_for
 from tasks.solvers.logistic import device_matrix
 from tasks.solvers.logistic.eigenbasis import Basis, Design, eigenbasis, leading_basis, leading_directions_suffice
-from tasks.solvers.logistic.loss import Binary, Likelihood, Multinomial, TwoClasses
 from tasks.solvers.logistic.newton_direction import ClassBlocks, Direction, newton_direction
-from tasks.solvers.logistic.settings import Settings
+from tasks.solvers.logistic.objective import Binary, Likelihood, Multinomial, Settings, TwoClasses
 from tasks.solvers.logistic.solution import ABSENT, Classes, Path, Solution
 from tasks.solvers.logistic.subspace_newton import ROUNDING, Iterate, L2Penalty, NewtonStep, extrapolate, minimise
 

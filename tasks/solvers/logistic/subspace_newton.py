@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tasks.solvers.logistic.loss import Likelihood, LossState
+from tasks.solvers.logistic.objective import Likelihood, LossState
 
 Coefficients = npt.NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from ssl_console.analysis.additive_estimate import (
 )
 from ssl_console.analysis.ranking import Ranking, RankingRow, rank, sort_rows
 from ssl_console.analysis.statistics.distributions import t_quantile
-from tasks.metrics.quantiles import student_95
+from tasks.metrics.outcome import student_95
 from tests.ssl_console.analysis.test_ranking import result
 
 

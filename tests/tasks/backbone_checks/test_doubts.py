@@ -12,8 +12,8 @@ from tasks.datasets.dataset import HeldTargets, ImageSource
 from tasks.datasets.images import ArrayImages, FileImages, JoinedImages
 from tasks.datasets.splits import repeated
 from tasks.metrics.classification import mean_average_precision
+from tasks.metrics.pixels import Confusion
 from tasks.metrics.scoring import chance_diagnostics
-from tasks.metrics.segmentation import Confusion
 from tasks.protocols.normals import mean_direction
 from tasks.training.loop import loss_still_decreasing
 

@@ -14,8 +14,7 @@ from tasks.catalog.catalog import TaskCatalog
 from tasks.datasets.dataset import DataError
 from tasks.datasets.registry import open_dataset
 from tasks.synthetic import SceneKind, SceneParameters
-from tasks.synthetic.ray_casting import trace
-from tasks.synthetic.render import stage
+from tasks.synthetic.render import stage, trace
 from tasks.synthetic.view_pairs import SEPARATION, common_points, other_view, render_pair
 
 CATALOG = TaskCatalog.load()

@@ -21,8 +21,8 @@ from tasks.datasets.registry import open_dataset
 from tasks.datasets.splits import many_shot_indices
 from tasks.evaluation.inputs import BankInputs
 from tasks.evaluation.splits import SplitFeatures
-from tasks.metrics.instance_retrieval import buildings
 from tasks.metrics.rescore import rescore
+from tasks.metrics.retrieval import buildings
 from tasks.protocols.instance_retrieval import evaluate
 from tasks.reporter import SilentReporter
 

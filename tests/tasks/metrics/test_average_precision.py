@@ -11,8 +11,7 @@ import pytest
 from faster_coco_eval import COCO, COCOeval_faster
 
 from tasks.datasets.dataset import Boxes
-from tasks.metrics.average_precision import OVERLAPS, RECALL_LEVELS, AveragePrecision, Averaging
-from tasks.metrics.detection import Detections, claims, overlaps
+from tasks.metrics.detection import OVERLAPS, RECALL_LEVELS, AveragePrecision, Averaging, Detections, claims, overlaps
 
 CLASSES = 3
 SIDE = 100.0

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from tasks.metrics.correspondence import image_groups, interval, scores
+from tasks.metrics.dense import correspondence_interval, correspondence_scores, image_groups
 from tasks.metrics.jackknife import GROUPS
 
 
@@ -19,7 +19,7 @@ def test_the_three_readings_differ_where_pairs_and_classes_have_different_number
         "keypoints": np.array([4, 6, 2]),
         "correct": np.array([4, 0, 1]),
     }
-    assert scores(arrays) == pytest.approx(
+    assert correspondence_scores(arrays) == pytest.approx(
         {"pck-image": 50.0, "pck-keypoint": 100 * 5 / 12, "pck-class": (40.0 + 50.0) / 2}
     )
 
@@ -52,7 +52,7 @@ def test_intervals_cover_the_expected_score_although_pairs_share_images(*, share
     random, inside, narrow = np.random.default_rng(0), 0, 0
     for _ in range(300):
         arrays = simulated(random, images, shared=shared)
-        found = interval(arrays, "pck-image")
+        found = correspondence_interval(arrays, "pck-image")
         inside += found.low <= 50 <= found.high
         share = arrays["correct"] / arrays["keypoints"]
         narrow += abs(100 * share.mean() - 50) <= 196 * share.std() / np.sqrt(len(share))
@@ -63,5 +63,5 @@ def test_intervals_cover_the_expected_score_although_pairs_share_images(*, share
 def test_an_interval_of_a_perfect_score_has_a_width() -> None:
     arrays = simulated(np.random.default_rng(0), 40, shared=False)
     perfect = {**arrays, "correct": arrays["keypoints"]}
-    found = interval(perfect, "pck-keypoint")
+    found = correspondence_interval(perfect, "pck-keypoint")
     assert (found.low < 99, found.high) == (True, 100.0)

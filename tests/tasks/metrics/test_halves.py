@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tasks.datasets.dataset import Boxes
-from tasks.metrics.average_precision import AveragePrecision
 from tasks.metrics.confidence_intervals import (
     EXTRAPOLATED,
     HALVES,
@@ -15,7 +14,7 @@ from tasks.metrics.confidence_intervals import (
     halves_mean_average_precision,
     over_images,
 )
-from tasks.metrics.detection import Detections
+from tasks.metrics.detection import AveragePrecision, Detections
 from tasks.metrics.outcome import Interval
 
 

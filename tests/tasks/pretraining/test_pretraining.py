@@ -28,14 +28,17 @@ from tasks.pretraining.augmentation import (
     random_views,
     recolour,
 )
-from tasks.pretraining.image_pool import Pool, PoolSize, open_pool, render_pool
 from tasks.pretraining.loop import (
+    Pool,
+    PoolSize,
     PretrainingProgress,
     ProgressReports,
     Run,
     Trainer,
     create_backbone,
     learning_rate,
+    open_pool,
+    render_pool,
 )
 from tasks.pretraining.objectives import MaskedAutoencoder, cut_patches, nt_xent, turn_quarters
 from tasks.reporter import SilentReporter

@@ -14,8 +14,8 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from tasks.catalog.retrieval_parameters import ClusteringParameters
 from tasks.datasets.dataset import DataError
 from tasks.evaluation.inputs import BankInputs, ManyShotInputs, Samples
-from tasks.metrics.clustering import adjusted_rand_index, contingency, normalised_mutual_information
 from tasks.metrics.rescore import rescore
+from tasks.metrics.retrieval import adjusted_rand_index, contingency, normalised_mutual_information
 from tasks.protocols.clustering import evaluate
 from tasks.reporter import SilentReporter
 from tasks.solvers.kmeans import best_of, lloyd, plus_plus

@@ -12,11 +12,11 @@ from tasks.evaluation.features import evaluate_task
 from tasks.evaluation.inputs import ManyShotInputs, PixelTargets, Samples
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
 from tasks.evaluation.splits import HUES, colour
-from tasks.metrics.colour import explained, interval, scores
+from tasks.metrics.reconstruction import colour_interval, colour_scores, explained
 from tasks.metrics.rescore import rescore
 from tasks.protocols.colour import evaluate
 from tasks.reporter import SilentReporter
-from tasks.solvers.ridge import Ridge
+from tasks.solvers.quick_classifiers import Ridge
 from tests.tasks.workspace_fixture import CATALOG, demo
 
 GENERATOR = np.random.default_rng(0)
@@ -62,8 +62,8 @@ def test_explained_is_r_squared_and_the_interval_holds_it() -> None:
     wanted = GENERATOR.random((200, 3 + HUES))
     told = wanted + 0.1 * GENERATOR.standard_normal(wanted.shape)
     assert explained(told[:, :1], wanted[:, :1]) == pytest.approx(100 * r2_score(wanted[:, 0], told[:, 0]))
-    found = interval(told, wanted)
-    assert found.low < scores(told, wanted)["mean-colour"] < found.high
+    found = colour_interval(told, wanted)
+    assert found.low < colour_scores(told, wanted)["mean-colour"] < found.high
     assert explained(np.broadcast_to(wanted.mean(axis=0), wanted.shape), wanted) == pytest.approx(0)
 
 

@@ -30,10 +30,9 @@ from tasks.datasets.images import ArrayImages
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
-from tasks.metrics.normals import AngleHistogram, angles_between
 from tasks.metrics.outcome import Outcome
+from tasks.metrics.pixels import AngleHistogram, Confusion, angles_between
 from tasks.metrics.rescore import rescore
-from tasks.metrics.segmentation import Confusion
 from tasks.protocols import depth, knn_segmentation, linear_segmentation, normals, segmentation
 from tasks.protocols.dense.decoders import LinearDecoder, PyramidPoolingDecoder, UperNet
 from tasks.protocols.dense.image_batches import DenseImages, Pixels, common_canvas, scaled, up_to_multiple

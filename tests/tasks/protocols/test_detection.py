@@ -24,8 +24,7 @@ from tasks.protocols.detection.network import Pyramid, build_detector, freeze_al
 from tasks.protocols.detection.protocol import TrainingBatches, evaluate, optimiser_of, rate_of
 from tasks.reporter import SilentReporter
 from tasks.training.checkpoint import Checkpoint
-from tasks.training.loop import Training, train
-from tasks.training.seeding import torch_seeded
+from tasks.training.loop import Training, torch_seeded, train
 from tests.tasks.workspace_fixture import network
 
 SCENES = TaskCatalog.load().dataset("shapes-scenes")

@@ -25,7 +25,7 @@ from tasks.protocols.finetune.grid_search import Search
 from tasks.protocols.finetune.image_batches import random_view
 from tasks.protocols.finetune.protocol import evaluate
 from tasks.reporter import SilentReporter
-from tasks.training.seeding import generator_of
+from tasks.training.loop import generator_of
 
 BACKBONES, TASKS = BackboneCatalog.load(), TaskCatalog.load()
 QUICK = FinetuneParameters(steps=6, batch_size=16, rates=(0.1, 0.05), bases=(1e-4,))

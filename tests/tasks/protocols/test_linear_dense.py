@@ -28,7 +28,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.datasets.readers.embedded import manifest
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs
-from tasks.metrics.depth import DEPTH_SCORES, depth_arrays, depth_errors, depth_means
+from tasks.metrics.dense import DEPTH_SCORES, depth_arrays, depth_errors, depth_means
 from tasks.metrics.outcome import Outcome
 from tasks.metrics.rescore import rescore
 from tasks.protocols import depth, linear_segmentation

@@ -19,7 +19,7 @@ from tasks.features.manifest import NotFiniteError
 from tasks.metrics.rescore import rescore
 from tasks.protocols.linear_heads import evaluate
 from tasks.reporter import SilentReporter
-from tasks.training.seeding import batch_of, generator_of
+from tasks.training.loop import batch_of, generator_of
 from tests.tasks.protocols.layer_inputs import WIDTH, layer_inputs
 
 PARAMETERS = LinearHeadsParameters(rates=(0.01, 0.1, 1.0), steps=30, batch_size=32)

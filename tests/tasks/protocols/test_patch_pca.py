@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 
 from tasks.catalog.analysis_parameters import PatchPcaParameters
 from tasks.evaluation.inputs import ImageInputs
-from tasks.metrics.component_colours import coloured, common_colours, upward
 from tasks.metrics.rescore import rescore
+from tasks.metrics.spectrum import coloured, common_colours, upward
 from tasks.protocols import patch_pca
 from tasks.protocols.dense.image_batches import Pixels
 from tasks.protocols.dense.linear_network import FrozenMaps

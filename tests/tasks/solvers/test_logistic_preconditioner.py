@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from tasks.solvers.logistic.eigenbasis import Design, eigenbasis
-from tasks.solvers.logistic.loss import Binary
 from tasks.solvers.logistic.newton_direction import LONG, PRICE, ClassBlocks, Leading, conjugate_gradients, inverses
-from tasks.solvers.logistic.settings import Settings
+from tasks.solvers.logistic.objective import Binary, Settings
 
 SAMPLES, LABELS, LAM = 300, 3, 1e-4
 CPU = torch.device("cpu")

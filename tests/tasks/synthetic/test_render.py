@@ -21,7 +21,7 @@ from tasks.synthetic import (
     render,
 )
 from tasks.synthetic.digits import TRAIN_GLYPHS, glyphs
-from tasks.synthetic.ray_casting import camera_rays
+from tasks.synthetic.render import camera_rays
 
 KNOWN_OBJECTS = [(5, 7, 0), (0, 2, 0), (4, 5, 4), (3, 3, 0), (4, 3, 4), (0, 0, 2)]
 KNOWN_COUNTS = [2, 1, 2, 4, 4, 4, 4, 4]

@@ -17,8 +17,7 @@ from torch.nn import functional
 from tasks.features.manifest import NotFiniteError
 from tasks.reporter import SilentReporter
 from tasks.training.checkpoint import Checkpoint, termination_deferred
-from tasks.training.loop import Training, train
-from tasks.training.seeding import batch_of, grouped_batch_of
+from tasks.training.loop import Training, batch_of, grouped_batch_of, train
 
 STEPS = 12
 

@@ -12,12 +12,11 @@ import pytest
 from ssl_console.analysis.statistics import paired_tests
 from ssl_console.analysis.statistics.across_tasks import signed_rank
 from tasks.metrics import confidence_intervals
-from tasks.metrics.average_precision import Averaging, average_precision
 from tasks.metrics.classification import mean_average_precision
 from tasks.metrics.confidence_intervals import halves, halves_mean_average_precision, wilson
-from tasks.metrics.normals import Angles
+from tasks.metrics.detection import Averaging, average_precision
 from tasks.metrics.outcome import Interval
-from tasks.metrics.segmentation import PixelCounts
+from tasks.metrics.pixels import Angles, PixelCounts
 from tests.faults.scale import full
 
 CELLS = 1000 if full() else 200

@@ -15,11 +15,9 @@ from ssl_console.analysis.statistics.weighted_metrics import per_sample, statist
 from ssl_console.workspace.predictions import Arrays
 from ssl_console.workspace.result import Result
 from tasks.datasets.dataset import Boxes
-from tasks.metrics.average_precision import AveragePrecision, kept, restored
-from tasks.metrics.detection import Detections
-from tasks.metrics.normals import AngleHistogram
+from tasks.metrics.detection import AveragePrecision, Detections, kept, restored
+from tasks.metrics.pixels import AngleHistogram, Confusion
 from tasks.metrics.rescore import rescore
-from tasks.metrics.segmentation import Confusion
 
 IMAGES = 60
 PROTOCOL = {"miou": "segmentation", "mean-angle": "normals"}
