@@ -14,13 +14,15 @@ from ssl_console.analysis.ranking import Ranking, RankingColumn, judged
 from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics import weighted_metrics
 from ssl_console.analysis.statistics.across_tasks import POOL_NOTE, Friedman, cliques, friedman
-from ssl_console.analysis.statistics.draws_and_groups import (
+from ssl_console.analysis.statistics.paired_from_predictions import (
+    GIVEN,
+    ONE_LABEL,
+    SEVERAL_LABELS,
     has_draws,
     has_groups,
     spread_of_draws,
     spread_of_groups,
 )
-from ssl_console.analysis.statistics.paired_from_predictions import GIVEN, ONE_LABEL, SEVERAL_LABELS
 from ssl_console.analysis.statistics.rank_bootstrap import Missing, RankBootstrap, Ranks
 from ssl_console.analysis.statistics.weighted_metrics import Spread, per_sample, statistic
 from ssl_console.workspace.predictions import Arrays, Predictions

@@ -1,16 +1,20 @@
-"""The command group: options with several values, and exceptions turned into exit codes."""
+"""The command group: options with several values, options that several commands have, and exceptions turned into
+messages and exit codes.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, cast, get_args
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, cast, get_args
 
 import typer
 from typer.core import TyperGroup
 
-from ssl_console.cli.error_messages import user_error
 from ssl_console.cli.output.stdout import leave_closed_pipe, say
-from ssl_console.system.errors import ConsoleError, ExitCode
+from ssl_console.system.errors import ConsoleError, ExitCode, format_os_error
 
 EXIT_CODES = (
     "Exit codes: 0 all done, 1 some run failed or a check did not hold, 2 wrong usage or unknown name, "
@@ -25,6 +29,67 @@ ANSWER_CODES = (
 )
 MULTI_VALUE_COMMANDS = frozenset({"plan", "run", "rank", "budget", "watch", "ladder", "judge", "choose", "multiverse"})
 MULTI_VALUE_OPTIONS = frozenset({"-b", "--backbone", "-t", "--task", "--seed", "--set", "--test-also", "--rung"})
+EXIT_CODES_OF_ERRORS = (
+    ("backbones.io.card_files", "CardNameError", ExitCode.USAGE),
+    ("backbones.catalog.timm_info", "ResolverError", ExitCode.USAGE),
+    ("backbones.io.errors", "WeightsError", ExitCode.MISSING),
+    ("tasks.catalog.spec", "OverrideError", ExitCode.USAGE),
+    ("tasks.catalog.protocol", "PlugInError", ExitCode.USAGE),
+    ("tasks.datasets.download.fetch", "FetchError", ExitCode.MISSING),
+)
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]
+Backbones = Annotated[
+    list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat.")
+]
+Tasks = Annotated[list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")]
+Suite = Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")]
+Seeds = Annotated[list[int] | None, typer.Option("--seed", metavar="N", min=0, help="A seed; may repeat. Default: 0.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PROTOCOL.KEY=VALUE", help="Change a parameter: linear.max_iter=500."),
+]
+TestAlso = Annotated[
+    list[str] | None,
+    typer.Option("--test-also", metavar="NAME=FOLDER", help="A further test set of robustness tasks; may repeat."),
+]
+Preset = Annotated[str | None, typer.Option("--preset", metavar="P", help="Named parameters: default, paper.")]
+LauncherChoice = Annotated[
+    str | None,
+    typer.Option("--launcher", metavar="L", help="local, slurm (jobs of a cluster), or a plug-in's name."),
+]
+Source = Annotated[
+    str, typer.Option("--source", metavar="S", help="mine (measured here), paper (published), or both side by side.")
+]
+Figure = Annotated[
+    Path | None, typer.Option("--figure", metavar="FILE", help="Write a figure (.svg, .png or .pdf) instead.")
+]
+Follow = Annotated[bool, typer.Option("-f", "--follow", help="Print new lines until the run has ended.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a unique prefix.")]
+DevicesChoice = Annotated[
+    str | None, typer.Option("--devices", metavar="D", help="Devices to use: cuda:0,cuda:1 or cpu.")
+]
+PrecisionChoice = Annotated[
+    str, typer.Option("--precision", metavar="P", help="float32, bfloat16 or float16 (other results).")
+]
+DevicesPerRunChoice = Annotated[
+    str | None,
+    typer.Option(
+        "--devices-per-run",
+        metavar="N",
+        help="Devices that compute the features of one run together while no other run waits: a number, or auto for "
+        "every idle one. Default: the setting (1).",
+    ),
+]
+SharingChoice = Annotated[
+    str | None,
+    typer.Option(
+        "--share",
+        metavar="S",
+        help="When to start on a GPU that other processes use: free-memory (as soon as the need is free), idle "
+        "(only next to own runs), never (alone). Default: the setting.",
+    ),
+]
 
 
 class CommandGroup(TyperGroup):
@@ -88,3 +153,24 @@ def margins(settings: Iterable[str]) -> dict[str, float]:
         if not metric or not found[metric] > 0:
             raise ConsoleError(f"--margin {setting}: write METRIC=SIZE with a size above 0, e.g. accuracy=0.5")
     return found
+
+
+@dataclass(frozen=True)
+class UserError:
+    """Message and exit code of a command that failed."""
+
+    message: str
+    exit_code: ExitCode
+
+
+def user_error(error: Exception) -> UserError | None:
+    """Message and exit code for an error; None for a bug."""
+    if isinstance(error, ConsoleError):
+        return UserError(str(error), error.exit_code)
+    for module, name, exit_code in EXIT_CODES_OF_ERRORS:
+        kind = getattr(sys.modules.get(module), name, None)
+        if isinstance(kind, type) and isinstance(error, kind):
+            return UserError(str(error), exit_code)
+    if isinstance(error, OSError):
+        return UserError(format_os_error(error), ExitCode.RUN_FAILED)
+    return None

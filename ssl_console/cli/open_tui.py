@@ -50,7 +50,7 @@ def open_bare(arguments: Sequence[str]) -> int | None:
     try:
         return open_app(session)
     except Exception as error:
-        from ssl_console.cli.error_messages import user_error
+        from ssl_console.cli.command_group import user_error
         from ssl_console.cli.output.stdout import say
 
         failure = user_error(error)

@@ -1,4 +1,4 @@
-"""Test images on which two runs disagree, with file names and thumbnails."""
+"""Test images that one backbone classifies correctly and another wrongly: their list, and their pictures."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import ValidationError
 
 from backbones.io.subprocess_query import last_error_line, run_module
-from ssl_console.analysis.disagreement import Disagreement, SampleAnswer, disagreement
 from ssl_console.analysis.result_diff import FieldDifference, difference, flips
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError
 from ssl_console.worker.image_names import ImageAnswer, ImageRequest
 from ssl_console.workspace.pictures import Picture
+from ssl_console.workspace.predictions import Arrays
 from ssl_console.workspace.result import ResultRecord
 from ssl_console.workspace.run import RunSpec
 
@@ -122,3 +123,58 @@ def record_difference(session: Session, first: ResultRecord, second: ResultRecor
     """Difference of two records and of their predictions."""
     predictions = session.outputs.predictions
     return difference(first, second, flips(*(predictions(one.result.run_id) for one in (first, second))))
+
+
+@dataclass(frozen=True)
+class SampleAnswer:
+    """One test image, and the predictions of both backbones."""
+
+    position: int
+    """Index in the test set."""
+    label: int
+    first: int
+    second: int
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Two backbones on the same test images."""
+
+    only_first: tuple[SampleAnswer, ...]
+    """Number of images that only the first classifies correctly."""
+    only_second: tuple[SampleAnswer, ...]
+    both: int
+    neither: int
+
+    @property
+    def images(self) -> int:
+        """All test images."""
+        return len(self.only_first) + len(self.only_second) + self.both + self.neither
+
+
+def disagreement(first: Arrays | None, second: Arrays | None) -> Disagreement | str:
+    """Compare the predicted classes image by image; if that is impossible, the reason."""
+    if first is None or second is None:
+        return "the predictions of a run are missing"
+    if any(
+        not {"label", "predicted", "index"} <= set(arrays) or arrays["predicted"].ndim != 1
+        for arrays in (first, second)
+    ):
+        return "this task has no single predicted class for each test image"
+    if first["label"].ndim != 1:
+        return "this task has several labels for each test image"
+    if any(not np.array_equal(first[name], second[name]) for name in ("index", "label")):
+        return "the two runs were not tested on the same images"
+    labels = first["label"]
+    right = first["predicted"] == labels, second["predicted"] == labels
+    rows = list(zip(labels.tolist(), first["predicted"].tolist(), second["predicted"].tolist(), strict=True))
+
+    def chosen(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> tuple[SampleAnswer, ...]:
+        return tuple(SampleAnswer(position, *rows[position]) for position in np.flatnonzero(mask).tolist())
+
+    return Disagreement(
+        chosen(right[0] & ~right[1]),
+        chosen(right[1] & ~right[0]),
+        int((right[0] & right[1]).sum()),
+        int((~right[0] & ~right[1]).sum()),
+    )

@@ -2,7 +2,7 @@
 
 Badges that follow from a run alone are determined by its worker and stored in its record (`badges_of`). Whether a
 result is better than an untrained backbone depends on other results, so that is determined when results are shown
-(`ssl_console.analysis.random_baseline`).
+(`ssl_console.analysis.badged_results`).
 """
 
 from __future__ import annotations

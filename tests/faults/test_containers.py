@@ -25,7 +25,7 @@ STRANGER = 54_321
 HOMELESS = """
 import json, os, sys
 from ssl_console.cli.entry import run
-import ssl_console.workspace.ownership, ssl_console.cli.error_messages, ssl_console.cli.handlers.runs, platformdirs
+import ssl_console.workspace.ownership, ssl_console.cli.command_group, ssl_console.cli.handlers.runs, platformdirs
 import backbones.catalog.weights_folder, backbones.catalog.catalog
 import tasks.catalog.catalog, ssl_console.planning.candidates
 user, place, *words = json.loads(sys.argv[1])

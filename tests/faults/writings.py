@@ -19,7 +19,7 @@ from ssl_console.operations.add_backbone import write_card
 from ssl_console.operations.add_dataset import write_dataset
 from ssl_console.operations.bundle.write import bundle
 from ssl_console.operations.checkpoints.record import WatchedTraining, write_training
-from ssl_console.operations.checkpoints.scan import sightings, take
+from ssl_console.operations.checkpoints.watcher import sightings, take
 from ssl_console.worker.claim import claim
 from ssl_console.worker.result_record import write_predictions
 from ssl_console.workspace.paths import RunFolder, Workspace

@@ -14,7 +14,7 @@ ALLOWED = {
     "ssl_console/worker/provenance.py": "a file of /proc",
     "ssl_console/worker/__main__.py": "a file of /proc",
     "tasks/features/array_files.py": "a folder of its own, made a moment before (mkdtemp, 0700)",
-    "ssl_console/operations/edit_files.py": "a folder of its own, made a moment before (mkdtemp, 0700)",
+    "ssl_console/operations/backbone_cards.py": "a folder of its own, made a moment before (mkdtemp, 0700)",
     "ssl_console/operations/bundle/archive.py": "the bundle that this call has just made exclusively",
 }
 """Reason why a file may write by path."""

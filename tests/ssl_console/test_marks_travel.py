@@ -13,9 +13,9 @@ from ssl_console.analysis.badged_results import mark_sentences, marked_scores
 from ssl_console.analysis.figures import save_critical_difference
 from ssl_console.analysis.rank_intervals import CriticalDifference
 from ssl_console.analysis.ranking import rank as make_ranking
+from ssl_console.cli.handlers.analyses import correlate
 from ssl_console.cli.handlers.bundle import bundle
 from ssl_console.cli.handlers.compare import compare_backbones
-from ssl_console.cli.handlers.correlate import correlate
 from ssl_console.cli.handlers.rank import RankView, rank, rank_intervals, results
 from ssl_console.cli.handlers.results import show
 from ssl_console.cli.handlers.runs import runs

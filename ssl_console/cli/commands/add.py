@@ -8,8 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from backbones.io.files import expand_user
-from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
-from ssl_console.cli.commands.shared_options import AsJson
+from ssl_console.cli.command_group import EXIT_CODES, AsJson, CommandGroup
 
 add = typer.Typer(
     cls=CommandGroup,

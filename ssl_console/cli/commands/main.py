@@ -8,17 +8,11 @@ from typing import Annotated
 
 import typer
 
-from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
-from ssl_console.cli.commands.add import add, copy, edit, remove, rename
-from ssl_console.cli.commands.analyses import analyses
-from ssl_console.cli.commands.hand_over import hand_over
-from ssl_console.cli.commands.listings import completion_app, listings
-from ssl_console.cli.commands.over_time import over_time
-from ssl_console.cli.commands.ranking import ranking
-from ssl_console.cli.commands.results import results as of_results
-from ssl_console.cli.commands.shared_options import (
+from ssl_console.cli.command_group import (
+    EXIT_CODES,
     AsJson,
     Backbones,
+    CommandGroup,
     DevicesChoice,
     DevicesPerRunChoice,
     Follow,
@@ -34,7 +28,12 @@ from ssl_console.cli.commands.shared_options import (
     Tasks,
     TestAlso,
 )
-from ssl_console.cli.commands.stores import cache, data, features_app, weights
+from ssl_console.cli.commands.add import add, copy, edit, remove, rename
+from ssl_console.cli.commands.over_time import over_time
+from ssl_console.cli.commands.ranking import analyses, ranking
+from ssl_console.cli.commands.results import hand_over
+from ssl_console.cli.commands.results import results as of_results
+from ssl_console.cli.commands.stores import cache, completion_app, data, features_app, listings, weights
 from ssl_console.cli.commands.verdicts import verdicts
 from ssl_console.operations.session import Session
 

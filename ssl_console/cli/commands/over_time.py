@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from backbones.io.files import expand_user
-from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
-from ssl_console.cli.commands.shared_options import (
+from ssl_console.cli.command_group import (
+    EXIT_CODES,
+    CommandGroup,
     DevicesChoice,
     JsonLines,
     LauncherChoice,

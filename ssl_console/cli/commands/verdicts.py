@@ -7,8 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
-from ssl_console.cli.command_group import ANSWER_CODES, CommandGroup
-from ssl_console.cli.commands.shared_options import Backbones, JsonLines
+from ssl_console.cli.command_group import ANSWER_CODES, Backbones, CommandGroup, JsonLines
 
 verdicts = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 
@@ -43,8 +42,8 @@ def ladder(
     as_json: JsonLines = False,
 ) -> None:
     """Find the better backbone on a dataset, from kNN up to finetuning, until the order is certain."""
-    from ssl_console.cli.handlers.ladder import LadderSelection, ladder
     from ssl_console.cli.handlers.run import RunOptions
+    from ssl_console.cli.handlers.verdicts import LadderSelection, ladder
 
     options = RunOptions.of(devices, launcher, "float32", as_json=as_json)
     seeds = tuple(dict.fromkeys(seed or (0,)))
@@ -80,8 +79,8 @@ def judge(
 ) -> None:
     """Judge whether a checkpoint is better than a backbone, dataset by dataset, and stop as soon as it is certain."""
 
-    from ssl_console.cli.handlers.judge import JudgeSelection, judge
     from ssl_console.cli.handlers.run import RunOptions
+    from ssl_console.cli.handlers.verdicts import JudgeSelection, judge
 
     options = replace(RunOptions.of(devices, launcher, "float32", as_json=as_json), override=override)
     selection = JudgeSelection(checkpoint, against, tuple(task or ()), suite, margin, like, preset)

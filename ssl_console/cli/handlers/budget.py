@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass
 from ssl_console.cli.handlers.follow import follow_runs
 from ssl_console.cli.handlers.run import RunOptions, RunSelection, exit_without_runs, plan_selection, report_missing
 from ssl_console.cli.output import stdout
-from ssl_console.operations.budget import Budget, BudgetCell, belief_of, plan_budget
+from ssl_console.operations.budget import Budget, BudgetCell, Profiler, UncertainRun, belief_of, cells_of, plan_budget
 from ssl_console.operations.session import Session
-from ssl_console.operations.speed_profile import Profiler, UncertainRun, cells_of
 from ssl_console.planning.duration import History, format_duration
 from ssl_console.planning.plan import Plan
 from ssl_console.planning.submit import submit_runs

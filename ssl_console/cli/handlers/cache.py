@@ -1,9 +1,14 @@
-"""`cache list|why|prune` and `clean`: stored features and decoded images, and removal of runs that ended long ago."""
+"""`cache list|why|prune`, `clean` and `features`: stored features, their export, and removal of runs that ended long
+ago.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -11,7 +16,9 @@ from pydantic import ValidationError
 from backbones.catalog.card import identity, preprocessing_for
 from backbones.io.errors import counted
 from ssl_console.cli.output import stdout
+from ssl_console.cli.output.progress_bar import Meter
 from ssl_console.operations.disk_space import Kept, outdated_runs, parse_age, remove_runs, size_of
+from ssl_console.operations.export_features import ExportedFile, ExportOptions, export_features
 from ssl_console.operations.session import Session
 from ssl_console.planning.candidates import preprocessing_name
 from ssl_console.planning.duration import megabytes
@@ -34,6 +41,7 @@ from tasks.features.cache_report import (
 )
 from tasks.features.cache_report import why as explain
 from tasks.features.manifest import FeatureKey
+from tasks.features.requests import Advance, Phase, Report
 
 DAY_S = 86400.0
 SHOWN = 20
@@ -181,3 +189,56 @@ def clean(session: Session, older: str, keep: Kept, *, dry_run: bool) -> None:
         return
     removed = remove_runs(session.workspace, found)
     stdout.lines([f"{counted(removed.runs, 'run is', 'runs are')} removed ({words}), {megabytes(removed.bytes)}"])
+
+
+def features(session: Session, backbone: str, images: Sequence[str], options: ExportOptions, *, as_json: bool) -> None:
+    """Write the file; progress and warnings go to standard error. Raises as `export_features` does."""
+    with ExitStack() as stack:
+        done = export_features(session, backbone, images, options, PhaseMeter(stack))
+    for words in done.warnings:
+        stdout.say(f"warning: {words}")
+    if as_json:
+        stdout.document(_document(done))
+        return
+    found, names = done.exported, f", names in {done.names}" if done.names else ""
+    stored = f", {found.images - found.encoded:,} of them already stored" if found.encoded < found.images else ""
+    stdout.lines([f"{done.path}: {found.images:,} images{stored}, {found.dimension} dimensions{names}"])
+
+
+@dataclass
+class PhaseMeter:
+    """A progress meter for each phase with a known number of images."""
+
+    stack: ExitStack
+    meter: Meter | None = None
+    total: int = 0
+    done: int = 0
+
+    def __call__(self, report: Report) -> None:
+        """Show a new phase or progress."""
+        if isinstance(report, Phase):
+            self.total, self.done = report.total or 0, 0
+            if self.total:
+                self._begin(report.name)
+        elif isinstance(report, Advance) and self.meter is not None:
+            self.done += report.count
+            self.meter.update(self.done, self.total)
+
+    def _begin(self, title: str) -> None:
+        if self.meter is None:
+            self.meter = self.stack.enter_context(Meter(title, unit="images"))
+        self.meter.rename(title)
+        self.meter.update(0, self.total)
+
+
+def _document(done: ExportedFile) -> dict[str, object]:
+    return {
+        "path": str(done.path),
+        "names": None if done.names is None else str(done.names),
+        "backbone": done.backbone,
+        "images": done.exported.images,
+        "dimension": done.exported.dimension,
+        "encoded": done.exported.encoded,
+        "weights_digest": done.exported.weights_digest,
+        "warnings": list(done.warnings),
+    }

@@ -9,10 +9,9 @@ from ssl_console.analysis.race import Contender, Goal, RaceRound, chosen
 from ssl_console.cli.handlers.run import RunOptions
 from ssl_console.cli.handlers.stages import StagesEnded, TimeLimit, run_stage
 from ssl_console.cli.output import stdout
-from ssl_console.operations.choose import FINALISTS, TARGET, Race
+from ssl_console.operations.choose import FINALISTS, TARGET, Race, RaceProgress
 from ssl_console.operations.ladder import Alternative, LadderRequest, dataset_named, rungs_named
 from ssl_console.operations.launch import LaunchOptions
-from ssl_console.operations.race_progress import RaceProgress
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ExitCode
 from ssl_console.workspace.race_record import PredictorError

@@ -11,8 +11,14 @@ from pathlib import Path
 
 from backbones.io.card_files import is_glob, match
 from ssl_console.analysis.badged_results import MarkedScore, mark_sentences
-from ssl_console.analysis.published.agreement import published_backbones
-from ssl_console.analysis.published.ledger import Ledger, LedgerColumn, LedgerEntry, ledger, ledger_document
+from ssl_console.analysis.published.agreement import (
+    Ledger,
+    LedgerColumn,
+    LedgerEntry,
+    ledger,
+    ledger_document,
+    published_backbones,
+)
 from ssl_console.analysis.published.tables import source_of
 from ssl_console.cli.handlers.backbones import fetch_weights
 from ssl_console.cli.handlers.run import RunOptions, RunSelection, run

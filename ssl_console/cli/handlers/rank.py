@@ -23,7 +23,17 @@ from ssl_console.analysis.export import (
     data_notes_of,
     to_text,
 )
-from ssl_console.analysis.filter_query import Filterable
+from ssl_console.analysis.filter_query import (
+    COLUMN_FIELDS,
+    RANKING_FIELDS,
+    ROW_FIELDS,
+    Filterable,
+    backbone_subject,
+    column_subject,
+    filter_ranking,
+    row_subject,
+    task_subject,
+)
 from ssl_console.analysis.published import PUBLISHED, all_published, published, unmarked, with_published
 from ssl_console.analysis.published.tables import VARIANT, published_tasks
 from ssl_console.analysis.ranking import (
@@ -40,16 +50,6 @@ from ssl_console.analysis.ranking import (
 )
 from ssl_console.analysis.ranking import rank as make_ranking
 from ssl_console.analysis.ranking_cell import size_text, unit_of
-from ssl_console.analysis.ranking_filter import (
-    COLUMN_FIELDS,
-    RANKING_FIELDS,
-    ROW_FIELDS,
-    backbone_subject,
-    column_subject,
-    filter_ranking,
-    row_subject,
-    task_subject,
-)
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
 from ssl_console.planning.candidates import identity_of_run
@@ -197,7 +197,7 @@ def _say_doubts(ranking: Ranking) -> None:
 
 def rank_intervals(session: Session, view: RankView) -> None:
     """Print the ranks with their intervals. Raises ConsoleError for a format without such a table."""
-    from ssl_console.cli.handlers.rank_intervals import show_rank_intervals
+    from ssl_console.cli.handlers.further_scores import show_rank_intervals
 
     if view.format not in {None, "json"}:
         raise ConsoleError(f"--intervals is a table or --json, not --{view.format}")
@@ -216,7 +216,7 @@ def rank_further(session: Session, view: RankView, what: Literal["optimism", "sh
 
 def rank_picture(session: Session, view: RankView, path: Path) -> None:
     """Write the critical-difference diagram of the table."""
-    from ssl_console.cli.handlers.rank_intervals import save_diagram
+    from ssl_console.cli.handlers.further_scores import save_diagram
 
     save_diagram(session, ranking_of(session, view), view.missing, path)
 

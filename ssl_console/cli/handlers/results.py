@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from ssl_console.analysis.random_baseline import BaselineComparison, distances, twins
+from ssl_console.analysis.badged_results import BaselineComparison, distances, twins
 from ssl_console.analysis.ranking_cell import SeedSpread, record_text, seed_spread, seeds_text
 from ssl_console.analysis.result_diff import Change, FieldDifference, Group
-from ssl_console.analysis.statistics.draws_and_groups import EpisodeIntervals, of_record
+from ssl_console.analysis.statistics.paired_from_predictions import EpisodeIntervals, of_record
 from ssl_console.cli.handlers.follow import follow_runs
 from ssl_console.cli.output import stdout
 from ssl_console.operations.disagreements import record_difference

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from backbones.catalog.card import BackboneCard
-from ssl_console.analysis.filter_query import Filterable
-from ssl_console.analysis.ranking_filter import backbone_subject, task_subject
+from ssl_console.analysis.filter_query import Filterable, backbone_subject, task_subject
 from ssl_console.planning.plan import Blocker
 from tasks.datasets.card import DatasetCard
 

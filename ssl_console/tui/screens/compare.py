@@ -9,8 +9,8 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
+from ssl_console.analysis.filter_query import COLUMN_FIELDS, RANKING_FIELDS, ROW_FIELDS
 from ssl_console.analysis.ranking import pick_columns, pick_rows
-from ssl_console.analysis.ranking_filter import COLUMN_FIELDS, RANKING_FIELDS, ROW_FIELDS
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key

@@ -34,8 +34,7 @@ def card_target(name: str) -> EditTarget:
 
 def _open_card(name: str, session: Session) -> bool:
     from backbones.catalog.catalog import BUILT_IN  # noqa: PLC0415 - loaded when it is needed
-    from ssl_console.operations.backbone_cards import edit_card  # noqa: PLC0415
-    from ssl_console.operations.edit_files import open_pager  # noqa: PLC0415
+    from ssl_console.operations.backbone_cards import edit_card, open_pager  # noqa: PLC0415
 
     built_in = BUILT_IN / f"{name}.toml"
     if not (session.workspace.backbones / f"{name}.toml").is_file() and built_in.is_file():
@@ -50,7 +49,7 @@ def log_target(run_id: str) -> EditTarget:
 
 
 def _open_log(run_id: str, session: Session) -> bool:
-    from ssl_console.operations.edit_files import open_pager  # noqa: PLC0415 - as above
+    from ssl_console.operations.backbone_cards import open_pager  # noqa: PLC0415 - as above
 
     logs = sorted(session.workspace.run(run_id).path.glob("log.*.txt"), key=lambda path: path.stat().st_mtime)
     if not logs:
@@ -67,7 +66,7 @@ def general_targets(state: AppState) -> list[EditTarget]:
 
 
 def _open_suite(name: str, session: Session) -> bool:
-    from ssl_console.operations.edit_files import edit_task_card, open_pager  # noqa: PLC0415 - as above
+    from ssl_console.operations.backbone_cards import edit_task_card, open_pager  # noqa: PLC0415 - as above
     from tasks.catalog.catalog import BUILT_IN  # noqa: PLC0415
 
     built_in = BUILT_IN / "suites" / f"{name}.toml"
@@ -78,7 +77,7 @@ def _open_suite(name: str, session: Session) -> bool:
 
 
 def _open_config(session: Session) -> bool:
-    from ssl_console.operations.edit_files import edit_config  # noqa: PLC0415 - as above
+    from ssl_console.operations.backbone_cards import edit_config  # noqa: PLC0415 - as above
 
     return edit_config(session)
 

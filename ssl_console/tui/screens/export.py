@@ -127,7 +127,7 @@ class ExportDialog(Dialog[None]):
 
 def _draw_table(path: Path, ranking: Ranking, notes: Notes) -> None:
     """Draw the table. Raises ConsoleError without matplotlib."""
-    from ssl_console.analysis.heat_table import save_heat_table  # noqa: PLC0415 - as below
+    from ssl_console.analysis.figures import save_heat_table  # noqa: PLC0415 - as below
 
     save_heat_table(ranking, path, notes)
 
@@ -149,8 +149,8 @@ def _draw(path: Path, ranking: Ranking, predictions: Predictions) -> None:
 
 def _scatter(path: Path, ranking: Ranking, imagenet: Mapping[str, float]) -> None:
     """Draw the scatter. Raises ConsoleError without data or without matplotlib."""
+    from ssl_console.analysis.correlations import settings_of_view  # noqa: PLC0415
     from ssl_console.analysis.figures import save_transfer  # noqa: PLC0415 - as above
-    from ssl_console.analysis.imagenet_correlation import settings_of_view  # noqa: PLC0415
 
     settings = settings_of_view(ranking, imagenet)
     if not settings:

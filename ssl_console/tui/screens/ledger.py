@@ -10,8 +10,14 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from ssl_console.analysis.published.agreement import published_backbones
-from ssl_console.analysis.published.ledger import Ledger, LedgerColumn, LedgerEntry, OtherProtocol, ledger
+from ssl_console.analysis.published.agreement import (
+    Ledger,
+    LedgerColumn,
+    LedgerEntry,
+    OtherProtocol,
+    ledger,
+    published_backbones,
+)
 from ssl_console.analysis.published.tables import source_of
 from ssl_console.operations.published_check import results_with_published_metrics
 from ssl_console.operations.session import Session

@@ -10,8 +10,8 @@ from textual import on
 from textual.app import ComposeResult
 
 from backbones.io.errors import counted
+from ssl_console.analysis.filter_query import COLUMN_FIELDS, ROW_FIELDS
 from ssl_console.analysis.published import unmarked
-from ssl_console.analysis.ranking_filter import COLUMN_FIELDS, ROW_FIELDS
 from ssl_console.tui.data.backend import LaunchRequest
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.data.state import AppState, Pair, PairSelection
@@ -229,7 +229,7 @@ class PlanScreen(MarkingScreen[Pair]):
         app = host(self)
 
         def work() -> Path:
-            from ssl_console.operations.edit_files import save_suite  # noqa: PLC0415 - loaded when it is needed
+            from ssl_console.operations.backbone_cards import save_suite  # noqa: PLC0415 - loaded when it is needed
 
             return save_suite(app.backend.session, name or "", tasks)
 

@@ -9,9 +9,9 @@ from functools import partial
 from textual import on
 from textual.app import ComposeResult
 
+from ssl_console.analysis.filter_query import COLUMN_FIELDS, RANKING_FIELDS, ROW_FIELDS
 from ssl_console.analysis.published import PUBLISHED, unmarked
 from ssl_console.analysis.ranking import AGGREGATES
-from ssl_console.analysis.ranking_filter import COLUMN_FIELDS, RANKING_FIELDS, ROW_FIELDS
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key

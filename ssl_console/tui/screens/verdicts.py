@@ -9,10 +9,9 @@ from typing import ClassVar, get_args
 from ssl_console.analysis.judgement import DEFAULT_MARGIN, judge
 from ssl_console.analysis.race import Goal
 from ssl_console.analysis.statistics.sequential import share_of_error
-from ssl_console.operations.choose import Race
+from ssl_console.operations.choose import Race, RaceProgress
 from ssl_console.operations.judge import JudgeRequest, judged_tasks, plan_datasets
 from ssl_console.operations.ladder import RUNGS, LadderRequest, ladder_steps, plan_rungs
-from ssl_console.operations.race_progress import RaceProgress
 from ssl_console.operations.session import Session
 from ssl_console.operations.stages import PlannedStage
 from ssl_console.planning.duration import format_duration

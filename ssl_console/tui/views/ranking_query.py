@@ -11,7 +11,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from backbones.catalog.card import BackboneCard
 from ssl_console.analysis.badged_results import BadgeSources
-from ssl_console.analysis.filter_query import Filterable
+from ssl_console.analysis.filter_query import Filterable, column_subject, filter_ranking, row_subject
 from ssl_console.analysis.published import all_published, unmarked, with_published
 from ssl_console.analysis.ranking import (
     AGGREGATES,
@@ -23,7 +23,6 @@ from ssl_console.analysis.ranking import (
     rank,
     sort_rows,
 )
-from ssl_console.analysis.ranking_filter import column_subject, filter_ranking, row_subject
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.views import memoize_by_identity
 from ssl_console.tui.widgets.table_model import Column

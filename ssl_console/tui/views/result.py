@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from ssl_console.analysis.badged_results import BadgeSources
-from ssl_console.analysis.random_baseline import BaselineComparison, distances
+from ssl_console.analysis.badged_results import BadgeSources, BaselineComparison, distances
 from ssl_console.analysis.ranking_cell import record_text, seed_spread, seeds_text
-from ssl_console.analysis.statistics.draws_and_groups import of_record
+from ssl_console.analysis.statistics.paired_from_predictions import of_record
 from ssl_console.planning.duration import format_duration
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap

@@ -8,10 +8,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from ssl_console.analysis.correlations import published_transfer
 from ssl_console.analysis.export import Notes
-from ssl_console.analysis.figures import check_name, save_critical_difference, save_transfer
-from ssl_console.analysis.heat_table import save_heat_table
-from ssl_console.analysis.imagenet_correlation import published_transfer
+from ssl_console.analysis.figures import check_name, save_critical_difference, save_heat_table, save_transfer
 from ssl_console.analysis.rank_intervals import BAR, MARK, CriticalDifference, as_text
 from ssl_console.analysis.ranking import rank
 from ssl_console.system.errors import ConsoleError

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ssl_console.analysis.imagenet_correlation import Setting, published_imagenet, published_transfer, transfer
+from ssl_console.analysis.correlations import Setting, published_imagenet, published_transfer, transfer
 from ssl_console.analysis.published import published
 from ssl_console.analysis.ranking_cell import log_odds
 from ssl_console.analysis.statistics.correlation import associate

@@ -10,7 +10,7 @@ import pytest
 from ssl_console.analysis.export import to_json, to_text
 from ssl_console.analysis.figures import save_published_scatter
 from ssl_console.analysis.published import all_published, references, tables
-from ssl_console.analysis.published.ledger import ledger, ledger_document
+from ssl_console.analysis.published.agreement import ledger, ledger_document
 from ssl_console.analysis.published.tables import reference_numbers, source_of
 from ssl_console.analysis.ranking import rank
 from ssl_console.workspace.badges import ADVICE, CHOSEN_ON_TEST

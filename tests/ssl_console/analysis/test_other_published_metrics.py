@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ssl_console.analysis.imagenet_correlation import correlated_value
+from ssl_console.analysis.correlations import correlated_value
 from ssl_console.analysis.published.tables import ONE_LABEL, RECOGNITION, further_numbers, tables
 from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.workspace.paths import Workspace

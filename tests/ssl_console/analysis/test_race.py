@@ -7,8 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ssl_console.analysis.predictors import EXACT, PredictionError, prediction_error, predictor_errors
-from ssl_console.analysis.race import Contender, belief_of_race, chosen, race_round
+from ssl_console.analysis.race import (
+    EXACT,
+    Contender,
+    PredictionError,
+    belief_of_race,
+    chosen,
+    prediction_error,
+    predictor_errors,
+    race_round,
+)
 from ssl_console.workspace.result import Result
 from tests.ssl_console.analysis.test_ladder import result, rungs
 from tests.verdicts.recorded import names, recorded, resampled

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr, weightedtau
 
-from ssl_console.analysis.score_correlation import (
-    known_scores,
-    mean_by_protocol,
-    score_correlations,
-    weighted_tau,
-)
+from ssl_console.analysis.correlations import known_scores, mean_by_protocol, score_correlations, weighted_tau
 from ssl_console.workspace.result import Result
 from tests.ssl_console.analysis.test_rank_intervals import result
 

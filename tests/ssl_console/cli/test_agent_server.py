@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 
-from ssl_console.cli.agent_server import MOST_CHARACTERS, VERSIONS, AgentServer
-from ssl_console.cli.agent_tools import CHANGING, READING, ArgumentError, CommandOutput
+from ssl_console.cli.agent_server import (
+    CHANGING,
+    MOST_CHARACTERS,
+    READING,
+    VERSIONS,
+    AgentServer,
+    ArgumentError,
+    CommandOutput,
+)
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.cli.shell import Shell
 from tests.ssl_console.cli.test_compare import leave

@@ -26,7 +26,7 @@ from ssl_console.operations.checkpoints.record import (
     training_folder,
     write_training,
 )
-from ssl_console.operations.checkpoints.scan import is_whole, sightings, step_of, take
+from ssl_console.operations.checkpoints.watcher import is_whole, sightings, step_of, take
 from ssl_console.workspace.results_db import ResultStore
 from tests.faults.scale import full
 from tests.ssl_console.cli import fake_training

@@ -28,7 +28,7 @@ from tests.ssl_console.workspace_fixture import ROOT
 SLURM = re.compile("slurm", re.IGNORECASE)
 SETTINGS = "ssl_console/workspace/config.py"
 NAMED_IN_HELP = {
-    "ssl_console/cli/commands/shared_options.py",
+    "ssl_console/cli/command_group.py",
     "ssl_console/cli/commands/verdicts.py",
 }
 

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
-from ssl_console.analysis.disagreement import disagreement
 from ssl_console.analysis.representation_similarity import Similarity
-from ssl_console.operations.disagreements import DisagreeingImages, disagreeing_images
+from ssl_console.operations.disagreements import DisagreeingImages, disagreeing_images, disagreement
 from ssl_console.operations.session import Session
 from ssl_console.operations.similarity import SimilarityMatrix
 from ssl_console.tui.app import AppOptions, ConsoleApp

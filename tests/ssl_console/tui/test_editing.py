@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from ssl_console.operations.edit_files import edit_config, edit_task_card, save_suite
+from ssl_console.operations.backbone_cards import edit_config, edit_task_card, save_suite
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.app import AppOptions, ConsoleApp

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ssl_console.analysis.judgement import Judgement, answer_of
-from ssl_console.analysis.published.ledger import ledger
+from ssl_console.analysis.published.agreement import ledger
 from ssl_console.analysis.statistics.sequential import AnytimeTest
 from ssl_console.planning.plan import Plan
 from ssl_console.system.errors import ConsoleError

@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from backbones.catalog.card import BackboneCard
-from ssl_console.analysis.random_baseline import distances, twins, with_twin_badges
+from ssl_console.analysis.badged_results import distances, twins, with_twin_badges
 from ssl_console.workspace.badges import Badge, BadgeInputs, badges_of, chance_level
 from ssl_console.workspace.result import Result
 

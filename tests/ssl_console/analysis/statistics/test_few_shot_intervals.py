@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ssl_console.analysis.statistics.draws_and_groups import episode_intervals, of_record
+from ssl_console.analysis.statistics.paired_from_predictions import episode_intervals, of_record
 from ssl_console.workspace.result import Result, ResultRecord
 
 WAYS, SHOTS, QUERIES = 5, 1, 3

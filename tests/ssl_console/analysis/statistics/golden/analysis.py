@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ssl_console.analysis.imagenet_correlation import published_transfer
+from ssl_console.analysis.correlations import published_transfer
 from ssl_console.analysis.published import published
 from ssl_console.analysis.rank_intervals import rank_table
 from ssl_console.analysis.ranking import rank
