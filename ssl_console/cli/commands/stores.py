@@ -1,4 +1,4 @@
-"""Commands that list backbones, tasks and suites, and those for the three stores: weights, data, and the feature cache."""
+"""Commands that list backbones, tasks and suites, and commands of the three stores: weights, data, feature cache."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Watcher of the folder of a training: takes complete checkpoints, submits their runs, and records its state, so that it
-can be killed at any time.
+"""Watcher of the folder of a training: takes complete checkpoints, submits their runs, and records its state, so that
+it can be killed at any time.
 
 No checkpoint is measured twice: a run's id is derived from its work, so submitting it again after a crash finds the
 same run.
