@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ssl_console.analysis.ranking import Ranking
-from ssl_console.workspace.result import Result
-from ssl_console.workspace.result_identity import COMPARED, Identities, PartDifference, differences
+from ssl_console.workspace.result import COMPARED, Identities, PartDifference, Result, differences
 from tasks.features.manifest import Part
 
 DIGEST_DIGITS = 8

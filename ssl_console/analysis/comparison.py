@@ -25,8 +25,7 @@ from ssl_console.analysis.statistics.across_tasks import SignedRank, adjusted, s
 from ssl_console.analysis.statistics.paired_from_predictions import Unpaired, paired_test, unpaired_test
 from ssl_console.analysis.statistics.paired_tests import DETECTABLE, PairedTest, student
 from ssl_console.workspace.predictions import Arrays, Predictions
-from ssl_console.workspace.result import Result
-from ssl_console.workspace.result_identity import COMPARED, Identities, what_changed
+from ssl_console.workspace.result import COMPARED, Identities, Result, what_changed
 from tasks.catalog.protocol import POINT, Margin
 from tasks.catalog.protocols import is_descriptive, is_trained, margin_of
 from tasks.metrics.outcome import NORMAL_95

@@ -11,8 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ssl_console.workspace.predictions import Arrays
-from ssl_console.workspace.result import ResultRecord
-from ssl_console.workspace.result_identity import PartDifference, differences, what_changed
+from ssl_console.workspace.result import PartDifference, ResultRecord, differences, what_changed
 
 Group = Literal["made of", "run by", "came out"]
 """`made of`: parts of the key, which affect the score. `run by`: code, packages, machine, which should not. `came

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from ssl_console.workspace.per_class_accuracy import NamedClassScore
     from ssl_console.workspace.pictures import Picture
     from ssl_console.workspace.predictions import RunOutputs
-    from ssl_console.workspace.result import Result, ResultRecord
-    from ssl_console.workspace.result_identity import Identity
+    from ssl_console.workspace.result import Identity, Result, ResultRecord
     from ssl_console.workspace.results_db import ResultStore
     from ssl_console.workspace.run import Placement
     from tasks.catalog.catalog import TaskCatalog

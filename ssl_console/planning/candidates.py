@@ -20,8 +20,7 @@ from ssl_console.planning.earlier_keys import settle_earlier_results
 from ssl_console.planning.plan import Blocker, Candidate
 from ssl_console.system.command_hints import fetch_data, fetch_weights_command
 from ssl_console.workspace.paths import Workspace
-from ssl_console.workspace.result import ResultRecord
-from ssl_console.workspace.result_identity import Identity
+from ssl_console.workspace.result import Identity, ResultRecord
 from ssl_console.workspace.run import RUN_ID_DIGITS, RunState
 from ssl_console.workspace.run_status import read_status
 from tasks.catalog.catalog import TaskCatalog

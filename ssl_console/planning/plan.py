@@ -13,8 +13,7 @@ from typing import Literal
 from backbones.catalog.card import BackboneCard, Precision
 from backbones.catalog.layer_info import LayerRequest
 from ssl_console.planning.duration import History, Work, makespan
-from ssl_console.workspace.result import Result
-from ssl_console.workspace.result_identity import Identity, what_changed
+from ssl_console.workspace.result import Identity, Result, what_changed
 from ssl_console.workspace.run import RUN_ID_DIGITS, RunState
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.card import DatasetCard

@@ -26,9 +26,9 @@ from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import OperationFailed, shortage
 from ssl_console.system.processes import is_going, is_here, lives, own_start, this_host, this_machine
 from ssl_console.workspace.config import Config, DevicesPerRun, Share
+from ssl_console.workspace.events import last_lines
 from ssl_console.workspace.ownership import check_owner
 from ssl_console.workspace.paths import Workspace
-from ssl_console.workspace.tail import last_lines
 
 READY = b"ready\n"
 LOG_LIMIT = 1 << 20

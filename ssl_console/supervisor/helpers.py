@@ -16,11 +16,10 @@ from ssl_console.supervisor.queue import FreeSlot, SchedulerState, choose
 from ssl_console.supervisor.slots import Slot, SlotTable, StopProgress
 from ssl_console.system.devices import CPU
 from ssl_console.workspace.config import AUTO, DevicesPerRun
-from ssl_console.workspace.events import Progress, fold
+from ssl_console.workspace.events import EventTail, Progress, fold
 from ssl_console.workspace.run import ASSIST
 from ssl_console.workspace.run_index import RunInfo
 from ssl_console.workspace.run_status import QueuedRun
-from ssl_console.workspace.tail import EventTail
 
 LOG = logging.getLogger(__name__)
 ENCODING = "encoding "

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from backbones.io.files import create_exclusively, write_atomically
 from ssl_console.launchers.base import Batch, Launcher, Resources
-from ssl_console.supervisor import failure_records
+from ssl_console.supervisor import failures
 from ssl_console.supervisor.client import SupervisorOptions
 from ssl_console.supervisor.collector import Collector
+from ssl_console.supervisor.failures import AutomaticRetries
 from ssl_console.supervisor.helpers import HelperScheduler
 from ssl_console.supervisor.hooks import Hooks
-from ssl_console.supervisor.job_scheduler import JobScheduler
+from ssl_console.supervisor.jobs import JobScheduler
 from ssl_console.supervisor.memory import Memory, reserved_mb
 from ssl_console.supervisor.queue import NO_SLOT, FreeSlot, SchedulerState, choose, need_mb
-from ssl_console.supervisor.retries import AutomaticRetries
 from ssl_console.supervisor.slots import Slot, SlotTable
 from ssl_console.supervisor.worker_monitor import WorkerMonitor
 from ssl_console.system.devices import all_devices, choose_devices, cpu_count
@@ -152,7 +152,7 @@ class Supervisor:
                 continue
             slot.launcher.stop(slot.worker, force=True)
             if slot.run_id is not None and moved_to is not None:
-                end = failure_records.of_moved(slot.attempt, reason)
+                end = failures.of_moved(slot.attempt, reason)
                 folder = Workspace(moved_to).run(slot.run_id)
                 if not folder.result.exists():
                     create_exclusively(folder.end(end.attempt), end.model_dump_json().encode())
@@ -169,9 +169,9 @@ class Supervisor:
         if status.state is RunState.DONE:
             entry.folder.tidy()  # its worker may just have died
         elif status.state is RunState.CANCELLED and status.end is None and not ours:
-            self.watch.record(entry.folder, failure_records.of_cancelled_in_queue(status))
+            self.watch.record(entry.folder, failures.of_cancelled_in_queue(status))
         elif status.state is RunState.FAILED and status.end is None and not ours:
-            self.watch.record(entry.folder, failure_records.of_lost(status))
+            self.watch.record(entry.folder, failures.of_lost(status))
         else:
             self.retries.consider(entry, now, {slot.pid for slot in self.slots if slot.pid is not None})
 

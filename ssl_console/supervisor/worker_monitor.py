@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 
 from backbones.io.files import create_exclusively
 from ssl_console.launchers.base import Worker
-from ssl_console.supervisor import failure_records
+from ssl_console.supervisor import failures
 from ssl_console.supervisor.client import SupervisorOptions
-from ssl_console.supervisor.job_monitor import JobMonitor
+from ssl_console.supervisor.jobs import JobMonitor
 from ssl_console.supervisor.memory import ProcessMemory, machine_limit_mb
 from ssl_console.supervisor.slots import Cause, Slot, StopProgress
 from ssl_console.system.processes import UNWRITTEN, is_suspended
+from ssl_console.workspace.events import keep_bounded, last_lines
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.requests import touch_runs_folder
 from ssl_console.workspace.run import End, RunState
 from ssl_console.workspace.run_index import RunInfo
 from ssl_console.workspace.run_status import RunStatus, last_event_time, read_status
-from ssl_console.workspace.tail import keep_bounded, last_lines
 
 LOG = logging.getLogger(__name__)
 STACKS_S = 1.0
@@ -190,11 +190,11 @@ class WorkerMonitor:
             return
         log = folder.log(status.attempt)
         if stopping.cause == "timeout":
-            end = failure_records.of_timeout(status, self.options.timeout_s or 0.0, last_lines(log))
+            end = failures.of_timeout(status, self.options.timeout_s or 0.0, last_lines(log))
         elif stopping.cause == "memory":
-            end = failure_records.of_memory(status, self.footprints.mb(slot.pid), self._limit_mb, last_lines(log))
+            end = failures.of_memory(status, self.footprints.mb(slot.pid), self._limit_mb, last_lines(log))
         else:
-            end = failure_records.of_stalled(status, self.options.stall_s, last_lines(log, 40), str(log))
+            end = failures.of_stalled(status, self.options.stall_s, last_lines(log, 40), str(log))
         self.record(folder, end)
 
     def _gone(self, slot: Slot, worker: Worker, now: float) -> None:
@@ -212,13 +212,13 @@ class WorkerMonitor:
             return
         if status.state is RunState.QUEUED:
             self._unclaimed[folder.run_id] += 1
-            if worker.exit_code in {0, UNWRITTEN} and self._unclaimed[folder.run_id] < failure_records.UNCLAIMED_TRIES:
+            if worker.exit_code in {0, UNWRITTEN} and self._unclaimed[folder.run_id] < failures.UNCLAIMED_TRIES:
                 return
             words = last_lines(worker.log) if worker.log else ()
-            self.record(folder, failure_records.of_stillborn_worker(status, worker, words))
+            self.record(folder, failures.of_stillborn_worker(status, worker, words))
             return
         log = folder.log(status.attempt)
-        self.record(folder, failure_records.of_gone_worker(status, worker, last_lines(log), str(log)))
+        self.record(folder, failures.of_gone_worker(status, worker, last_lines(log), str(log)))
 
     def record(self, folder: RunFolder, end: End) -> None:
         """Write how an attempt ended, unless it is already recorded."""

@@ -17,20 +17,17 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from backbones.io.files import create_exclusively, make_private_folder, write_atomically
-from ssl_console.worker.assistance import Assistance, AssistanceOver
-from ssl_console.worker.claim import claim
+from ssl_console.worker.claim import Assistance, AssistanceOver, claim
 from ssl_console.worker.error_messages import classify_failure, memory_shortage
-from ssl_console.worker.heartbeat import heartbeat, resources
 from ssl_console.worker.process import Terminated, Termination, end_children, log_error, redirected_to
 from ssl_console.worker.provenance import EnergyMeter, code, device_peak_mb, host_peak_mb, machine, reset_peaks
-from ssl_console.worker.reporter import EventLog, WorkerReporter
+from ssl_console.worker.reporter import EventLog, WorkerReporter, heartbeat, resources
 from ssl_console.worker.result_record import RunMeasurements, build_record, write_predictions
 from ssl_console.workspace.config import Config, data_root
-from ssl_console.workspace.events import Event
+from ssl_console.workspace.events import Event, keep_bounded
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import End, RunSpec, RunState
 from ssl_console.workspace.run_status import RunStatus
-from ssl_console.workspace.tail import keep_bounded
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
 from tasks.reporter import Reporter

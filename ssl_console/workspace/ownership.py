@@ -2,6 +2,8 @@
 
 A file of another user is never trusted: settings contain shell lines that jobs run, and a link named like a log would
 redirect writes to another file.
+
+Other users of this machine: accounts that could open a local port, and owners of open connections.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from shlex import quote
 
 from backbones.io.files import share_with_group
 from ssl_console.system.errors import OperationFailed
-from ssl_console.system.local_users import user_name
 from ssl_console.workspace.paths import Workspace
 
 OWNERS_VARIABLE = "SSL_CONSOLE_TRUSTED_OWNERS"
@@ -29,6 +30,11 @@ SHARED_KEY, GROUP = "shared", "group"
 ROOT = 0
 UID_MAP, OVERFLOW_UID = Path("/proc/self/uid_map"), Path("/proc/sys/kernel/overflowuid")
 EVERY_UID = 4_294_967_295
+FIRST_PERSON, NOBODY = 1000, 65_534
+"""Range of user ids that Linux distributions assign to regular accounts (and the id of the account `nobody`)."""
+NO_LOGIN = ("nologin", "false", "sync")
+CONNECTIONS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+OWNER_COLUMN = 7
 
 
 @dataclass(frozen=True)
@@ -218,3 +224,38 @@ def _overflow_uid() -> int:
     with suppress(OSError, ValueError):
         return int(OVERFLOW_UID.read_text())
     return -1
+
+
+def user_name(uid: int) -> str:
+    """Login name of a user id; the number where no such account exists."""
+    with suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return f"user {uid}"
+
+
+def other_users() -> list[str]:
+    """Names of the users, other than this process's own and root, that can log in here or have a running process."""
+    people = {
+        entry.pw_uid
+        for entry in pwd.getpwall()
+        if FIRST_PERSON <= entry.pw_uid < NOBODY and Path(entry.pw_shell).name not in NO_LOGIN
+    }
+    active = {uid for uid in _process_owners() if FIRST_PERSON <= uid < NOBODY}
+    return sorted(user_name(uid) for uid in (people | active) - {os.geteuid()})
+
+
+def _process_owners() -> Iterator[int]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            yield folder.stat().st_uid
+
+
+def connection_owner(local_port: int, remote_port: int) -> int | None:
+    """User id of the local process that has connected `local_port` to `remote_port`; None if unknown."""
+    for table in CONNECTIONS:
+        with suppress(OSError):
+            for line in table.read_text().splitlines()[1:]:
+                fields = line.split()
+                if [int(end.rpartition(":")[2], 16) for end in fields[1:3]] == [local_port, remote_port]:
+                    return int(fields[OWNER_COLUMN])
+    return None

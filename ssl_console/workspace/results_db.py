@@ -17,8 +17,16 @@ from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.results_file import Row, RowReader, RowWriter, Stamp
-from ssl_console.workspace.schema_migration import RESULTS_TABLE, NewerSchemaError, is_unstated, stated
-from ssl_console.workspace.tinydb_storage import UnreadableError, exclusive, read_document, transaction
+from ssl_console.workspace.tinydb_storage import (
+    RESULTS_TABLE,
+    NewerSchemaError,
+    UnreadableError,
+    exclusive,
+    is_unstated,
+    read_document,
+    stated,
+    transaction,
+)
 
 
 class StoreError(OperationFailed):

@@ -17,8 +17,15 @@ import orjson
 from pydantic_core import SchemaValidator, core_schema, from_json
 
 from backbones.io.files import write_durably
-from ssl_console.workspace.schema_migration import RESULTS_TABLE, new_document, version_of
-from ssl_console.workspace.tinydb_storage import exclusive, keep_backup, locked_transaction, parse_document
+from ssl_console.workspace.tinydb_storage import (
+    RESULTS_TABLE,
+    exclusive,
+    keep_backup,
+    locked_transaction,
+    new_document,
+    parse_document,
+    version_of,
+)
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest

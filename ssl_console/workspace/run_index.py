@@ -16,9 +16,9 @@ from typing import cast, get_args
 import orjson
 from pydantic import ValidationError
 
-from ssl_console.system.local_users import user_name
 from ssl_console.workspace.config import AUTO, DevicesPerRun, Share
 from ssl_console.workspace.field_sets import SharedFieldSets
+from ssl_console.workspace.ownership import user_name
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import SPEC_VERSION, Placement, RunState, check_version, read_placement
 from ssl_console.workspace.run_status import QueuedRun, RunStatus, compact, read_status

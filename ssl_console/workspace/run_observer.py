@@ -10,14 +10,13 @@ from functools import cached_property
 from operator import attrgetter
 
 from ssl_console.system.errors import shortage
-from ssl_console.workspace.events import Progress, fold
+from ssl_console.workspace.events import EventTail, Progress, fold
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import is_paused
 from ssl_console.workspace.run import JobState, RunState
 from ssl_console.workspace.run_index import RunIndex, RunInfo
 from ssl_console.workspace.run_status import PAUSED
 from ssl_console.workspace.supervisor_state import SlotState, SupervisorState, SupervisorView
-from ssl_console.workspace.tail import EventTail
 
 NO_SUPERVISOR = "no supervisor is running: start one with `ssl-console resume`"
 

@@ -33,8 +33,7 @@ from backbones.checkpoints.tensorflow_bundle import read_bundle
 from backbones.inspection.networks import find_streams, method_of, prefer, stream_at
 from backbones.io.card_files import read_cards
 from backbones.io.errors import WeightsError
-from ssl_console.workspace.events import Progress, decode_event, fold
-from ssl_console.workspace.tail import EventTail
+from ssl_console.workspace.events import EventTail, Progress, decode_event, fold
 from tasks.catalog.catalog import AnyCard
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.csv_index import Balance, read_index

@@ -15,7 +15,7 @@ import pytest
 from ssl_console.launchers.local.launcher import LocalLauncher
 from ssl_console.supervisor.client import SupervisorOptions
 from ssl_console.supervisor.loop import Supervisor
-from ssl_console.workspace import tail
+from ssl_console.workspace.events import LONGEST, keep_bounded
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import pause, resume
 from ssl_console.workspace.run import RunState
@@ -125,7 +125,7 @@ def test_flood_of_log_is_bounded_and_its_end_is_kept(stage: Stage, tally: Tally)
     assert stage.finish(command) == 0
     (run_id,) = stage.seeds()
     folder = stage.workspace.run(run_id)
-    assert folder.log(1).stat().st_size <= tail.LONGEST
+    assert folder.log(1).stat().st_size <= LONGEST
     assert largest < FLOOD / 2
     shown = stage("logs", run_id)
     assert shown.out.rstrip().endswith("the flood is over")
@@ -140,9 +140,9 @@ def test_log_that_has_grown_too_long_is_cut_while_it_is_written(stage: Stage) ->
     folder = stage.workspace.run("some")
     folder.path.mkdir()
     with folder.log(1).open("ab", buffering=0) as writer:
-        writer.write(b"first\n" + bytes(tail.LONGEST) + b"last\n")
-        assert tail.keep_bounded(folder, 1)
-        assert not tail.keep_bounded(folder, 1)
+        writer.write(b"first\n" + bytes(LONGEST) + b"last\n")
+        assert keep_bounded(folder, 1)
+        assert not keep_bounded(folder, 1)
         writer.write(b"after\n")
     kept = folder.log(1).read_bytes()
     assert kept.startswith(b"-- 15,728,651 bytes were cut here: a log may have 16,777,216 --\n")

@@ -21,7 +21,7 @@ from ssl_console.operations.bundle.write import bundle
 from ssl_console.operations.checkpoints.record import WatchedTraining, read_training, write_training
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.config import load_config
-from ssl_console.workspace.events import Event, encode_event
+from ssl_console.workspace.events import Event, EventTail, encode_event
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.predictions import RunOutputs
 from ssl_console.workspace.results_db import ResultStore, StoreError, rebuild
@@ -29,7 +29,6 @@ from ssl_console.workspace.run import Attempt, End, Retry
 from ssl_console.workspace.run_index import RunIndex
 from ssl_console.workspace.run_status import read_status
 from ssl_console.workspace.supervisor_state import SupervisorState, SupervisorView
-from ssl_console.workspace.tail import EventTail
 from tasks.features.decoded_images import DecodedImages
 from tasks.features.extraction import Machine
 from tasks.features.manifest import ARRAY, MANIFEST, read_manifest

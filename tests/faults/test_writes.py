@@ -14,8 +14,7 @@ import torch
 from backbones.catalog.card import PreprocessingSpec
 from ssl_console.worker.error_messages import classify_failure
 from ssl_console.worker.reporter import EventLog
-from ssl_console.workspace.events import Event, encode_event
-from ssl_console.workspace.tail import EventTail
+from ssl_console.workspace.events import Event, EventTail, encode_event
 from tasks.features.decoded_images import DecodedImages
 from tasks.reporter import SilentReporter
 from tasks.training.checkpoint import Checkpoint

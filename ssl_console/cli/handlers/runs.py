@@ -15,13 +15,13 @@ from ssl_console.operations.progress import RunReader
 from ssl_console.operations.session import Session, resolve_run, resolve_runs
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.safe_text import last_state, shorten
+from ssl_console.workspace.events import LONGEST_LINE, LineTail, last_lines
 from ssl_console.workspace.paths import RunFolder
 from ssl_console.workspace.result import RunScore
 from ssl_console.workspace.results_db import ResultStore
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
 from ssl_console.workspace.run_status import RunStatus, read_status
-from ssl_console.workspace.tail import LONGEST_LINE, LineTail, last_lines
 
 POLL_S = 0.25
 REASON_COLUMNS = 90

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError
-from ssl_console.system.local_users import other_users
+from ssl_console.workspace.ownership import other_users
 
 if TYPE_CHECKING:
     from ssl_console.tui.web_server import Address, Entrance

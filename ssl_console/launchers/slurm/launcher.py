@@ -22,8 +22,7 @@ from ssl_console.launchers.base import (
     Resources,
     Worker,
 )
-from ssl_console.launchers.slurm.commands import NAME, is_set_up, slurm_checks
-from ssl_console.launchers.slurm.jobs import TAKEN, ListedJob
+from ssl_console.launchers.slurm.commands import NAME, TAKEN, ListedJob, is_set_up, slurm_checks
 from ssl_console.launchers.slurm.poller import JobEntry, SlurmPoller
 from ssl_console.launchers.slurm.submit import LARGEST, JobScript, job_output, output_of, remove_old, unsettled
 from ssl_console.system.errors import ConsoleError

@@ -15,8 +15,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ssl_console.launchers.slurm.commands import SlurmError, SlurmQueueFull, SlurmUnavailable, ask
-from ssl_console.launchers.slurm.jobs import SACCT_FORMAT, SQUEUE_FORMAT, ListedJob, parse_sacct, parse_squeue
+from ssl_console.launchers.slurm.commands import (
+    SACCT_FORMAT,
+    SQUEUE_FORMAT,
+    ListedJob,
+    SlurmError,
+    SlurmQueueFull,
+    SlurmUnavailable,
+    ask,
+    parse_sacct,
+    parse_squeue,
+)
 from ssl_console.launchers.slurm.submit import JobScript, settle
 from ssl_console.workspace.paths import Workspace
 

@@ -16,11 +16,10 @@ from ssl_console.system.processes import is_here, lives
 from ssl_console.tui.data.backend import Backend, EventLine, RunFiles
 from ssl_console.tui.data.devices import DevicePoller
 from ssl_console.tui.data.state import StateUpdate, SupervisorStatus
-from ssl_console.workspace.events import Curve, Event
+from ssl_console.workspace.events import Curve, Event, EventTail
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import StoreError
 from ssl_console.workspace.run_observer import RunObserver, RunView
-from ssl_console.workspace.tail import EventTail
 
 EVENTS_SHOWN = 500
 EVENT_REACH = 1 << 18

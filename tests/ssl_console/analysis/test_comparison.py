@@ -8,8 +8,7 @@ import pytest
 
 from ssl_console.analysis.comparison import Comparison, compare
 from ssl_console.workspace.predictions import Arrays
-from ssl_console.workspace.result import Result
-from ssl_console.workspace.result_identity import Identity
+from ssl_console.workspace.result import Identity, Result
 
 IMAGES = 1000
 

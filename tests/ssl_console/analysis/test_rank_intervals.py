@@ -8,8 +8,7 @@ from ssl_console.analysis.export import Notes, to_json, to_latex, to_markdown, t
 from ssl_console.analysis.rank_intervals import ties_with_best
 from ssl_console.analysis.ranking import common_columns, pick_columns, rank
 from ssl_console.workspace.predictions import Arrays
-from ssl_console.workspace.result import Result
-from ssl_console.workspace.result_identity import Identity
+from ssl_console.workspace.result import Identity, Result
 
 IMAGES = 1000
 

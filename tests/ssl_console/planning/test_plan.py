@@ -6,8 +6,7 @@ import pytest
 
 from backbones.catalog.card import BackboneCard, FactsCard, RandomWeights
 from ssl_console.planning.plan import Blocker, Candidate, Plan, make_plan, new_run_id
-from ssl_console.workspace.result import Result
-from ssl_console.workspace.result_identity import what_changed
+from ssl_console.workspace.result import Result, what_changed
 from ssl_console.workspace.run import RunState
 from tasks.catalog.catalog import TaskCatalog
 from tasks.datasets.card import DatasetCard

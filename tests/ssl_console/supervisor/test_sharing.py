@@ -15,8 +15,8 @@ from backbones.io.files import create_exclusively
 from ssl_console.launchers.base import AdoptedWorker, Batch, Launcher, Resources, Worker
 from ssl_console.supervisor import loop, memory
 from ssl_console.supervisor.client import SupervisorOptions
+from ssl_console.supervisor.failures import FIRST_WAIT_S, LONGEST_WAIT_S, MOST_WAITS, is_of_others
 from ssl_console.supervisor.loop import Supervisor
-from ssl_console.supervisor.retries import FIRST_WAIT_S, LONGEST_WAIT_S, MOST_WAITS, is_of_others
 from ssl_console.system.device import Device, DeviceProcess, Reading
 from ssl_console.worker import error_messages
 from ssl_console.workspace.config import Config

@@ -8,10 +8,10 @@ import signal
 
 import pytest
 
+from ssl_console.workspace.events import EventTail
 from ssl_console.workspace.requests import NotPossible, pause, request_cancel, request_retry, resume, set_priority
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.supervisor_state import SupervisorView
-from ssl_console.workspace.tail import EventTail
 from tests.ssl_console.rehearsal_evaluation import journal
 from tests.ssl_console.workspace_fixture import Bench, eventually, gone
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import ResultStore
-from ssl_console.workspace.schema_migration import is_unstated
+from ssl_console.workspace.tinydb_storage import is_unstated
 from tests.ssl_console.measured import measure
 from tests.ssl_console.tui.filled import spec
 

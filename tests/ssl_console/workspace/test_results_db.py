@@ -15,8 +15,15 @@ from tinydb import TinyDB
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.results_db import ResultStore, StoreError, rebuild
-from ssl_console.workspace.schema_migration import SCHEMA_VERSION, Document, NewerSchemaError, migrate
-from ssl_console.workspace.tinydb_storage import backup_of, keep_backup, read_document
+from ssl_console.workspace.tinydb_storage import (
+    SCHEMA_VERSION,
+    Document,
+    NewerSchemaError,
+    backup_of,
+    keep_backup,
+    migrate,
+    read_document,
+)
 from tests.ssl_console.workspace_fixture import ROOT, eventually
 
 OLD_FILE = Path(__file__).parent / "data" / "results-schema-1.json"

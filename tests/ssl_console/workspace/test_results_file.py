@@ -14,8 +14,7 @@ from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import ResultStore, StoreError
 from ssl_console.workspace.results_file import RowReader, RowWriter
-from ssl_console.workspace.schema_migration import RESULTS_TABLE
-from ssl_console.workspace.tinydb_storage import UnreadableError, backup_of, read_document, transaction
+from ssl_console.workspace.tinydb_storage import RESULTS_TABLE, UnreadableError, backup_of, read_document, transaction
 from tests.ssl_console.workspace.test_results_db import result
 
 ODD = "ends in },"

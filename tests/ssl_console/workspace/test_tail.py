@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssl_console.workspace.tail import EventTail, LineTail, last_lines
+from ssl_console.workspace.events import EventTail, LineTail, last_lines
 
 
 def append(path: Path, data: bytes) -> None:

@@ -21,7 +21,7 @@ from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.results_db import ResultStore, StoreError, rebuild
 from ssl_console.workspace.run import SPEC_VERSION, RunSpec, RunState
 from ssl_console.workspace.run_index import RunIndex
-from ssl_console.workspace.schema_migration import SCHEMA_VERSION, Document, migrate
+from ssl_console.workspace.tinydb_storage import SCHEMA_VERSION, Document, migrate
 from tests.ssl_console.cli.shell import Shell
 from tests.ssl_console.conftest import REPOSITORY, end_supervisor
 from tests.ssl_console.tui.terminal import a_console
