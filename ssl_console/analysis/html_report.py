@@ -14,8 +14,8 @@ from pydantic import JsonValue
 
 from ssl_console.analysis.badged_results import mark_sentences, marked_scores
 from ssl_console.analysis.export import Notes, data_notes_of, footnotes
-from ssl_console.analysis.optimism import ABOUT as ABOUT_OPTIMISM
-from ssl_console.analysis.optimism import ProtocolOptimism
+from ssl_console.analysis.further_scores import ABOUT as ABOUT_OPTIMISM
+from ssl_console.analysis.further_scores import ProtocolOptimism
 from ssl_console.analysis.ranking import AGGREGATES, CIRCLE, ESTIMATE, Ranking, RankingColumn, RankingRow, judged
 from ssl_console.analysis.ranking_cell import RankingCell, size_text
 from ssl_console.system.safe_text import json_text, printable

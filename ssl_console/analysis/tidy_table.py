@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backbones.io.files import whole_file
 from ssl_console.analysis.export import no_formula
-from ssl_console.analysis.optimism import optimism_of
+from ssl_console.analysis.further_scores import optimism_of
 from ssl_console.system.safe_text import json_text
 from ssl_console.workspace.result import Result, ResultRecord
 

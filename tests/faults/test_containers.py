@@ -24,7 +24,7 @@ IN_NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc"]
 STRANGER = 54_321
 HOMELESS = """
 import json, os, sys
-from ssl_console.cli.entry import run
+from ssl_console.cli import run
 import ssl_console.workspace.ownership, ssl_console.cli.command_group, ssl_console.cli.handlers.runs, platformdirs
 import backbones.catalog.weights_folder, backbones.catalog.catalog
 import tasks.catalog.catalog, ssl_console.planning.candidates

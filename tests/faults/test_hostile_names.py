@@ -16,7 +16,7 @@ from hypothesis import given
 
 from ssl_console.analysis.export import to_csv, to_json, to_latex, to_markdown, to_text
 from ssl_console.analysis.ranking import rank
-from ssl_console.cli.entry import run
+from ssl_console.cli import run
 from ssl_console.operations.backbone_cards import open_editor, open_pager
 from ssl_console.operations.session import resolve_run
 from ssl_console.system.errors import ConsoleError

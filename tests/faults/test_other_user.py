@@ -30,7 +30,7 @@ SHARED = (["runs"], ["resume"])
 """If the folders were opened by their owner: contents of files and the supervisor's lock are still private."""
 AS_ANOTHER = """
 import json, os, sys
-from ssl_console.cli.entry import run
+from ssl_console.cli import run
 scratch, other, user, verbs = json.loads(sys.argv[1])
 for verb in verbs:  # as this user, on a workspace of its own: then everything that is imported late is there
     run(["--workspace", scratch, *verb, *(["--detach"] if verb[0] == "run" else [])])

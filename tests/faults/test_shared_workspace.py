@@ -28,7 +28,7 @@ MARK = "the next command, as the other user"
 AS_MEMBER = f"""
 import json, os, sys, tomllib
 import ssl_console.launchers.registry, ssl_console.supervisor.client, ssl_console.workspace.requests
-from ssl_console.cli.entry import run
+from ssl_console.cli import run
 scratch, place, user, groups, commands = json.loads(sys.argv[1])
 for words in commands:  # as this user, on a workspace of its own: then everything that is imported late is there
     run(["--workspace", scratch, *words])

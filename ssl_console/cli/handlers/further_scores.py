@@ -10,19 +10,22 @@ from typing import get_args
 
 from backbones.io.card_files import match
 from ssl_console.analysis.badged_results import legend, mark_sentences
-from ssl_console.analysis.optimism import (
+from ssl_console.analysis.further_scores import (
     ABOUT,
     NOTHING_CHOSEN,
     Optimism,
     ProtocolOptimism,
+    ShiftScores,
     WithoutOptimism,
     audit,
     by_protocol,
     optimism_document,
+    shift_document,
+    shift_scores,
+    shifts_of,
 )
 from ssl_console.analysis.rank_intervals import CriticalDifference, RankTable, as_text, rank_table, ranks_document
 from ssl_console.analysis.ranking import Ranking
-from ssl_console.analysis.shift_scores import ShiftScores, shift_document, shift_scores, shifts_of
 from ssl_console.analysis.statistics.across_tasks import POOL_NOTE
 from ssl_console.analysis.statistics.rank_bootstrap import Missing
 from ssl_console.cli.output import stdout

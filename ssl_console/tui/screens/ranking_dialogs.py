@@ -9,15 +9,15 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from ssl_console.analysis.comparability import IncomparableResult, kept_apart
-from ssl_console.analysis.optimism import ABOUT as OPTIMISM_ABOUT
-from ssl_console.analysis.optimism import Optimism, WithoutOptimism, audit, by_protocol
+from ssl_console.analysis.further_scores import ABOUT as OPTIMISM_ABOUT
+from ssl_console.analysis.further_scores import Optimism, WithoutOptimism, audit, by_protocol
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
-from ssl_console.tui.views.rank_intervals import rank_interval_lines
+from ssl_console.tui.views.ranking_details import rank_interval_lines
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.workspace.badges import marks

@@ -17,11 +17,12 @@ from rich.console import Console, RenderableType
 from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
 from textual.strip import Strip
 
 from ssl_console.tui.terminal.colour_depth import ColourDepth, nearest
-from ssl_console.tui.terminal.key_queue import QueuedKeysApp
+from ssl_console.tui.terminal.driver import QueuedKeysApp, TerminalDriver
 
 Result = TypeVar("Result")
 StyleCode = tuple[str, str, str]
@@ -74,10 +75,6 @@ class DiffingApp(QueuedKeysApp[Result]):
 
     def get_driver_class(self) -> type[Driver]:
         """Textual's driver class, made safe against a vanishing terminal."""
-        from textual.drivers.linux_driver import LinuxDriver  # noqa: PLC0415 - not needed without a terminal
-
-        from ssl_console.tui.terminal.driver import TerminalDriver  # noqa: PLC0415
-
         chosen = super().get_driver_class()
         return TerminalDriver if chosen is LinuxDriver else chosen
 

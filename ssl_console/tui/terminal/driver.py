@@ -1,6 +1,11 @@
-"""Connection of the app to its terminal: a driver for terminals that may vanish, shutdown, and alerts of the user.
+"""Connection of the app to its terminal: a driver for terminals that may vanish, sequential keys, alerts, shutdown.
+
 Textual's own driver blocks when the terminal vanishes: its writer thread fails on the first write, and the event loop
 waits for it forever. Here output is discarded, and the app exits.
+
+Keys are handled one after another, however fast they arrive: a slow link delivers a whole word at once. Textual
+dispatches every key immediately to the widget that has the focus at that time. A word typed after `/` would be
+interpreted as keys of the table, and enter in a dialog that is not mounted yet would find no widgets.
 """
 
 from __future__ import annotations
@@ -17,16 +22,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
-from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar, cast, runtime_checkable
 
 from rich.panel import Panel
 from rich.text import Text
+from textual import events
+from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
+from textual.widget import Widget
 
 from ssl_console.system.safe_text import printable
 
 if TYPE_CHECKING:
-    from textual.app import App
     from textual.driver import Driver
 
 
@@ -36,6 +43,9 @@ LOST = 128 + signal.SIGHUP
 ALERT_TITLE = "ssl-console"
 TRACEBACK_FILE = "console-error.txt"
 EXIT_PATIENCE_S = 10.0  # for an orderly exit
+Result = TypeVar("Result")
+READY_PATIENCE_S = 1.0
+"""Maximum wait for a screen to be ready in seconds; longer ones would be noticed."""
 
 
 class TerminalDriver(LinuxDriver):
@@ -244,3 +254,47 @@ def crash_panel(error: BaseException, written: Path | None) -> Panel:
     if written is not None:
         lines.append(f"Please report it, with the file {written}")
     return Panel(Text("\n".join(lines)), title="ssl-console", title_align="left", border_style="red")
+
+
+@runtime_checkable
+class KeyListener(Protocol):
+    """A widget that is notified of every key pressed while it has the focus."""
+
+    def note_key(self) -> None:
+        """Handle the notification of a key."""
+        ...
+
+
+class QueuedKeysApp(App[Result]):
+    """An app that handles a key only after the previous one has been handled completely."""
+
+    async def on_event(self, event: events.Event) -> None:
+        """Run the action of the key, or pass it to an input, before the next key is handled."""
+        if not isinstance(event, events.Key) or event.is_forwarded:
+            await super().on_event(event)
+            return
+        await self._screen_is_ready()
+        focused = self.focused
+        if isinstance(focused, KeyListener):
+            focused.note_key()
+        typed = focused is not None and focused.check_consume_key(event.key, event.character)
+        if not typed and await self._does(event.key):
+            return
+        await super().on_event(event)
+        if typed and focused is not None:
+            await _processed(focused)
+
+    async def _does(self, key: str) -> bool:
+        return await self._check_bindings(key, priority=True) or await self._check_bindings(key)
+
+    async def _screen_is_ready(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.screen._mounted_event.wait(), READY_PATIENCE_S)
+
+
+async def _processed(widget: Widget) -> None:
+    """Wait until the widget has processed its messages."""
+    done = asyncio.Event()
+    if widget.call_later(done.set):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), READY_PATIENCE_S)

@@ -7,8 +7,8 @@ import re
 from html.parser import HTMLParser
 
 from ssl_console.analysis.export import NO_NOTES
+from ssl_console.analysis.further_scores import ProtocolOptimism
 from ssl_console.analysis.html_report import POLICY, ReportFacts, ReportPicture, html_report
-from ssl_console.analysis.optimism import ProtocolOptimism
 from ssl_console.analysis.ranking import rank
 from ssl_console.workspace.result import Result, ResultRecord
 from tests.ssl_console.analysis.test_published import measured

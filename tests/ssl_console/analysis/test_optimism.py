@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssl_console.analysis.optimism import NO_RECORD, NOT_RECORDED, NOTHING_CHOSEN, audit, by_protocol, optimism_of
+from ssl_console.analysis.further_scores import NO_RECORD, NOT_RECORDED, NOTHING_CHOSEN, audit, by_protocol, optimism_of
 from ssl_console.workspace.result import Result, ResultRecord
 
 

@@ -14,7 +14,7 @@ import torch
 
 from backbones.catalog.weights_folder import SHIPPED
 from backbones.inspection.inspect_main import propose
-from ssl_console.cli.entry import run
+from ssl_console.cli import run
 from ssl_console.operations import add_backbone
 from ssl_console.workspace.paths import Workspace
 from tests.backbones.layouts import LAYOUTS, tensors_of, under

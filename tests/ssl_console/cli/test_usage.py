@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_console.cli.entry import run
+from ssl_console.cli import run
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.cli.shell import BACKBONE, Shell
 from tests.ssl_console.system.test_nvml import stand_in_driver

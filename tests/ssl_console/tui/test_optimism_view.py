@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_console.analysis.optimism import Optimism, WithoutOptimism
+from ssl_console.analysis.further_scores import Optimism, WithoutOptimism
 from ssl_console.tui.app import AppOptions
 from ssl_console.tui.screens.ranking_dialogs import OptimismDialog, optimism_lines
 from ssl_console.tui.style.text import length

@@ -2,6 +2,11 @@
 
 Protocols store both as the diagnostic `chosen_on_test`; nearest neighbours and layer curves of earlier versions hold
 their candidates in other fields, which are read here. Pure; no numpy.
+
+Scores of one probe on several test sets: a column for each shift, and the drop. Pure; needs no numpy.
+
+`robustness` trains once and stores its scores as metrics `METRIC@SHIFT`, with `drop@SHIFT`, the score on the unshifted
+test images minus the one on the shift, and `drop`, the mean over the shifts.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from statistics import median
 from pydantic import JsonValue
 
 from ssl_console.analysis.badged_results import legend
+from ssl_console.workspace.badges import marks
 from ssl_console.workspace.result import Result, ResultRecord
 
 NOTHING_CHOSEN = "its protocol selects nothing"
@@ -24,6 +30,8 @@ ABOUT = (
     "optimism: how much higher the score would be, in points, if the setting (C, learning rate, k, block, step) had "
     "been chosen on the test images; the scores of this workspace are chosen on validation images or fixed beforehand"
 )
+SHIFT_MARK = "@"
+DROP = "drop"
 
 
 @dataclass(frozen=True)
@@ -221,3 +229,65 @@ def optimism_document(known: Sequence[Optimism], unknown: Sequence[WithoutOptimi
         "without": [asdict(one) for one in unknown],
         "marks": legend(one.badges for one in known),
     }
+
+
+@dataclass(frozen=True)
+class ShiftScores:
+    """Scores of one run in percent: without a shift, by shift, and the mean drop."""
+
+    result: Result
+    metric: str
+    unshifted: float
+    by_shift: Mapping[str, float]
+    drop: float | None
+
+    def cells(self, shifts: Sequence[str]) -> tuple[str, ...]:
+        """Cells of a table's row: unshifted, each of `shifts` (a dash if not measured), drop."""
+        scores = (self.unshifted, *(self.by_shift.get(shift) for shift in shifts), self.drop)
+        doubts = marks(self.result.badges)
+        return tuple("—" if score is None else f"{score:.1f}{doubts}" for score in scores)
+
+
+def shift_scores(results: Iterable[Result], metrics: Mapping[str, Mapping[str, float]]) -> list[ShiftScores]:
+    """Scores of the results that have scores by shift, in their order; `metrics` are all metrics by run."""
+    return [one for result in results if (one := _shift_of(result, metrics.get(result.run_id, {}))) is not None]
+
+
+def shifts_of(scores: Iterable[ShiftScores]) -> list[str]:
+    """All shifts in the order of first appearance."""
+    return list(dict.fromkeys(shift for one in scores for shift in one.by_shift))
+
+
+def shift_document(scores: Sequence[ShiftScores]) -> dict[str, object]:
+    """Scores by shift for `--json`."""
+    return {
+        "results": [
+            {
+                "task": one.result.task,
+                "variant": one.result.variant,
+                "backbone": one.result.backbone,
+                "seed": one.result.seed,
+                "metric": one.metric,
+                "unshifted": one.unshifted,
+                "shifts": dict(one.by_shift),
+                "drop": one.drop,
+                "run_id": one.result.run_id,
+                "doubts": list(one.result.badges),
+            }
+            for one in scores
+        ],
+        "marks": legend(one.result.badges for one in scores),
+    }
+
+
+def _shift_of(result: Result, metrics: Mapping[str, float]) -> ShiftScores | None:
+    named = [name for name in metrics if SHIFT_MARK in name and not name.startswith(f"{DROP}{SHIFT_MARK}")]
+    metric = named[0].split(SHIFT_MARK)[0] if named else ""
+    if metric not in metrics:
+        return None
+    by_shift = {
+        name.removeprefix(f"{metric}{SHIFT_MARK}"): metrics[name]
+        for name in named
+        if name.startswith(f"{metric}{SHIFT_MARK}")
+    }
+    return ShiftScores(result, metric, metrics[metric], by_shift, metrics.get(DROP))
