@@ -1,7 +1,9 @@
-"""Sequential verdict on one backbone against another over the tasks of a suite, dataset by dataset. Pure.
+"""Sequential verdict on one backbone against another over the tasks of a suite, image by image. Pure.
 
-The quantity is the mean lead over the tasks so far, in points, on other images of their datasets. After every dataset
-there is one look, and all looks of a judgement together are wrong in 5 % of judgements at most, whenever it stops.
+The quantity is the mean lead over the tasks so far, in points, on other images of their datasets. Every set of tasks is
+one look, and all looks of a judgement together are wrong in 5 % of judgements at most, whenever it stops. The last task
+may be judged on a part of its test images, in a fixed random order: bounds are anytime-valid, so looking after every
+image is the same look.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 from ssl_console.analysis.comparison import TaskComparison
 from ssl_console.analysis.statistics.paired_tests import PairedTest
 from ssl_console.analysis.statistics.sequential import (
+    BETTING,
     ERROR,
     AnytimeTest,
     Floats,
@@ -35,21 +38,66 @@ to have stopped improving.
 
 @dataclass(frozen=True)
 class JudgedTask:
-    """One task: its comparison, and the scores of both backbones by image."""
+    """One task on which both backbones have been scored, the first one possibly on a part of the images only."""
 
-    comparison: TaskComparison
+    name: str
     dataset: str
+    counts: bool
+    """Whether it is part of the mean: its score is a percentage and not descriptive."""
+    lead: float
+    """Lead of the first backbone in points."""
     images: str = ""
     """Digest of the test images; empty if scores by image are unknown."""
     leads: Floats | None = None
-    """Lead [n] of the first backbone on every image, in points."""
+    """Lead [n] of the first backbone on single images in points, in random order."""
+    of: int = 0
+    """Number of test images, of which the first n are known."""
     reach: float = 100.0
     """Largest possible lead on one image."""
+    test: PairedTest | None = None
+    """Test of the lead; None if only a part of the images is known."""
+    one_training: bool = False
+
+    @classmethod
+    def compared(
+        cls,
+        comparison: TaskComparison,
+        dataset: str,
+        images: str = "",
+        leads: Floats | None = None,
+        reach: float = 100.0,
+    ) -> JudgedTask:
+        """A task with results of both backbones; `leads` [n] are in random order."""
+        return cls(
+            name=comparison.task,
+            dataset=dataset,
+            counts=comparison.higher_is_better and not comparison.describes,
+            lead=comparison.margin,
+            images=images,
+            leads=leads,
+            of=0 if leads is None else len(leads),
+            reach=reach,
+            test=comparison.test,
+            one_training=comparison.one_training,
+        )
 
     @property
-    def counts(self) -> bool:
-        """Whether it is part of the mean: its score is a percentage and not descriptive."""
-        return self.comparison.higher_is_better and not self.comparison.describes
+    def part(self) -> JudgedPart | None:
+        """The images that are known; None if all are."""
+        known = self.of if self.leads is None else len(self.leads)
+        return JudgedPart(self.name, known, self.of) if known < self.of else None
+
+
+@dataclass(frozen=True)
+class JudgedPart:
+    """A task that was judged on a part of its test images."""
+
+    task: str
+    images: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"after {self.images:,} of {self.of:,} images of {self.task}"
 
 
 @dataclass(frozen=True)
@@ -66,6 +114,8 @@ class Judgement:
     one_training: bool
     error: float
     """Probability that its bounds are wrong."""
+    part: JudgedPart | None = None
+    """The task that was judged on a part of its images; None if all images were used."""
 
     @property
     def final(self) -> bool:
@@ -85,10 +135,11 @@ def judge(tasks: Sequence[JudgedTask], margin: float = DEFAULT_MARGIN, error: fl
         answer=answer_of(test, margin),
         test=test,
         margin=margin,
-        tasks=tuple(task.comparison.task for task in counted),
-        left_out=tuple(task.comparison.task for task in tasks if not task.counts),
-        one_training=any(task.comparison.one_training for task in counted),
+        tasks=tuple(task.name for task in counted),
+        left_out=tuple(task.name for task in tasks if not task.counts),
+        one_training=any(task.one_training for task in counted),
         error=error,
+        part=next((task.part for task in counted if task.part), None),
     )
 
 
@@ -107,7 +158,8 @@ def judgement_sentence(first: str, second: str, judgement: Judgement) -> str:
     """The answer in words."""
     test, count = judgement.test, len(judgement.tasks)
     where = f"on {judgement.tasks[0]}" if count == 1 else f"over {count} tasks"
-    bounds = f"{test.difference:+.1f} points {where}, certainly {test.low:+.1f} to {test.high:+.1f}"
+    after = f" {judgement.part}" if judgement.part else ""
+    bounds = f"{test.difference:+.1f} points {where}{after}, certainly {test.low:+.1f} to {test.high:+.1f}"
     words = {
         "better": f"{first} is better than {second}",
         "not better": f"{first} is not better than {second} by {judgement.margin:g} points or more",
@@ -120,23 +172,34 @@ def judgement_sentence(first: str, second: str, judgement: Judgement) -> str:
 
 def _test(datasets: Sequence[Sequence[JudgedTask]], error: float) -> AnytimeTest:
     every = [task for tasks in datasets for task in tasks]
-    exact = fmean(task.comparison.margin for task in every)
-    sampled = [_leads(tasks) for tasks in datasets]
+    sampled, sizes = [_leads(tasks) for tasks in datasets], [tasks[0].of for tasks in datasets]
+    exact = fmean(task.lead for task in every)
     if any(one is None for one in sampled):
         return mixture_test(_combined(datasets, exact), error)
     known = [one for one in sampled if one is not None]
-    values = known[0] if len(known) == 1 else mean_over_datasets(known, [len(tasks) for tasks in datasets])
-    found = anytime_test(values, error, reach=max(task.reach for task in every))
-    by = exact - found.difference
-    needed = found.needed if len(known) == 1 else None
-    n = sum(map(len, known))
-    return replace(found, difference=exact, low=found.low + by, high=found.high + by, n=n, needed=needed)
+    values = known[0] if len(known) == 1 else mean_over_datasets(known, [len(tasks) for tasks in datasets], sizes)
+    reach = max(task.reach for task in every)
+    if not len(values):
+        return AnytimeTest(exact, -reach, reach, 0, BETTING, 1.0, 1.0)
+    found = anytime_test(values, error, reach=reach, horizon=min(sizes), shuffle=False)
+    by = 0.0 if any(task.part for task in every) else exact - found.difference
+    return replace(
+        found,
+        difference=found.difference + by,
+        low=found.low + by,
+        high=found.high + by,
+        n=sum(map(len, known)),
+        needed=found.needed if len(known) == 1 else None,
+    )
 
 
 def _leads(tasks: Sequence[JudgedTask]) -> Floats | None:
     """Lead [n] on every image, averaged over the tasks of a dataset; None if their images differ."""
     known = [task.leads for task in tasks if task.leads is not None]
-    if len(known) < len(tasks) or len({task.images for task in tasks}) > 1:
+    if (
+        len(known) < len(tasks)
+        or len({(task.images, len(leads)) for task, leads in zip(tasks, known, strict=True)}) > 1
+    ):
         return None
     averaged: Floats = np.mean(known, axis=0)
     return averaged
@@ -144,12 +207,10 @@ def _leads(tasks: Sequence[JudgedTask]) -> Floats | None:
 
 def _combined(datasets: Sequence[Sequence[JudgedTask]], difference: float) -> PairedTest:
     """Test of the mean lead: independent between datasets, fully correlated between tasks of one dataset."""
+    tested = [[task.test for task in tasks if task.test is not None] for tasks in datasets]
     total = sum(map(len, datasets))
-    halves = [sum((one.comparison.test.high - one.comparison.test.low) / 2 for one in tasks) for tasks in datasets]
-    errors = [sum(one.comparison.test.standard_error for one in tasks) for tasks in datasets]
-    half, error = math.hypot(*halves) / total, math.hypot(*errors) / total
-    samples = sum(max(one.comparison.test.n for one in tasks) for tasks in datasets)
+    half = math.hypot(*(sum((one.high - one.low) / 2 for one in tests) for tests in tested)) / total
+    error = math.hypot(*(sum(one.standard_error for one in tests) for tests in tested)) / total
+    samples = sum(max(one.n for one in tests) for tests in tested)
     low, high = difference - half, difference + half
-    return replace(
-        datasets[0][0].comparison.test, difference=difference, low=low, high=high, standard_error=error, n=samples
-    )
+    return replace(tested[0][0], difference=difference, low=low, high=high, standard_error=error, n=samples)

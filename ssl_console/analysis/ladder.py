@@ -49,6 +49,15 @@ def sample_scores(metric: str, runs: Sequence[Arrays]) -> Floats | None:
     return right[order]
 
 
+def part_scores(metric: str, part: Arrays) -> Floats | None:
+    """Scores [k] of the first k test images, in their order: `predicted` [k], of `label` [n] of all of them."""
+    if metric not in {"accuracy", "mean-per-class"}:
+        return None
+    known = len(part["predicted"])
+    right: Floats = np.where(part["predicted"] == part["label"][:known], 100.0, 0.0)
+    return right * _class_weights(part["label"])[:known] if metric == "mean-per-class" else right
+
+
 def largest_score(metric: str, labels: npt.NDArray[np.generic]) -> float:
     """Largest score of one image: 100, or more for images of rare classes in a mean over classes."""
     return 100.0 * float(_class_weights(labels).max()) if metric == "mean-per-class" else 100.0

@@ -1,5 +1,6 @@
-"""Judging a checkpoint against a backbone: the datasets of a suite as stages, and the verdict of their results so far;
-and the checkpoints of a training, each against the best earlier one.
+"""Judging a checkpoint against a backbone: the datasets of a suite as stages, and the verdict of their results so far,
+also of a task whose test images are still being scored; and the checkpoints of a training, each against the best
+earlier one.
 
 The k-th comparison has 1 / (k (k + 1)) of the error, so that over any number of comparisons a
 checkpoint is falsely reported as better in at most 5 % of trainings.
@@ -10,12 +11,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from backbones.catalog.card import BackboneCard, FileWeights
 from ssl_console.analysis.comparison import TaskComparison
 from ssl_console.analysis.judgement import PATIENCE, JudgedTask, Judgement, judge
-from ssl_console.analysis.ladder import largest_score, sample_scores
+from ssl_console.analysis.ladder import largest_score, part_scores, sample_scores
 from ssl_console.analysis.statistics.sequential import ERROR, share_of_error
 from ssl_console.operations.add_backbone import BackboneOptions, check_options, inspect_checkpoint, make_card
 from ssl_console.operations.checkpoints.record import TransferCurve, TransferPoint, WatchedTraining
@@ -26,8 +28,9 @@ from ssl_console.planning.duration import History
 from ssl_console.planning.plan import PlannedRun
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.result import Result
-from tasks.catalog.protocols import is_descriptive
+from tasks.catalog.protocols import PROTOCOLS, is_descriptive
 from tasks.catalog.spec import TaskSpec
+from tasks.datasets.splits import scoring_order
 
 CHUNK = 1 << 22  # bytes
 Against = Callable[[TransferPoint, TransferPoint, float], Judgement | None]
@@ -76,14 +79,128 @@ def plan_datasets(session: Session, request: JudgeRequest) -> list[PlannedStage]
     return [PlannedStage(name, tuple(runs), seconds_left(runs, history, plan.slots)) for name, runs in stages.items()]
 
 
-def judge_stages(
-    session: Session, request: JudgeRequest, done: Sequence[PlannedStage], planned: int
-) -> Judgement | None:
-    """The answer from the finished datasets, one look of `planned`; None without usable results."""
-    stored = {result.run_id: result for result in session.badged_results()}
-    names = request.first.name, request.second.name
-    tasks = [task for stage in done for task in judged_tasks(session, names, stage.results(stored))]
-    return judge(tasks, request.margin, share_of_error(planned))
+def next_part(stage: PlannedStage, first: str) -> PlannedStage:
+    """The runs of a stage that are executed next: all of them, unless the backbone `first` can be scored in parts.
+
+    Then its opponent is measured before it, in full, and it is scored on test images in random order, so that it ends
+    as soon as the answer is certain; its other tasks follow if it is not.
+    """
+    parts = _scored_in_parts(stage, first)
+    if parts is None or parts.status == "done" or stage.blockers:
+        return stage
+    others = tuple(run for run in stage.runs if run.candidate.backbone.name != first)
+    if not all(run.status == "done" for run in others):
+        return PlannedStage(stage.name, others, stage.seconds)
+    return PlannedStage(stage.name, (replace(parts, in_parts=True),), stage.seconds)
+
+
+def _scored_in_parts(stage: PlannedStage, first: str) -> PlannedRun | None:
+    """The first run of this backbone whose test images can be scored in parts."""
+    mine = (run for run in stage.runs if run.candidate.backbone.name == first)
+    return next((run for run in mine if PROTOCOLS[run.candidate.task.protocol].predictor is not None), None)
+
+
+@dataclass
+class JudgeLooks:
+    """Looks at the results of a judgement: one after every dataset, and one at the task that is scored in parts."""
+
+    session: Session
+    request: JudgeRequest
+    stages: Sequence[PlannedStage]
+    _seen: tuple[int, Judgement | None] = (0, None)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        return self.request.first.name, self.request.second.name
+
+    @property
+    def error(self) -> float:
+        """Probability of error of one look. A dataset with several tasks has two: at the first of them, and at all."""
+        first = self.request.first.name
+        parts = sum(len(stage.runs) > 2 and _scored_in_parts(stage, first) is not None for stage in self.stages)
+        return share_of_error(len(self.stages) + parts)
+
+    def after_each(self) -> list[tuple[str, Judgement]]:
+        """The judgement after every dataset with results, by its name. Raises ConsoleError for different data."""
+        looks = []
+        for number, stage in enumerate(self._done):
+            found = judge(
+                [task for one in self._done[: number + 1] for task in self._tasks_of(one)],
+                self.request.margin,
+                self.error,
+            )
+            if found is not None:
+                looks.append((stage.name, found))
+        part = None if looks and looks[-1][1].final else self.at_part()
+        return looks if part is None else [*looks, (part.tasks[-1], part)]
+
+    def at_part(self) -> Judgement | None:
+        """The judgement with the task that is scored in parts, as far as it is; None if there is none."""
+        tasks = self._finished
+        stage = next((one for one in self.stages if one not in self._done and self._part_of(one) is not None), None)
+        part = None if stage is None else self._part_of(stage)
+        if part is None or any(task.counts and task.leads is None for task in tasks):
+            return None
+        known = part.of if part.leads is None else len(part.leads)
+        if self._seen[0] != known:
+            self._seen = known, judge([*tasks, part], self.request.margin, self.error)
+        return self._seen[1]
+
+    def is_certain(self) -> bool:
+        """Whether the images that were scored so far are enough for an answer."""
+        found = self.at_part()
+        return found is not None and found.final
+
+    @cached_property
+    def _stored(self) -> dict[str, Result]:
+        return {result.run_id: result for result in self.session.badged_results()}
+
+    @cached_property
+    def _done(self) -> list[PlannedStage]:
+        return [stage for stage in self.stages if stage.done and stage.is_stored(self._stored)]
+
+    @cached_property
+    def _finished(self) -> list[JudgedTask]:
+        return [task for stage in self._done for task in self._tasks_of(stage)]
+
+    def _tasks_of(self, stage: PlannedStage) -> list[JudgedTask]:
+        return judged_tasks(self.session, self.names, stage.results(self._stored))
+
+    def _part_of(self, stage: PlannedStage) -> JudgedTask | None:
+        """The task of a stage that is scored in parts, or was, as far as the opponent has a result."""
+        mine = _scored_in_parts(stage, self.names[0])
+        if mine is None or mine.run_id is None:
+            return None
+        of_task = (run for run in stage.runs if run.candidate.task == mine.candidate.task)
+        pair = PlannedStage(stage.name, tuple(of_task), None)
+        if pair.done and pair.is_stored(self._stored):
+            return next(iter(self._tasks_of(pair)), None)
+        theirs = next(run for run in pair.runs if run is not mine)
+        if theirs.status != "done" or theirs.run_id not in self._stored:
+            return None
+        return _partly_judged(self.session, mine.run_id, self._stored[theirs.run_id], stage.name)
+
+
+def _partly_judged(session: Session, run_id: str, theirs: Result, dataset: str) -> JudgedTask | None:
+    """Leads on the images that a run in parts has scored so far; None before the first of them."""
+    part, reference = session.outputs.part(run_id), predictions_of(session, [theirs])
+    if part is None or not reference or not len(part["predicted"]):
+        return None
+    images, other = images_digest(part), sample_scores(theirs.metric, reference)
+    mine = part_scores(theirs.metric, part)
+    if other is None or mine is None or images != images_digest(reference[0]):
+        return None
+    leads = mine - other[scoring_order(len(other))[: len(mine)]]
+    return JudgedTask(
+        name=theirs.task,
+        dataset=dataset,
+        counts=True,
+        lead=float(leads.mean()),
+        images=images,
+        leads=leads,
+        of=len(other),
+        reach=largest_score(theirs.metric, reference[0]["label"]),
+    )
 
 
 def judged_tasks(session: Session, names: tuple[str, str], results: Sequence[Result]) -> list[JudgedTask]:
@@ -98,14 +215,13 @@ def judged_tasks(session: Session, names: tuple[str, str], results: Sequence[Res
 def _judged(session: Session, task: TaskComparison, names: tuple[str, str], results: Sequence[Result]) -> JudgedTask:
     mine = [result for result in results if (result.task, result.variant) == (task.task, task.variant)]
     runs = [predictions_of(session, [one for one in mine if one.backbone == name]) for name in names]
-    judged = JudgedTask(task, mine[0].dataset_name)
-    if not all(runs) or task.note:
-        return judged
-    scores = [sample_scores(task.metric, arrays) for arrays in runs]
+    dataset = mine[0].dataset_name
+    scores = [sample_scores(task.metric, arrays) for arrays in runs] if all(runs) and not task.note else [None, None]
     if scores[0] is None or scores[1] is None:
-        return judged
+        return JudgedTask.compared(task, dataset)
+    leads = (scores[0] - scores[1])[scoring_order(len(scores[0]))]
     reach = largest_score(task.metric, runs[0][0]["label"])
-    return replace(judged, images=images_digest(runs[0][0]), leads=scores[0] - scores[1], reach=reach)
+    return JudgedTask.compared(task, dataset, images_digest(runs[0][0]), leads, reach)
 
 
 def _digest(path: Path) -> str:

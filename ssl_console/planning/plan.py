@@ -78,6 +78,8 @@ class PlannedRun:
     """Existing or future folder of the run; None while the key is unknown."""
     reason: str = ""
     """Explanation of a status other than a new run."""
+    in_parts: bool = False
+    """Whether its test images are scored in parts, which are written while the others are being encoded."""
 
     @property
     def to_run(self) -> bool:

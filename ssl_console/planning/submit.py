@@ -100,6 +100,7 @@ def spec_of(
         share=placement.share,
         devices_per_run=placement.devices_per_run,
         concerns=candidate.concerns,
+        in_parts=run.in_parts,
         store_layers=store_layers if PROTOCOLS[candidate.task.protocol].reads_features else (),
     )
 

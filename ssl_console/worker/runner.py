@@ -195,6 +195,7 @@ class RunExecutor:
             checkpoint_s=self.config.checkpoint_s,
             store_layers=spec.store_layers,
             pictures=folder.path,
+            part=folder.part if spec.in_parts else None,
         )
         return {
             "paths": paths,

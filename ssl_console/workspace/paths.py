@@ -48,6 +48,11 @@ class RunFolder:
         return self.path / "predictions.npz"
 
     @property
+    def part(self) -> Path:
+        """`part.npz`: outputs of the first test images, while a run is scored in parts; removed once it is done."""
+        return self.path / "part.npz"
+
+    @property
     def checkpoint(self) -> Path:
         """Folder of the checkpoints of long protocols."""
         return self.path / "checkpoint"
@@ -62,6 +67,8 @@ class RunFolder:
         for folder in (self.checkpoint, self.fresh_features):
             if folder.is_dir():
                 shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            self.part.unlink()
 
     @property
     def cancel(self) -> Path:

@@ -54,6 +54,14 @@ class RunOutputs:
             self._arrays[run_id] = self._read_arrays(run_id)
         return self._arrays[run_id]
 
+    def part(self, run_id: str) -> Arrays | None:
+        """Arrays of `part.npz` as they are now; None when it is missing or damaged."""
+        try:
+            with np.load(self.workspace.run(run_id).part, allow_pickle=False) as file:
+                return {name: file[name] for name in ("index", "label", "predicted")}
+        except _NO_ARRAYS:
+            return None
+
     def record(self, run_id: str) -> ResultRecord | None:
         """`result.json`; None when it is missing or damaged."""
         if run_id not in self._records:

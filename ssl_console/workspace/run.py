@@ -144,6 +144,8 @@ class RunSpec(PlacedRecord):
     """Recompute everything: stored features are neither read nor written."""
     concerns: tuple[str, ...] = ()
     """Failed checks of the backbone, which is measured with --force; the result repeats them."""
+    in_parts: bool = False
+    """Score test images in parts, in random order, and write those so far to `part.npz`."""
     store_layers: tuple[LayerRequest, ...] = ()
     """Layer-wise features that other runs of the launch read from the same images, stored in the same pass."""
 

@@ -102,6 +102,10 @@ class ProtocolSpec:
     rescore: str | None = None
     """`module:function` that returns the `tasks.metrics.rescore.Rescorer` of stored predictions (arrays by name), or
     None where arrays are missing. Without it, scores are reported as not rescored when a bundle is verified."""
+    predictor: str | None = None
+    """`module:function` that fits on the training and validation images of `inputs`, from the inputs, the parameters
+    and a reporter, and returns the function from features [n, d] to predicted classes [n]. With it, test images can be
+    scored in parts (`tasks.evaluation.parts`). None where a score needs all of them at once."""
     descriptive: bool = False
     """Whether it describes a backbone, so that a higher score is neither better nor worse and is not ranked."""
     trains: bool = False

@@ -158,6 +158,7 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
             summary="logistic regression on frozen features, 45 weight decays chosen on validation",
             multi_label=True,
             rescore="tasks.metrics.rescore:classification",
+            predictor="tasks.protocols.linear:predictor",
             averaged=True,
         ),
         ProtocolSpec(
@@ -174,6 +175,7 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
             inputs="bank",
             multi_label=True,
             rescore="tasks.metrics.rescore:classification",
+            predictor="tasks.protocols.knn:predictor",
             averaged=True,
         ),
         *(_few_shot(shots) for shots in (5, 20, 50)),

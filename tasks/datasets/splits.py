@@ -68,6 +68,13 @@ def many_shot_indices(dataset: Dataset, validation_share: float = 0.2, seed: int
     return _checked(dataset, _with_validation("train", whole, test_role[0], validation_share, seed))
 
 
+def scoring_order(count: int) -> Indices:
+    """Places [count] of test images, sorted by their index, in the fixed random order in which they are scored in
+    parts: its first images are a random sample of all.
+    """
+    return np.random.default_rng(0).permutation(count)
+
+
 def _learnable(dataset: Dataset, selection: Selection) -> Selection:
     """Images with known labels only: an open label is neither a positive nor a negative example."""
     return tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol, cast
 
 import numpy as np
@@ -25,11 +26,12 @@ from backbones.model.encoder import Encoder
 from tasks.catalog.protocol import ProtocolSpec
 from tasks.catalog.protocols import PROTOCOLS, FeatureParameters
 from tasks.catalog.spec import TaskSpec, result_key
-from tasks.datasets.card import DatasetCard
+from tasks.datasets.card import DatasetCard, MetricName
 from tasks.datasets.dataset import Dataset, SourceSplit
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.shifts import SHIFT, shifts_of, without_shifts
 from tasks.evaluation.inputs import FeatureInputs, ManyShotInputs
+from tasks.evaluation.parts import PartialEvaluation
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths, Provenance
 from tasks.evaluation.splits import SplitFeatures
 from tasks.features.decoded_images import DecodedImages
@@ -81,8 +83,11 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     """
     opened = _opened(card, task, dataset_card, paths, device, batch_size, reporter)
     parameters, protocol, dataset, subject = opened.parameters, opened.protocol, opened.dataset, opened.subject
-    encoder = _encoder(opened, paths, device, precision, encoder_cache)
-    stored = split_features(opened.store, opened.requests(precision), encoder, reporter)
+    encoder, requests = _encoder(opened, paths, device, precision, encoder_cache), opened.requests(precision)
+    before: Mapping[str, int] = {}
+    if paths.part is not None:
+        before = opened.in_parts(dataset_card.metric, requests, seed, device, paths.part).score(encoder, reporter)
+    stored = _with_encoded(split_features(opened.store, requests, encoder, reporter), before)
     checks = _checks({name: split.pooled for name, split in stored.items()}, reporter)
     source = split_source(without_shifts(dataset), dataset_card, subject, stored, opened.layers, seed, device)
     source = replace(source, shifts=opened.shifts)
@@ -97,6 +102,14 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     outcome = replace(outcome, diagnostics={**outcome.diagnostics, **diagnostics})
     provenance = _provenance(subject, opened.whole, stored)
     return Evaluation(outcome, replace(provenance, forward_pass=opened.store.machine.forward_pass))
+
+
+def _with_encoded(stored: dict[str, SplitEntries], before: Mapping[str, int]) -> dict[str, SplitEntries]:
+    """The entries, with the images of this evaluation that were encoded before they were opened."""
+    return {
+        name: replace(split, pooled=replace(split.pooled, encoded=before[name])) if before.get(name) else split
+        for name, split in stored.items()
+    }
 
 
 def assist_task(  # noqa: PLR0913 - everything that defines a run, by name
@@ -146,6 +159,15 @@ class _OpenedTask:
         """Requests of all features of every source split, by its name."""
         further = replace(self.dataset, splits={**self.dataset.splits, **self.shifts})
         return split_requests(self.subject, further, precision, self.stored_layers, self.store.machine.decoder)
+
+    def in_parts(
+        self, metric: MetricName, requests: Mapping[str, Sequence[FeatureRequest]], seed: int, device: str, path: Path
+    ) -> PartialEvaluation:
+        """The task with test images that are scored in parts, which are written to `path`."""
+        dataset = without_shifts(self.dataset)
+        return PartialEvaluation(
+            self.store, dataset, metric, self.protocol, self.parameters, requests, seed, device, path
+        )
 
 
 def _opened(

@@ -4,7 +4,7 @@ torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,6 +208,8 @@ class BankInputs:
         return cls(bank, test, (len(inputs.train), len(inputs.val)), inputs.classes, inputs.metric, inputs.device)
 
 
+Predictor = Callable[[Features], npt.NDArray[np.int64]]
+"""Predicted classes [n] of features [n, d]."""
 FeatureInputs = ManyShotInputs | BankInputs | PoolInputs
 
 

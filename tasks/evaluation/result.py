@@ -64,6 +64,10 @@ class EvaluationPaths:
     """Layer-wise features that other runs need: also stored whenever images are encoded."""
     pictures: Path | None = None
     """Folder for images (PNG) that illustrate the result; None: none are written."""
+    part: Path | None = None
+    """File for outputs of the first test images while the others are being encoded (`tasks.evaluation.parts`); None:
+    it is not written.
+    """
 
 
 @dataclass(frozen=True)

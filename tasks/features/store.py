@@ -146,6 +146,22 @@ class FeatureStore:
             time.sleep(POLL_S)
         return encoded
 
+    def keep(
+        self, request: FeatureRequest, values: AnyFloats, encoder: EncoderLike, reporter: Reporter, speed: float | None
+    ) -> None:
+        """Store features [n, d] that were computed outside of the store, in the order of the split. Raises
+        `FeatureError`.
+        """
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with exclusive(self._path(request, LOCK), _Waiting(self._path(request, PARTIAL), request, reporter)):
+            self._set_damaged_aside(request, reporter)
+            if self._stored(request) is not None:
+                return
+            begun = self._begun(request, encoder)
+            for start, stop in sorted(begun.missing):
+                begun.write(start, values[start:stop])
+            begun.complete(self._path(request), speed)
+
     def _assist(self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter) -> int:
         """Compute shards without a claim, until there are none; return their number of images."""
         begun = [self._begun(request, encoder, joins=True) for request in requests]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from tasks.catalog.protocols import KnnParameters
-from tasks.evaluation.inputs import BankInputs
+from tasks.evaluation.inputs import BankInputs, Predictor
 from tasks.metrics.outcome import Json, Outcome, chosen_on_test
 from tasks.metrics.scoring import all_scores, chance_diagnostics, check_metric, interval, score, without_left_open
 from tasks.reporter import Reporter
@@ -63,6 +63,21 @@ def evaluate(inputs: BankInputs, parameters: KnnParameters, seed: int, reporter:
             **_predictions(dict(zip(counts, rankings, strict=True)), parameters.headline, labels.ndim == 2),
         },
     )
+
+
+def predictor(inputs: BankInputs, parameters: KnnParameters, reporter: Reporter) -> Predictor:
+    """Predicted classes of images by the votes of their `parameters.headline` neighbours."""
+    del reporter  # a search for each part
+    known = torch.from_numpy(np.array(inputs.bank.labels)).to(torch.int64)
+
+    def predict(features: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        found = nearest(features, inputs.bank.features, parameters.headline, device=inputs.device)
+        (votes,) = votes_of(
+            found, known, (parameters.headline,), classes=len(inputs.classes), temperature=parameters.temperature
+        )
+        return np.asarray(votes.argmax(axis=1), dtype=np.int64)
+
+    return predict
 
 
 def _optimism(

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.catalog.protocols import LinearParameters
-from tasks.evaluation.inputs import ManyShotInputs
+from tasks.evaluation.inputs import ManyShotInputs, Predictor
 from tasks.metrics.calibration import (
     Calibration,
     calibration_errors,
@@ -73,6 +73,12 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, re
         },
         predictions=predictions(inputs.test.index, labels, logits, calibration),
     )
+
+
+def predictor(inputs: ManyShotInputs, parameters: LinearParameters, reporter: Reporter) -> Predictor:
+    """Predicted classes of images by the fit with the selected C; test images are not read."""
+    selection = selected_strength(inputs, parameters, reporter, test_score=lambda _logits_of: 0.0)
+    return lambda features: selection.logits(features).argmax(axis=1)
 
 
 def selected_strength(

@@ -69,32 +69,38 @@ def share_of_error(looks: int, comparisons: int = 1, error: float = ERROR) -> fl
 
 
 def anytime_test(
-    differences: Floats, error: float = ERROR, *, reach: float = PERCENT, horizon: int | None = None, seed: int = 0
+    differences: Floats,
+    error: float = ERROR,
+    *,
+    reach: float = PERCENT,
+    horizon: int | None = None,
+    shuffle: bool = True,
 ) -> AnytimeTest:
     """Test the mean of `differences` [n], each between -`reach` and `reach` points.
 
-    `horizon` is the number of samples to which bets are tuned, n by default; the test is valid for any. Raises
-    ValueError for no differences, or ones beyond `reach`.
+    `horizon` is the number of samples to which bets are tuned, n by default; the test is valid for any. Samples that
+    arrive one after another in random order are tested as they are, without `shuffle`, and with the horizon of all of
+    them: the first of them then give the same capital, however many follow. Raises ValueError for no differences, or
+    ones beyond `reach`.
     """
-    values = np.random.default_rng(seed).permutation(np.asarray(differences, dtype=np.float64))
+    values = np.asarray(differences, dtype=np.float64)
     if not len(values) or not float(np.abs(values).max()) <= reach + 1:
         raise ValueError(f"{len(values)} differences, at most {reach:g} points each, are needed for an anytime test")
-    mean, groups = float(values.mean()), min(len(values), MOST_VALUES)
-    grouped, size = _group_means(values, groups, seed), len(values) / groups
-    bettor, rival = (
-        Bettor.of(one, error, reach, round((horizon or len(values)) / size)) for one in (grouped, -grouped)
-    )
+    values = np.random.default_rng(0).permutation(values) if shuffle else values
+    mean, size = float(values.mean()), math.ceil(max(horizon or 0, len(values)) / MOST_VALUES)
+    grouped = _grouped(values, size, complete=len(values) < (horizon or 0))
+    bettor, rival = (Bettor.of(one, error, reach, (horizon or len(values)) / size) for one in (grouped, -grouped))
     ahead, behind = bettor.log_capital(0.0), rival.log_capital(0.0)
     certain = np.flatnonzero(np.maximum(ahead, behind) >= bettor.target)
     return AnytimeTest(
         difference=mean,
         low=min(mean, bettor.bound()),
         high=max(mean, -rival.bound()),
-        n=len(values),
+        n=len(differences),
         method=BETTING,
         evidence=_exp(ahead[-1]),
         counter_evidence=_exp(behind[-1]),
-        needed=math.ceil((int(certain[0]) + 1) * size) if len(certain) else None,
+        needed=min(len(values), (int(certain[0]) + 1) * size) if len(certain) else None,
     )
 
 
@@ -110,7 +116,7 @@ class Bettor:
     reach: float
 
     @classmethod
-    def of(cls, values: Floats, error: float, reach: float, horizon: int) -> Bettor:
+    def of(cls, values: Floats, error: float, reach: float, horizon: float) -> Bettor:
         """Bets for one side, which has half of the error."""
         scaled = np.clip((values + reach) / (2 * reach), 0.0, 1.0)
         target = math.log(2 / error)
@@ -176,25 +182,48 @@ def _tuned(error: float) -> float:
     return (low + high) / 2
 
 
-def mean_over_datasets(differences: Sequence[Floats], weights: Sequence[float], seed: int = 0) -> Floats:
+def mean_over_datasets(differences: Sequence[Floats], weights: Sequence[float], sizes: Sequence[int]) -> Floats:
     """Independent values [m] whose mean is the weighted mean over datasets, which have no image in common.
 
-    `differences` are [n] for each dataset. Its images are dealt at random to as many groups as the smallest dataset has
-    images; a value is the weighted mean over datasets of the means of one group. The mean is moved onto the exact one,
-    as some groups have one image more than others.
+    `differences` are [n] for each dataset, in random order; of `sizes` images, the first n may be known. The images
+    are dealt in their order to as many groups as the smallest dataset has images; a value is the weighted mean over
+    datasets of the means of one group. Only groups whose images are all known count, so further images append values
+    and change none. If all are known, the mean is moved onto the exact one, as some groups have one image more than
+    others.
     """
-    groups = min(len(one) for one in differences)
-    dealt = [_group_means(one, groups, seed + number) for number, one in enumerate(differences)]
+    groups = min(sizes)
+    dealt = [_dealt(one, size, groups) for one, size in zip(differences, sizes, strict=True)]
+    complete = min(map(len, dealt))
+    averaged: Floats = np.average([one[:complete] for one in dealt], axis=0, weights=weights)
+    if complete < groups:
+        return averaged
     exact = float(np.average([one.mean() for one in differences], weights=weights))
-    averaged = np.average(dealt, axis=0, weights=weights)
     moved: Floats = averaged + (exact - averaged.mean())
     return moved
 
 
-def _group_means(values: Floats, groups: int, seed: int) -> Floats:
-    shuffled = np.random.default_rng(seed).permutation(values)
-    place = np.arange(len(values)) % groups
-    means: Floats = np.bincount(place, shuffled, groups) / np.bincount(place, minlength=groups)
+def _grouped(values: Floats, size: int, *, complete: bool) -> Floats:
+    """Means of successive groups of `size` values; only `complete` ones if more values follow."""
+    starts = np.arange(0, len(values), size)
+    if complete and len(values) % size and len(starts) > 1:
+        starts, values = starts[:-1], values[: starts[-1]]
+    return _means_of_successive(values, starts)
+
+
+def _dealt(values: Floats, size: int, groups: int) -> Floats:
+    """Means of successive groups of `size` images, as far as `values` [n] are known."""
+    ends = np.arange(1, groups + 1) * size // groups
+    complete = int(np.searchsorted(ends, len(values), side="right"))
+    starts = np.concatenate([[0], ends])[:complete]
+    return _means_of_successive(values[: ends[complete - 1]] if complete else values[:0], starts)
+
+
+def _means_of_successive(values: Floats, starts: npt.NDArray[np.int64]) -> Floats:
+    """Means of `values` [n] from each start to the next one."""
+    if not len(starts):
+        return np.zeros(0)
+    counts = np.diff(np.append(starts, len(values)))
+    means: Floats = np.add.reduceat(values, starts) / counts
     return means
 
 

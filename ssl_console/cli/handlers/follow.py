@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 from backbones.io.errors import counted
 from ssl_console.cli.output import stdout
@@ -22,6 +24,7 @@ from ssl_console.operations.session import Session
 from ssl_console.planning.duration import History, format_duration
 from ssl_console.system import command_hints
 from ssl_console.system.errors import ExitCode
+from ssl_console.workspace.requests import NotPossible
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import StoreError
 from ssl_console.workspace.run import Placement, RunState
@@ -36,30 +39,53 @@ SUPERVISOR_S = 5.0
 """Seconds between two checks that a supervisor is running."""
 
 
-def follow_runs(session: Session, run_ids: Sequence[str], placement: Placement, *, as_json: bool) -> ExitCode:
-    """Show the runs until they have ended: 0 when all are done, 1 when one is not, 130 after Ctrl-C."""
+@dataclass
+class Stop:
+    """Cancellation of runs as soon as their results so far are enough."""
+
+    wanted: Callable[[], bool]
+    run_ids: tuple[str, ...]
+    requested: bool = False
+
+    def check(self, session: Session) -> None:
+        """Cancel the runs if that is wanted now."""
+        if self.run_ids and not self.requested and self.wanted():
+            self.requested = True
+            with suppress(NotPossible):  # the result is complete
+                session.cancel(*self.run_ids)
+
+
+def follow_runs(
+    session: Session, run_ids: Sequence[str], placement: Placement, *, as_json: bool, stop: Stop | None = None
+) -> ExitCode:
+    """Show the runs until they have ended: 0 when all are done or cancelled by `stop`, 1 when one is not, 130 after
+    Ctrl-C.
+    """
     started = time.monotonic()
     try:
-        last = _follow(session, run_ids, placement, JsonProgress() if as_json else _progress_view())
+        last = _follow(session, run_ids, placement, JsonProgress() if as_json else _progress_view(), stop)
     except KeyboardInterrupt:
         stdout.say(
             f"the runs continue without this command: `{command_hints.RUNS}` lists them, "
             f"`{command_hints.CANCEL_ALL}` ends them"
         )
         return ExitCode.INTERRUPTED
-    code = ExitCode.DONE if last.succeeded else ExitCode.RUN_FAILED
+    stopped = stop is not None and stop.requested and not last.counts.get(RunState.FAILED)
+    code = ExitCode.DONE if last.succeeded or stopped else ExitCode.RUN_FAILED
     if as_json:
         stdout.json_line(end_line(last.counts, code))
     else:
         stdout.say(f"{summary_text(last)}, in {format_duration(time.monotonic() - started)}")
-        if not last.succeeded:
+        if code is not ExitCode.DONE:
             stdout.say(
                 f"`{command_hints.RETRY_FAILED}` runs failed ones again; `ssl-console logs RUN` shows their logs"
             )
     return code
 
 
-def _follow(session: Session, run_ids: Sequence[str], placement: Placement, view: ProgressView) -> ProgressSummary:
+def _follow(
+    session: Session, run_ids: Sequence[str], placement: Placement, view: ProgressView, stop: Stop | None
+) -> ProgressSummary:
     reader, earlier, slots = RunReader(session.workspace), session.results(), session.slots(placement)
     before: dict[str, Fingerprint] = {}
     started = changed_at = ensured_at = time.monotonic()
@@ -73,6 +99,8 @@ def _follow(session: Session, run_ids: Sequence[str], placement: Placement, view
             quiet_s = clock - changed_at
             if _is_over(snapshot.summary, quiet_s) and _recorded(session, snapshot.runs, quiet_s):
                 return snapshot.summary
+            if stop is not None:
+                stop.check(session)
             if clock - ensured_at > SUPERVISOR_S:
                 session.start_supervisor()
                 ensured_at = clock

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ssl_console.cli.handlers.follow import follow_runs
+from ssl_console.cli.handlers.follow import Stop, follow_runs
 from ssl_console.cli.handlers.run import RunOptions
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
@@ -42,8 +43,12 @@ class TimeLimit:
         return f"{stage.name} {wanted}, and {format_duration(max(left, 0.0))} of the budget are left"
 
 
-def run_stage(session: Session, stage: PlannedStage, options: RunOptions) -> None:
-    """Execute the missing runs of a stage, and follow them. Raises StagesEnded unless all are done."""
+def run_stage(
+    session: Session, stage: PlannedStage, options: RunOptions, certain: Callable[[], bool] = lambda: False
+) -> None:
+    """Execute the missing runs of a stage, and follow them. Raises StagesEnded unless all are done, or cancelled
+    because `certain` returns True.
+    """
     if stage.blockers:
         for item in stage.blockers:
             stdout.say(f"ssl-console: {item.advice}")
@@ -56,6 +61,7 @@ def run_stage(session: Session, stage: PlannedStage, options: RunOptions) -> Non
     if not followed:
         session.start_supervisor()
         raise ConsoleError(f"results of {stage.name} are not in the database yet: repeat the command")
-    code = follow_runs(session, followed, options.placement, as_json=options.as_json)
+    stop = Stop(certain, tuple(run.run_id for run in stage.runs if run.in_parts and run.run_id in submitted.run_ids))
+    code = follow_runs(session, followed, options.placement, as_json=options.as_json, stop=stop)
     if code is not ExitCode.DONE:
         raise StagesEnded(code)

@@ -1,9 +1,9 @@
-"""`ladder` and `judge`: which backbone leads, and whether a checkpoint is better, with as few runs as needed."""
+"""`ladder` and `judge`: which backbone leads, and whether a checkpoint is better, with few runs and images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ssl_console.analysis.badged_results import MarkedScore, mark_sentences
 from ssl_console.analysis.judgement import Answer, Judgement, judgement_sentence
@@ -19,7 +19,7 @@ from ssl_console.analysis.ladder_sentences import (
 from ssl_console.cli.handlers.run import RunOptions
 from ssl_console.cli.handlers.stages import StagesEnded, TimeLimit, run_stage
 from ssl_console.cli.output import stdout
-from ssl_console.operations.judge import JudgeRequest, judge_stages, judged_card, plan_datasets
+from ssl_console.operations.judge import JudgeLooks, JudgeRequest, judged_card, next_part, plan_datasets
 from ssl_console.operations.ladder import (
     LadderRequest,
     dataset_named,
@@ -175,21 +175,22 @@ def judge(session: Session, selection: JudgeSelection, hours: float | None, opti
 
 def _judgements(session: Session, request: JudgeRequest, limit: TimeLimit, options: RunOptions) -> Iterator[Judgement]:
     """The answer after all stored datasets, then after each further one, until it is final."""
+    shown: Judgement | None = None
     while True:
         stages = plan_datasets(session, request)
-        done = [stage for stage in stages if stage.done]
-        found = judge_stages(session, request, done, len(stages)) if done else None
-        if found is not None:
+        looks = JudgeLooks(session, request, stages)
+        found = next((one for _, one in reversed(looks.after_each())), None)
+        if found is not None and found != shown:
             yield found
-        stage = next_stage(stages)
-        if found is None and done:
+        elif found is None and any(one.done for one in stages):
             stdout.say("ssl-console: no task so far has a percentage that judges, so none decides")
+        shown, stage = found, next_stage(stages)
         if stage is None or (found is not None and found.final):
             return
         if refusal := limit.refusal(stage):
             stdout.say(f"ssl-console: {refusal}")
             return
-        run_stage(session, stage, options)
+        run_stage(session, next_part(stage, request.first.name), options, looks.is_certain)
 
 
 def _show(request: JudgeRequest, judgement: Judgement, options: RunOptions) -> None:
@@ -197,7 +198,8 @@ def _show(request: JudgeRequest, judgement: Judgement, options: RunOptions) -> N
     if options.as_json:
         stdout.json_line({"event": "judgement", **judgement_document(judgement), "sentence": sentence})
     else:
-        stdout.say(f"after {', '.join(judgement.tasks)}: {judgement.answer}")
+        part = f", {judgement.part}" if judgement.part else ""
+        stdout.say(f"after {', '.join(judgement.tasks)}{part}: {judgement.answer}")
         if judgement.left_out:
             stdout.say(f"not part of the mean, because the scores are no percentages: {', '.join(judgement.left_out)}")
 
@@ -212,4 +214,5 @@ def judgement_document(judgement: Judgement) -> dict[str, object]:
         "tasks": list(judgement.tasks),
         "left_out": list(judgement.left_out),
         "one_training": judgement.one_training,
+        "part": None if judgement.part is None else asdict(judgement.part),
     }

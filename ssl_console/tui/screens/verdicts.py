@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
-from ssl_console.analysis.judgement import DEFAULT_MARGIN, judge
+from ssl_console.analysis.judgement import DEFAULT_MARGIN
 from ssl_console.analysis.race import Goal
-from ssl_console.analysis.statistics.sequential import share_of_error
 from ssl_console.operations.choose import Race, RaceProgress
-from ssl_console.operations.judge import JudgeRequest, judged_tasks, plan_datasets
+from ssl_console.operations.judge import JudgeLooks, JudgeRequest, next_part, plan_datasets
 from ssl_console.operations.ladder import RUNGS, LadderRequest, ladder_steps, plan_rungs
 from ssl_console.operations.session import Session
 from ssl_console.operations.stages import PlannedStage
@@ -20,7 +20,7 @@ from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.stages import StagesDialog
 from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.views.race import RaceReading, chart_lines, outcome_lines, race_command
-from ssl_console.tui.views.stages import Surroundings
+from ssl_console.tui.views.stages import Surroundings, failed_runs
 from ssl_console.tui.views.verdicts import (
     PRESETS,
     JudgeReading,
@@ -31,12 +31,15 @@ from ssl_console.tui.views.verdicts import (
     ladder_lines,
     suite_rungs,
 )
+from ssl_console.workspace.requests import NotPossible
 from tasks.catalog.protocols import PROTOCOLS
 
 GOALS: tuple[Goal, ...] = get_args(Goal)
 HOURS = (1.0, 4.0, 12.0, 24.0, 72.0)
 MARGINS = (DEFAULT_MARGIN, 1.0, 2.0, 5.0, 0.25)
 """Points, in the order of the key."""
+LOOK_TICKS = 2
+"""Ticks between two looks at a task that is being scored."""
 
 
 @dataclass(frozen=True)
@@ -142,19 +145,20 @@ class RaceDialog(StagesDialog[RaceReading]):
 def read_judgement(
     session: Session, names: tuple[str, str], suite: str | None, tasks: Sequence[str], margin: float
 ) -> JudgeReading:
-    """One look after every dataset that has results of both. Raises ConsoleError."""
+    """One look after every dataset that has results of both, and one at the task that is being scored. Raises
+    ConsoleError.
+    """
     first, second = (session.backbones.get(name) for name in names)
     specs = session.tasks.select(() if suite else tasks, suite)
-    stages = plan_datasets(session, JudgeRequest(first, second, tuple(specs), margin))
-    stored = {result.run_id: result for result in session.badged_results()}
-    done = [stage for stage in stages if stage.done and stage.is_stored(stored)]
-    judged, looks = [], []
-    for stage in done:
-        judged += judged_tasks(session, names, stage.results(stored))
-        found = judge(judged, margin, share_of_error(len(stages)))
-        if found is not None:
-            looks.append((stage.name, found))
-    return JudgeReading(tuple(looks), tuple(stages))
+    request = JudgeRequest(first, second, tuple(specs), margin)
+    stages = plan_datasets(session, request)
+    return JudgeReading(tuple(JudgeLooks(session, request, stages).after_each()), tuple(stages))
+
+
+def end_runs(session: Session, run_ids: Sequence[str]) -> None:
+    """Cancel the runs that are still active."""
+    with suppress(NotPossible):
+        session.cancel(*run_ids)
 
 
 class JudgeDialog(StagesDialog[JudgeReading]):
@@ -164,14 +168,20 @@ class JudgeDialog(StagesDialog[JudgeReading]):
     BINDINGS: ClassVar = bindings("judge")
     HELP_TEXT = (
         "Whether the first backbone is better than the second on average, on other images of the same datasets: one "
-        "look after every dataset, until the answer is certain. The margin is the largest difference that does not "
-        "matter. Tasks whose scores are no percentages do not count."
+        "look after every dataset, until the answer is certain. The test images of kNN and linear are scored in random "
+        "order, and the run ends as soon as the answer is certain; a part of the images is never stored as a score. "
+        "The margin is the largest difference that does not matter. Tasks whose scores are no percentages do not count."
     )
 
     def __init__(self, names: tuple[str, str], suite: str | None, tasks: Sequence[str]) -> None:
         super().__init__()
         self._names, self._suite, self._tasks = names, suite, tuple(tasks)
         self._margin = MARGINS[0]
+        self._started = ""
+        """Dataset whose runs were requested: its parts follow one another."""
+        self._in_parts: tuple[str, ...] = ()
+        """Runs that this dialog has queued and that end once the answer is certain."""
+        self._ticks = 0
 
     @property
     def title_text(self) -> str:
@@ -186,6 +196,34 @@ class JudgeDialog(StagesDialog[JudgeReading]):
 
     def content(self, reading: JudgeReading, around: Surroundings) -> list[Line]:
         return judge_lines(reading, self._names, self._margin, around.width, around.glyphs)
+
+    def submit(self, stage: PlannedStage) -> None:
+        """Queue the next runs of a dataset."""
+        self._started = stage.name
+        part = next_part(stage, self._names[0])
+        self._in_parts = tuple(run.run_id for run in part.runs if run.in_parts and run.run_id)
+        super().submit(part)
+
+    def _tick(self) -> None:
+        """Look at the images that were scored since the last look."""
+        self._ticks += 1
+        if self._in_parts and not self._busy and self._ticks % LOOK_TICKS == 0:
+            self.action_refresh()
+        else:
+            super()._tick()
+
+    def _go_on(self) -> None:
+        """End the run whose images are enough, or go on with the dataset that was begun."""
+        reading, stage = self.reading, self._stage
+        if self._in_parts and reading is not None and not reading.left:
+            run_ids, self._in_parts, session = self._in_parts, (), host(self).backend.session
+            host(self).in_background(lambda: end_runs(session, run_ids), lambda _found: None, group="end judged runs")
+        failed = failed_runs(self._submitted, host(self).state.runs)
+        if stage is None or failed or stage.name != self._started:
+            self._in_parts = ()
+        elif stage.to_run and not (stage.active or self._submitting or self.going):
+            self.submit(stage)
+        super()._go_on()
 
     def command(self) -> str:
         return judge_command(*self._names, self._suite, self._tasks, self._margin)

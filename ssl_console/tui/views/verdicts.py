@@ -26,8 +26,8 @@ LADDER_PROBABILITY, LADDER_LEAD, LADDER_BOUNDS, LADDER_GAPS = 4, 6, 15, 7
 Presets = Literal["suite", "default", "small"]
 PRESETS: tuple[Presets, ...] = ("suite", "default", "small")
 JUDGE_ABOUT = (
-    "One dataset after another, the cheapest first, until the answer is certain: better, not better by the margin, or "
-    "equal within it. The bounds hold however often you look, together in 95 % of judgements."
+    "One dataset after another, the cheapest first, and image by image, until the answer is certain: better, not "
+    "better by the margin, or equal within it. The bounds hold however often you look, together in 95 % of judgements."
 )
 TONES: dict[Answer, Tone] = {
     "better": Tone.GOOD,
@@ -128,7 +128,7 @@ class JudgeReading:
     """What the stored results show: one look after every dataset."""
 
     looks: tuple[tuple[str, Judgement], ...]
-    """Name of the dataset, and the judgement over all datasets up to it."""
+    """Name of the dataset, or of the task that was judged on a part of its images; and the judgement up to it."""
     stages: tuple[PlannedStage, ...]
 
     @property

@@ -14,6 +14,7 @@ from ssl_console.analysis.statistics.sequential import AnytimeTest, share_of_err
 from ssl_console.operations.checkpoints.record import TransferPoint
 from ssl_console.operations.judge import Against, error_of_comparison, follow_training
 from ssl_console.workspace.result import Result
+from tasks.datasets.splits import scoring_order
 from tests.ssl_console.analysis.test_ladder import result
 from tests.verdicts.recorded import names, recorded, resampled
 
@@ -23,7 +24,15 @@ def task(name: str, dataset: str, first: Floats, second: Floats, *, images: str 
     sides = {"a": first, "b": second}
     results = [renamed(result(side, name, scores), f"{name}/{dataset}") for side, scores in sides.items()]
     comparison = compare("a", "b", results, lambda _run: None).tasks[0]
-    return JudgedTask(comparison, dataset, images or dataset, first - second)
+    leads = (first - second)[scoring_order(len(first))]
+    return JudgedTask.compared(comparison, dataset, images or dataset, leads)
+
+
+def first_of(one: JudgedTask, count: int) -> JudgedTask:
+    """The task after `count` of its images."""
+    assert one.leads is not None
+    known = one.leads[:count]
+    return replace(one, leads=known, lead=float(known.mean()), test=None if count < one.of else one.test)
 
 
 def renamed(found: Result, name: str) -> Result:
@@ -72,8 +81,8 @@ def test_tasks_have_equal_weight_and_the_lead_is_that_of_compare() -> None:
     tasks = [recorded_task(place, one, "demo/simclr", "demo/rotation") for one, place in places]
     found = judge([*tasks, recorded_task(2, "digits", "demo/simclr", "demo/rotation")])
     assert found is not None
-    leads = [one.comparison.margin for one in tasks]
-    leads.append(recorded_task(2, "digits", "demo/simclr", "demo/rotation").comparison.margin)
+    leads = [one.lead for one in tasks]
+    leads.append(recorded_task(2, "digits", "demo/simclr", "demo/rotation").lead)
     assert found.test.difference == pytest.approx(np.mean(leads))
     assert found.test.low < found.test.difference < found.test.high
     assert found.tasks[0] == "knn/digits"
@@ -81,7 +90,7 @@ def test_tasks_have_equal_weight_and_the_lead_is_that_of_compare() -> None:
 
 def test_scores_that_are_no_percentages_do_not_count_and_are_named() -> None:
     error = recorded_task(0, "digits", "demo/simclr", "demo/random")
-    error = replace(error, comparison=replace(error.comparison, task="depth/scenes", higher_is_better=False))
+    error = replace(error, name="depth/scenes", counts=False)
     found = judge([error, recorded_task(1, "digits", "demo/simclr", "demo/random")])
     assert found is not None
     assert found.left_out == ("depth/scenes",)
@@ -115,6 +124,48 @@ def test_of_judgements_between_equal_checkpoints_five_percent_at_most_ever_answe
             better |= found is not None and found.test.low > 0
         false += better
     assert false / 150 <= 0.05 + 2 * (0.05 * 0.95 / 150) ** 0.5
+
+
+def test_of_judgements_looked_at_after_every_image_five_percent_at_most_ever_answer_better() -> None:
+    """Two datasets, the first after every 15 images, the second likewise with all of the first."""
+    generator, false, worlds = np.random.default_rng(4), 0, 120
+    for _ in range(worlds):
+        tasks = []
+        for dataset in ("digits", "shapes"):
+            one, other = recorded(dataset)[2, 1], recorded(dataset)[3, 1]
+            swapped = generator.random(len(one)) < 0.5
+            pair = np.stack([np.where(swapped, one, other), np.where(swapped, other, one)])
+            tasks.append(task("linear", dataset, *resampled(pair, 150, generator)))
+        sets = [[*tasks[:number], first_of(tasks[number], count)] for number in (0, 1) for count in range(15, 151, 15)]
+        found = [judge(one, error=share_of_error(2)) for one in sets]
+        false += any(one is not None and one.test.low > 0 for one in found)
+    assert false / worlds <= 0.05 + 2 * (0.05 * 0.95 / worlds) ** 0.5
+
+
+def test_a_difference_that_is_certain_after_some_images_stays_certain_after_all() -> None:
+    whole = recorded_task(0, "digits", "demo/supervised", "demo/random")
+    found = [judge([first_of(whole, count)]) for count in (40, 120, 240, whole.of)]
+    lows = [one.test.low for one in found if one is not None]
+    assert lows == sorted(lows)
+    early, last = found[2], found[-1]
+    assert early is not None
+    assert last is not None
+    assert last.part is None
+    assert early.answer == last.answer == "better"
+    assert str(early.part) == f"after 240 of {whole.of} images of knn/digits"
+    assert "points on knn/digits after 240 of" in judgement_sentence("a", "b", early)
+    assert last.test.needed is not None
+    at_once = judge([first_of(whole, last.test.needed)])
+    assert at_once is not None
+    assert at_once.test.evidence >= 2 / 0.05
+
+
+def test_images_of_a_second_dataset_count_as_they_arrive_and_earlier_ones_stay_as_they_were() -> None:
+    done, running = (recorded_task(0, name, "demo/supervised", "demo/random") for name in ("digits", "shapes"))
+    found = [judge([done, first_of(running, count)]) for count in (1, 100, 250, running.of)]
+    widths = [one.test.high - one.test.low for one in found if one is not None]
+    assert widths == sorted(widths, reverse=True)
+    assert [one.tasks for one in found if one is not None] == [("knn/digits", "knn/shapes")] * 4
 
 
 def points(count: int) -> list[TransferPoint]:

@@ -49,6 +49,34 @@ def test_what_cannot_be_judged_is_refused_with_the_way_out(
     assert reason in refused.err
 
 
+CARD = """
+title = "Digits with answers"
+reader = "digits"
+classes = 10
+protocols = ["answers"]
+"""
+PARTS = {"SSL_CONSOLE_PROTOCOLS": "tests.ssl_console.cli.echo,tests.ssl_console.cli.answers"}
+
+
+def test_a_run_ends_once_its_images_are_enough_and_no_score_of_a_part_is_stored(shell: Shell) -> None:
+    (shell.workspace.tasks / "asked.toml").write_text(CARD)
+    asked = ("judge", "own/first", "--against", "own/second", "-t", "answers/asked")
+    found = shell(*asked, "--json", **PARTS)
+    assert found.code == 0, found.err
+    (judgement,) = [line for line in found.lines if line["event"] == "judgement"]
+    assert judgement["part"] == {"task": "answers/asked", "images": 120, "of": 400}
+    assert judgement["lead"]["low"] > 0
+    assert "after 120 of 400 images of answers/asked" in judgement["sentence"]
+    listed = shell("rank", "--json", **PARTS).document
+    assert [row["backbone"] for row in listed["rows"]] == ["own/second"], "the opponent was measured in full"
+    states = {one["backbone"]: one["state"] for one in shell("runs", "--json", **PARTS).document["runs"]}
+    assert states == {"own/first": "cancelled", "own/second": "done"}
+    again = shell(*asked, **PARTS)
+    assert again.code == 0, again.err
+    assert "own/first is better than own/second" in again.out
+    assert "1 run" not in again.err, "the images that were scored are used again"
+
+
 @pytest.mark.slow
 def test_a_checkpoint_file_is_loaded_as_another_backbone_and_judged(shell: Shell) -> None:
     file = Path(backbones.__file__).parent / "demo" / "supervised.safetensors"

@@ -154,7 +154,7 @@ def _ratio_of(quantile: float) -> float:
 
 def test_the_mean_over_datasets_weights_tasks_and_not_images() -> None:
     small, large = np.full(50, 10.0), np.random.default_rng(8).normal(-2.0, 1.0, 5_000)
-    found = mean_over_datasets([small, large], [1, 3])
+    found = mean_over_datasets([small, large], [1, 3], [50, 5_000])
     assert len(found) == 50
     assert found.mean() == pytest.approx((10.0 + 3 * large.mean()) / 4)
 
