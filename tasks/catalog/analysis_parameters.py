@@ -168,7 +168,7 @@ ANALYSES = (
             "published": replace(PAPER_INVERSION, steps=1000, normalisation="none"),
             "small": InversionParameters(steps=50, rate=0.02, channels=(8, 16, 32), kernels=(5, 3, 3)),
         },
-        module="tasks.protocols.inversion.protocol",
+        module="tasks.protocols.inversion",
         summary="deep image prior: an image reconstructed from the last feature map, 3000 steps (paper; code: 1000)",
         inputs="images",
         multi_label=True,

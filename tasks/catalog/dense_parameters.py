@@ -254,7 +254,7 @@ def _detection(name: str, summary: str, *, frozen: bool) -> ProtocolSpec:
         version=1,
         family="detection",
         presets={"default": whole, "paper": whole, "small": replace(SMALL_DETECTION, frozen=frozen)},
-        module="tasks.protocols.detection.protocol",
+        module="tasks.protocols.detection",
         summary=summary,
         inputs="images",
         needs=("boxes",),

@@ -48,7 +48,7 @@ from tasks.metrics.outcome import Json, Outcome, chosen_on_test
 from tasks.metrics.scoring import all_scores, check_metric, interval
 from tasks.protocols.attentive_heads import RECIPES, HeadRecipe
 from tasks.protocols.finetune.augmentation import auto_augmented, erased, on_pixels
-from tasks.protocols.finetune.image_batches import RoleImages, mean_colour
+from tasks.protocols.finetune.classifier import RoleImages, mean_colour
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import (

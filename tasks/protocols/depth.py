@@ -26,11 +26,10 @@ from tasks.catalog.frozen_dense_parameters import DepthParameters
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.dense import DEPTH_SCORES, depth_arrays, depth_errors, depth_interval, depth_means
 from tasks.metrics.outcome import Outcome
-from tasks.protocols.dense.decoders import resized
-from tasks.protocols.dense.depth_views import EIGEN_BOX, box_of, depth_view, normalised_view
+from tasks.protocols.dense.frozen_maps import FrozenMaps, LinearMapHead, check_tokens, linear_head
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels
-from tasks.protocols.dense.linear_network import FrozenMaps, LinearMapHead, check_tokens, linear_head
-from tasks.protocols.dense.network import curve
+from tasks.protocols.dense.network import curve, resized
+from tasks.protocols.dense.views import EIGEN_BOX, box_of, depth_view, normalised_view
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import (

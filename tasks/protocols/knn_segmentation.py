@@ -28,10 +28,10 @@ from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.outcome import Outcome
 from tasks.metrics.pixels import Confusion
-from tasks.protocols.dense.crops import nearest
-from tasks.protocols.dense.decoders import resized
+from tasks.protocols.dense.frozen_maps import FrozenMaps, check_tokens
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels
-from tasks.protocols.dense.linear_network import FrozenMaps, check_tokens
+from tasks.protocols.dense.network import resized
+from tasks.protocols.dense.views import nearest
 from tasks.protocols.segmentation import class_ious
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import spread_over

@@ -30,9 +30,8 @@ from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.pixels import Confusion
+from tasks.protocols.dense.frozen_maps import FrozenMaps, PatchViews, check_tokens, from_patches, in_patches
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels, up_to_multiple
-from tasks.protocols.dense.linear_network import FrozenMaps, check_tokens
-from tasks.protocols.dense.patch_views import PatchViews, from_patches, in_patches
 from tasks.protocols.segmentation import class_ious
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import spread_over

@@ -35,7 +35,7 @@ from tasks.features.manifest import NotFiniteError
 from tasks.metrics.jackknife import interval_of_jackknife, scores_of_jackknife
 from tasks.metrics.outcome import Outcome
 from tasks.metrics.spectrum import lidar
-from tasks.protocols.finetune.image_batches import random_view
+from tasks.protocols.finetune.classifier import random_view
 from tasks.reporter import Reporter
 from tasks.solvers.moments import GROUPS
 from tasks.training.checkpoint import Checkpoint, spread_over

@@ -30,11 +30,10 @@ from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.outcome import Outcome
 from tasks.metrics.pixels import Confusion
-from tasks.protocols.dense.crops import shorter_side, training_crop
-from tasks.protocols.dense.decoders import resized
+from tasks.protocols.dense.frozen_maps import FrozenMaps, LinearMapHead, check_tokens, linear_head
 from tasks.protocols.dense.image_batches import DenseImages, Pixels
-from tasks.protocols.dense.linear_network import FrozenMaps, LinearMapHead, check_tokens, linear_head
-from tasks.protocols.dense.network import curve
+from tasks.protocols.dense.network import curve, resized
+from tasks.protocols.dense.views import shorter_side, training_crop
 from tasks.protocols.segmentation import class_ious
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint

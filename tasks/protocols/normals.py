@@ -27,10 +27,9 @@ from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.outcome import Outcome
 from tasks.metrics.pixels import AngleHistogram, Angles, angles_between
-from tasks.protocols.dense.decoders import resized
+from tasks.protocols.dense.frozen_maps import check_outliers
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels, some_views
-from tasks.protocols.dense.network import DenseNetwork, curve, train_dense
-from tasks.protocols.dense.outlier_tokens import check_outliers
+from tasks.protocols.dense.network import DenseNetwork, curve, resized, train_dense
 from tasks.protocols.segmentation import criterion as class_criterion
 from tasks.reporter import Reporter
 from tasks.training.loop import generator_of, loss_still_decreasing

@@ -27,9 +27,8 @@ from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.dense import patch_pca_interval, patch_pca_scores
 from tasks.metrics.outcome import Outcome
 from tasks.metrics.spectrum import COLOURS, Drawn, Floats, coloured, upward
+from tasks.protocols.dense.frozen_maps import FrozenMaps, PatchViews, check_tokens
 from tasks.protocols.dense.image_batches import DenseImages, Pixels, up_to_multiple
-from tasks.protocols.dense.linear_network import FrozenMaps, check_tokens
-from tasks.protocols.dense.patch_views import PatchViews
 from tasks.protocols.result_images import save_sheet
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import spread_over

@@ -24,10 +24,9 @@ from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.pixels import Confusion, PixelCounts
-from tasks.protocols.dense.decoders import resized
+from tasks.protocols.dense.frozen_maps import check_outliers
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels, some_views
-from tasks.protocols.dense.network import DenseNetwork, curve, train_dense
-from tasks.protocols.dense.outlier_tokens import check_outliers
+from tasks.protocols.dense.network import DenseNetwork, curve, resized, train_dense
 from tasks.reporter import Reporter
 from tasks.training.loop import loss_still_decreasing
 

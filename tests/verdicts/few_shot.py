@@ -11,8 +11,7 @@ from ssl_console.analysis.statistics.paired_from_predictions import paired_test
 from ssl_console.analysis.statistics.paired_tests import PairedTest
 from tasks.catalog.protocols import FewShotParameters
 from tasks.metrics.confidence_intervals import over_pools
-from tasks.protocols.few_shot import episode_accuracies, sample_episodes
-from tasks.protocols.few_shot_splits import split_accuracies
+from tasks.protocols.few_shot import episode_accuracies, sample_episodes, split_accuracies
 from tests.verdicts.rates import ALARMS, Arrays, Floats, Labels, Rate, affordable, repeated, simulation
 
 ORACLE_POWER = 1.959964 + 1.281552

@@ -13,8 +13,7 @@ import torch
 from tasks.evaluation.inputs import ImageInputs
 from tasks.features.manifest import NotFiniteError
 from tasks.metrics.scoring import score
-from tasks.protocols.finetune.classifier import Batch, Logits, logits_of
-from tasks.protocols.finetune.image_batches import RoleImages
+from tasks.protocols.finetune.classifier import Batch, Logits, RoleImages, logits_of
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import Prefetched, Training, prefetched, train

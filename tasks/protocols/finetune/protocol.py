@@ -41,9 +41,8 @@ from tasks.metrics.scoring import (
     score,
     without_left_open,
 )
-from tasks.protocols.finetune.classifier import Batch, SgdRecipe, logits_of
+from tasks.protocols.finetune.classifier import Batch, RoleImages, SgdRecipe, logits_of
 from tasks.protocols.finetune.grid_search import PointT, Search, SettingTrainer, checkpoint_at
-from tasks.protocols.finetune.image_batches import RoleImages
 from tasks.reporter import Reporter
 from tasks.training.loop import Training, loss_still_decreasing, prefetched, train
 

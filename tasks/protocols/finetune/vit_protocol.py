@@ -22,11 +22,10 @@ from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.calibration import calibration_errors, predictions, reliability_of, unscaled_error, validation_scaled
 from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.scoring import all_scores, chance_diagnostics, check_metric, interval
+from tasks.protocols.finetune.classifier import RoleImages
 from tasks.protocols.finetune.grid_search import Search
-from tasks.protocols.finetune.image_batches import RoleImages
 from tasks.protocols.finetune.protocol import final_training, on_edge, warn
-from tasks.protocols.finetune.token_classifier import TokenClassifier
-from tasks.protocols.finetune.vit_training import VitRecipe
+from tasks.protocols.finetune.vit_training import TokenClassifier, VitRecipe
 from tasks.reporter import Reporter
 
 

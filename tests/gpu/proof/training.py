@@ -17,8 +17,8 @@ from tasks.catalog.finetune_parameters import FinetuneParameters
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.outcome import Outcome
+from tasks.protocols import detection as detecting
 from tasks.protocols import segmentation as segmenting
-from tasks.protocols.detection import protocol as detecting
 from tasks.protocols.finetune import protocol as finetuning
 from tasks.reporter import SilentReporter
 from tests.gpu.proof.record import Check, Setting

@@ -22,7 +22,7 @@ from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
 from tasks.metrics.rescore import rescore
 from tasks.protocols.attentive import AttentiveProbe, attention_heads, parameter_groups, patch_tokens, rate_at
 from tasks.protocols.attentive_heads import RECIPES, AimHead, CapiHead, EfficientHead, HeadKind, VjepaHead
-from tasks.protocols.finetune import image_batches
+from tasks.protocols.finetune import classifier
 from tasks.reporter import SilentReporter
 from tests.tasks.workspace_fixture import image_inputs, network, shapes
 
@@ -270,7 +270,7 @@ def test_centre_crops_are_decoded_once_for_all_backbones(tmp_path: Path, monkeyp
         prepared.append(image)
         return prepare(image, spec)
 
-    monkeypatch.setattr(image_batches, "prepare", counted)
+    monkeypatch.setattr(classifier, "prepare", counted)
     alone = run(tmp_path / "alone", Listener(), FEWER).outcome
     first = len(prepared)
     shared = [run(tmp_path / name, Listener(), FEWER, tmp_path / "decoded").outcome for name in ("one", "other")]

@@ -20,11 +20,9 @@ from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.rescore import rescore
 from tasks.protocols import correspondence
-from tasks.protocols.correspondence import chosen_pairs, evaluate, relative_errors
-from tasks.protocols.dense import keypoint_matching
+from tasks.protocols.correspondence import ImageMap, MappedImages, chosen_pairs, evaluate, matched, relative_errors
+from tasks.protocols.dense.frozen_maps import FrozenMaps
 from tasks.protocols.dense.image_batches import Pixels
-from tasks.protocols.dense.keypoint_matching import ImageMap, MappedImages, matched
-from tasks.protocols.dense.linear_network import FrozenMaps
 from tasks.reporter import SilentReporter
 from tests.tasks.memory import peak_bytes
 from tests.tasks.workspace_fixture import Listener, demo, image_inputs, shapes
@@ -82,7 +80,7 @@ def test_positions_among_pixels_are_those_of_the_published_loop() -> None:
 
 def test_enlarged_norms_are_the_same_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = an_image(31, 45).norms
-    monkeypatch.setattr(keypoint_matching, "STRIP_BYTES", 4 * 5 * 31 * 7)
+    monkeypatch.setattr(correspondence, "STRIP_BYTES", 4 * 5 * 31 * 7)
     assert torch.allclose(an_image(31, 45).norms, whole, atol=1e-6)
 
 
@@ -202,14 +200,14 @@ def test_an_image_of_several_pairs_is_encoded_once_within_the_bound(
     for row in (0, 1, 0, 2, 1, 0):
         _ = images[row]
     assert images.encoded == 3
-    monkeypatch.setattr(keypoint_matching, "CACHED_BYTES", 2 * images[0].bytes)
+    monkeypatch.setattr(correspondence, "CACHED_BYTES", 2 * images[0].bytes)
     for row in (3, 4, 3, 4, 0):
         _ = images[row]
     assert images.encoded == 6
 
 
 def test_memory_does_not_grow_with_images(inputs: ImageInputs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keypoint_matching, "CACHED_BYTES", 40_000)
+    monkeypatch.setattr(correspondence, "CACHED_BYTES", 40_000)
     monkeypatch.setattr(correspondence, "check_tokens", lambda *_given: {})
     quick, options = replace(inputs, checkpoint=None, pictures=None), replace(SMALL, layers="last")
     few, many = (

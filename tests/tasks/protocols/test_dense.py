@@ -34,8 +34,8 @@ from tasks.metrics.outcome import Outcome
 from tasks.metrics.pixels import AngleHistogram, Confusion, angles_between
 from tasks.metrics.rescore import rescore
 from tasks.protocols import depth, knn_segmentation, linear_segmentation, normals, segmentation
-from tasks.protocols.dense.decoders import LinearDecoder, PyramidPoolingDecoder, UperNet
 from tasks.protocols.dense.image_batches import DenseImages, Pixels, common_canvas, scaled, up_to_multiple
+from tasks.protocols.dense.network import LinearDecoder, PyramidPoolingDecoder, UperNet
 from tasks.protocols.normals import Codebook
 from tasks.reporter import SilentReporter
 

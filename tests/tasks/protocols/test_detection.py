@@ -20,8 +20,16 @@ from tasks.catalog.dense_parameters import SMALL_DETECTION, DetectionParameters,
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs
-from tasks.protocols.detection.network import Pyramid, build_detector, freeze_all_but_the_last_stage, freeze_statistics
-from tasks.protocols.detection.protocol import TrainingBatches, evaluate, optimiser_of, rate_of
+from tasks.protocols.detection import (
+    Pyramid,
+    TrainingBatches,
+    build_detector,
+    evaluate,
+    freeze_all_but_the_last_stage,
+    freeze_statistics,
+    optimiser_of,
+    rate_of,
+)
 from tasks.reporter import SilentReporter
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import Training, torch_seeded, train

@@ -10,8 +10,14 @@ from tasks.catalog.protocols import FewShotParameters
 from tasks.datasets.dataset import DataError
 from tasks.evaluation.inputs import PoolInputs, Samples
 from tasks.metrics.outcome import Outcome
-from tasks.protocols.few_shot import TooFewImagesError, episode_accuracies, evaluate, sample_episodes
-from tasks.protocols.few_shot_splits import SPLITS, split_accuracies
+from tasks.protocols.few_shot import (
+    HALVINGS,
+    TooFewImagesError,
+    episode_accuracies,
+    evaluate,
+    sample_episodes,
+    split_accuracies,
+)
 from tasks.reporter import SilentReporter
 
 CLASSES = tuple("abcdefgh")
@@ -131,7 +137,7 @@ def test_progress_counts_episodes_and_watches_the_running_mean() -> None:
             curve.append((step, value))
 
     outcome = evaluate(pool(), SMALL, 0, Listener())
-    assert sum(done) == 150 + SPLITS
+    assert sum(done) == 150 + HALVINGS
     assert curve[-1][0] == 150
     assert curve[-1][1] == pytest.approx(outcome.value)
 

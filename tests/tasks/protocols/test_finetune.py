@@ -21,8 +21,8 @@ from tasks.datasets.images import ArrayImages
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.outcome import Outcome
+from tasks.protocols.finetune.classifier import random_view
 from tasks.protocols.finetune.grid_search import Search
-from tasks.protocols.finetune.image_batches import random_view
 from tasks.protocols.finetune.protocol import evaluate
 from tasks.reporter import SilentReporter
 from tasks.training.loop import generator_of

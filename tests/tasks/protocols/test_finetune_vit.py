@@ -42,9 +42,15 @@ from tasks.protocols.finetune.augmentation import (
     operation,
     smoothed,
 )
-from tasks.protocols.finetune.token_classifier import AveragedClassifier, LowRankLinear, TokenClassifier, add_low_rank
 from tasks.protocols.finetune.vit_protocol import evaluate
-from tasks.protocols.finetune.vit_training import layer_of, parameter_groups
+from tasks.protocols.finetune.vit_training import (
+    AveragedClassifier,
+    LowRankLinear,
+    TokenClassifier,
+    add_low_rank,
+    layer_of,
+    parameter_groups,
+)
 from tasks.reporter import SilentReporter
 from tests.tasks.workspace_fixture import demo, image_inputs, network, shapes
 

@@ -18,9 +18,8 @@ from tasks.catalog.analysis_parameters import InversionParameters
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.metrics.reconstruction import scores, ssim
 from tasks.metrics.rescore import rescore
-from tasks.protocols.inversion.deep_image_prior import Prior, canvas, noise
-from tasks.protocols.inversion.lpips import VARIANTS, NoWeights, PerceptualDistance
-from tasks.protocols.inversion.protocol import Inverter, evaluate
+from tasks.protocols.inversion import Inverter, Prior, canvas, evaluate, noise
+from tasks.protocols.lpips import VARIANTS, NoWeights, PerceptualDistance
 from tasks.reporter import SilentReporter
 from tests.tasks.workspace_fixture import Listener, demo, image_inputs, network, shapes
 

@@ -17,8 +17,8 @@ from tasks.datasets.dataset import Dataset
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.rescore import rescore
+from tasks.protocols.dense.frozen_maps import FrozenMaps
 from tasks.protocols.dense.image_batches import DenseImages, Pixels
-from tasks.protocols.dense.linear_network import FrozenMaps
 from tasks.protocols.knn_segmentation import (
     PatchMemory,
     SquashedImages,

@@ -20,9 +20,8 @@ from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.rescore import rescore
 from tasks.protocols import knn_segmentation_capi as capi
+from tasks.protocols.dense.frozen_maps import FrozenMaps, PatchViews, from_patches, in_patches
 from tasks.protocols.dense.image_batches import Pixels
-from tasks.protocols.dense.linear_network import FrozenMaps
-from tasks.protocols.dense.patch_views import PatchViews, from_patches, in_patches
 from tasks.protocols.knn_segmentation_capi import (
     LabelledPatches,
     PatchMoments,

@@ -32,10 +32,9 @@ from tasks.metrics.dense import DEPTH_SCORES, depth_arrays, depth_errors, depth_
 from tasks.metrics.outcome import Outcome
 from tasks.metrics.rescore import rescore
 from tasks.protocols import depth, linear_segmentation
-from tasks.protocols.dense.crops import distorted, nearest, training_crop
-from tasks.protocols.dense.depth_views import EIGEN_BOX, NYU_BORDER, box_of, depth_view
+from tasks.protocols.dense.frozen_maps import LinearMapHead, padded_to
 from tasks.protocols.dense.image_batches import Pixels
-from tasks.protocols.dense.linear_network import LinearMapHead, padded_to
+from tasks.protocols.dense.views import EIGEN_BOX, NYU_BORDER, box_of, depth_view, distorted, nearest, training_crop
 from tasks.protocols.depth import depth_of_bins, gradient_loss, scale_invariant_loss
 from tasks.protocols.linear_segmentation import slide, windows
 from tasks.reporter import SilentReporter

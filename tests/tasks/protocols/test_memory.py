@@ -30,7 +30,7 @@ from tasks.protocols import (
     robustness,
     transferability,
 )
-from tasks.protocols.finetune import image_batches, vit_protocol
+from tasks.protocols.finetune import classifier, vit_protocol
 from tasks.reporter import Reporter, SilentReporter
 from tasks.solvers.nearest_neighbours import BlockSizes
 from tests.tasks.memory import peak_bytes, peak_of_reports
@@ -139,7 +139,7 @@ def endless(count: int) -> Dataset:
 def test_memory_of_online_protocols_does_not_grow_with_the_images(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_batches, "KEPT_BYTES", 0)
+    monkeypatch.setattr(classifier, "KEPT_BYTES", 0)
     given = image_inputs(network("test_vit", img_size=SIZE, patch_size=8), tmp_path, shapes(4))
     IMAGE_PROTOCOLS[name](replace(given, dataset=endless(24), batch_size=4), QUIET)  # lazy imports of torch
 
@@ -153,8 +153,8 @@ def test_memory_of_online_protocols_does_not_grow_with_the_images(
 
 def test_crops_that_are_kept_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given = image_inputs(network("test_vit", img_size=SIZE, patch_size=8), tmp_path, shapes(4))
-    monkeypatch.setattr(image_batches, "KEPT_BYTES", 100 * 3 * SIZE * SIZE)
+    monkeypatch.setattr(classifier, "KEPT_BYTES", 100 * 3 * SIZE * SIZE)
     for count, kept in ((100, 100), (101, 0)):
-        role = image_batches.RoleImages.of(endless(count), (("train", np.arange(count)),), given.spec)
+        role = classifier.RoleImages.of(endless(count), (("train", np.arange(count)),), given.spec)
         role.centres(np.arange(count))
         assert len(role._kept) == kept

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from backbones.model.architecture import create
-from tasks.protocols.dense.outlier_tokens import check_outliers, outlier_shares
+from tasks.protocols.dense.frozen_maps import check_outliers, outlier_shares
 from tests.tasks.workspace_fixture import Listener, network
 
 

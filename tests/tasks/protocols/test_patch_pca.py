@@ -16,9 +16,8 @@ from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.rescore import rescore
 from tasks.metrics.spectrum import coloured, common_colours, upward
 from tasks.protocols import patch_pca
+from tasks.protocols.dense.frozen_maps import FrozenMaps, PatchViews
 from tasks.protocols.dense.image_batches import Pixels
-from tasks.protocols.dense.linear_network import FrozenMaps
-from tasks.protocols.dense.patch_views import PatchViews
 from tasks.protocols.patch_pca import evaluate, joint_fit, own_components
 from tasks.reporter import SilentReporter
 from tests.tasks.memory import peak_bytes

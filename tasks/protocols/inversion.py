@@ -1,18 +1,23 @@
 """Inversion: information about an image in its features, by reconstructing an image with the same features.
 
-A network (`tasks.protocols.inversion.deep_image_prior`) generates an image from fixed noise; Adam optimises its weights
-until the backbone's last feature map of that image equals that of the original, by mean squared error. Source: paper
-section 4.8 and appendix A.8, after Zhao et al.; reconstruction.py of the authors' later code
-(jonahanton/SSL_medicalimaging). The paper's own repository has none. Where they disagree, the paper is followed: 3000
-steps (code: 1000). The paper does not specify the backbone's input; the code passes pixels from 0 to 1, whereas here
-they are normalised as in all protocols. The preset `published` is that code. The last feature map of a transformer
-consists of all its tokens.
+A network (`Prior`) generates an image from fixed noise; Adam optimises its weights until the backbone's last feature
+map of that image equals that of the original, by mean squared error. Source: paper section 4.8 and appendix A.8, after
+Zhao et al.; reconstruction.py of the authors' later code (jonahanton/SSL_medicalimaging). The paper's own repository
+has none. Where they disagree, the paper is followed: 3000 steps (code: 1000). The paper does not specify the backbone's
+input; the code passes pixels from 0 to 1, whereas here they are normalised as in all protocols. The preset `published`
+is that code. The last feature map of a transformer consists of all its tokens.
+
+The network is an hourglass with skip connections. Source: Ulyanov, Vedaldi and Lempitsky, Deep Image Prior (CVPR 2018),
+as implemented in nanxuanzhao/Good_transfer, from which the paper takes it (appendix A.8): zero padding, average pooling
+after the convolution, nearest upsampling, LeakyReLU, no sigmoid.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +33,17 @@ from tasks.catalog.analysis_parameters import InversionParameters
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.reconstruction import HEADLINE, Pixels, interval, scores
-from tasks.protocols.inversion import lpips
-from tasks.protocols.inversion.deep_image_prior import Prior, canvas, noise
+from tasks.protocols import lpips
 from tasks.protocols.result_images import save_sheet
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint, resumable_map, spread_over
 from tasks.training.loop import Training, torch_seeded, train
 
 PICTURED = 4
+NOISE_CHANNELS = 32
+NOISE_STRENGTH = 0.1
+SHORTCUT_CHANNELS = 4
+SLOPE = 0.2
 
 
 def evaluate(inputs: ImageInputs, parameters: InversionParameters, seed: int, reporter: Reporter) -> Outcome:
@@ -172,3 +180,60 @@ def _distances(
         values[f"lpips-{name}"] = torch.cat([distance(one[None], other[None]) for one, other in pairs]).cpu().numpy()
     measured: dict[str, Json] = {name: [*lpips.digests(folder, name)] for name in found}
     return values, {"lpips_weights": measured, "lpips_absent": {**absent}}
+
+
+class Prior(nn.Module):
+    """Noise [1, 32, h, w] to an image [1, 3, h, w] about 0 to 1; h and w are multiples of `unit(channels)`."""
+
+    def __init__(self, channels: Sequence[int], kernels: Sequence[int]) -> None:
+        super().__init__()
+        self.scales = _Scale(NOISE_CHANNELS, list(zip(channels, kernels, strict=True)))
+        self.paint = nn.Conv2d(channels[0], 3, 1)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """The image."""
+        return cast("Tensor", self.paint(self.scales(noise)))
+
+
+class _Scale(nn.Module):
+    """One scale, containing all coarser ones."""
+
+    def __init__(self, given: int, scales: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        (width, kernel), coarser = scales[0], scales[1:]
+        self.shortcut = _block(given, SHORTCUT_CHANNELS, 1)
+        self.deeper = nn.Sequential(
+            _block(given, width, kernel, halve=True),
+            _block(width, width, kernel),
+            _Scale(width, coarser) if coarser else nn.Identity(),
+            nn.Upsample(scale_factor=2, mode="nearest"),
+        )
+        joined = SHORTCUT_CHANNELS + (coarser[0][0] if coarser else width)
+        self.join = nn.Sequential(nn.BatchNorm2d(joined), _block(joined, width, kernel), _block(width, width, 1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return cast("Tensor", self.join(torch.cat([self.shortcut(maps), self.deeper(maps)], dim=1)))
+
+
+def _block(given: int, width: int, kernel: int, *, halve: bool = False) -> nn.Sequential:
+    pooling = [nn.AvgPool2d(2)] if halve else []
+    convolution = nn.Conv2d(given, width, kernel, padding=kernel // 2)
+    return nn.Sequential(convolution, *pooling, nn.BatchNorm2d(width), nn.LeakyReLU(SLOPE, inplace=True))
+
+
+def unit(channels: Sequence[int]) -> int:
+    """Divisor of the sides of a canvas."""
+    return int(2 ** len(channels))
+
+
+def canvas(side: int, channels: Sequence[int]) -> int:
+    """Side of the generated square, from which `side` is cropped: 256 for 224 and six scales.
+
+    The coarsest map is at least 2 x 2, because a single position has no variance for normalisation.
+    """
+    return unit(channels) * max(2, -(-side // unit(channels)))
+
+
+def noise(side: int) -> Tensor:
+    """Uniform noise [1, 32, side, side]."""
+    return NOISE_STRENGTH * torch.rand(1, NOISE_CHANNELS, side, side)

@@ -1,1 +1,0 @@
-"""Object detection with Faster R-CNN."""

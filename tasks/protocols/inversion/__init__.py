@@ -1,1 +1,0 @@
-"""Feature inversion with a deep image prior."""
