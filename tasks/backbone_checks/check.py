@@ -20,7 +20,6 @@ from backbones.io.errors import WeightsError
 from backbones.model.encoder import Encoder
 from tasks.backbone_checks.finding import CheckRequest, Finding
 from tasks.backbone_checks.images import photographs
-from tasks.backbone_checks.normalisation import check_normalisation
 from tasks.backbone_checks.probe import (
     affordable,
     check_distance,
@@ -31,7 +30,7 @@ from tasks.backbone_checks.probe import (
     probe,
     with_model,
 )
-from tasks.backbone_checks.untrained import check_initialisation, declared_untrained, twin
+from tasks.backbone_checks.weights import check_initialisation, check_normalisation, declared_untrained, twin
 
 COUNT = 8
 TOLERANCE = 0.02

@@ -17,7 +17,7 @@ from backbones.catalog.card import preprocessing_for
 from backbones.model.encoder import Encoder
 from tasks.backbone_checks.finding import Finding
 from tasks.backbone_checks.images import digits
-from tasks.backbone_checks.normalisation import Named, candidates
+from tasks.backbone_checks.weights import Named, candidates
 from tasks.features.feature_checks import FeatureChecks, check_features
 from tasks.solvers.nearest_neighbours import classify
 

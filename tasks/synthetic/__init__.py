@@ -1,6 +1,7 @@
 """The shapes dataset: rendered scenes of solids and handwriting with exact labels, boxes, masks, depth and normals."""
 
-from tasks.synthetic.parameters import (
+from tasks.synthetic.render import RENDERER_VERSION, Factors, Scene, render
+from tasks.synthetic.scene_layout import (
     COUNT_NAMES,
     DIGIT_NAMES,
     HUE_NAMES,
@@ -11,7 +12,6 @@ from tasks.synthetic.parameters import (
     SceneParameters,
     label_names,
 )
-from tasks.synthetic.render import RENDERER_VERSION, Factors, Scene, render
 
 __all__ = [
     "COUNT_NAMES",

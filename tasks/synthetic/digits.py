@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tasks.synthetic.parameters import SceneParameters
+from tasks.synthetic.scene_layout import SceneParameters
 from tasks.synthetic.solids import Floats
 
 TRAIN_GLYPHS = 900

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.synthetic.digits import write_digit
-from tasks.synthetic.parameters import SceneKind, SceneParameters
-from tasks.synthetic.scene_layout import Body, Room, SceneLayout, draw_layout
+from tasks.synthetic.scene_layout import Body, Room, SceneKind, SceneLayout, SceneParameters, draw_layout
 from tasks.synthetic.solids import SOLIDS, Floats, first_hits
 
 RENDERER_VERSION = 1

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.synthetic.parameters import SceneKind, SceneParameters
 from tasks.synthetic.render import Traced, develop, shade, stage, trace, visible_box
-from tasks.synthetic.scene_layout import Body, SceneLayout, draw_layout
+from tasks.synthetic.scene_layout import Body, SceneKind, SceneLayout, SceneParameters, draw_layout
 from tasks.synthetic.solids import SOLIDS, Floats, first_hits
 
 PAIRS_VERSION = 1

@@ -20,8 +20,8 @@ from backbones.model.architecture import make
 from backbones.model.encoder import Encoder
 from tasks.backbone_checks.check import examination, findings_of
 from tasks.backbone_checks.finding import CheckRequest, Finding, Findings, examine, keep_findings, kept_findings
-from tasks.backbone_checks.normalisation import judge
 from tasks.backbone_checks.probe import linear_cka
+from tasks.backbone_checks.weights import judge
 
 TRAINED = ["demo/simclr", "demo/supervised", "demo/rotation", "demo/simclr-nocolour"]
 HALF: tuple[Triple, Triple] = NORMALISATIONS["half"]
