@@ -22,6 +22,7 @@ from typing import Literal
 
 from ssl_console.analysis.ranking_cell import RankingCell, average_seeds
 from ssl_console.analysis.statistics.across_tasks import SignedRank, adjusted, signed_rank
+from ssl_console.analysis.statistics.distributions import format_p
 from ssl_console.analysis.statistics.paired_from_predictions import Unpaired, paired_test, unpaired_test
 from ssl_console.analysis.statistics.paired_tests import DETECTABLE, PairedTest, student
 from ssl_console.workspace.predictions import Arrays, Predictions
@@ -304,9 +305,9 @@ def _over_all(comparison: Comparison, across: Across) -> str:
     if test.n and possible >= LEVEL:
         return f"{test.n} tasks are too few for a conclusion about others: at least six are needed."
     if test.p_value >= LEVEL:
-        return f"{where} neither is ahead (median lead {lead:+.1f} points, p = {test.p_value:.2g})."
+        return f"{where} neither is ahead (median lead {lead:+.1f} points, {format_p(test.p_value)})."
     ahead = comparison.first if test.effect > 0 else comparison.second
-    numbers = f"median lead {abs(lead):.1f} points, p = {test.p_value:.2g}, effect {abs(test.effect):.2f}"
+    numbers = f"median lead {abs(lead):.1f} points, {format_p(test.p_value)}, effect {abs(test.effect):.2f}"
     return f"{where} {ahead} is ahead ({numbers})."
 
 

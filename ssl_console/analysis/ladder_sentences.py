@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ssl_console.analysis.ladder import LadderStep
-from ssl_console.analysis.statistics.distributions import told
+from ssl_console.analysis.statistics.distributions import format_p
 from ssl_console.analysis.statistics.sequential import AnytimeTest
 
 HEAD = ("rung", "leader", "P(best)", "next", "ahead by", "certain bounds", "order")
@@ -30,7 +30,7 @@ def interaction_sentence(step: LadderStep) -> str:
         return "One protocol cannot show whether the order depends on the protocol."
     if step.interaction is None:
         return "The test images are not the same on every rung, so dependence on the protocol is not tested."
-    p = _p_text(step.interaction.p_value)
+    p = format_p(step.interaction.p_value)
     if step.crossings:
         one = step.crossings[0]
         more = f", and {len(step.crossings) - 1} more pairs change places" if len(step.crossings) > 1 else ""
@@ -111,14 +111,8 @@ def _order(step: LadderStep) -> str:
     changes = (
         f"{len(step.crossings)} certain change{'s' * (len(step.crossings) != 1)}" if step.crossings else "no change"
     )
-    return f"{changes}, {_p_text(step.interaction.p_value)}"
+    return f"{changes}, {format_p(step.interaction.p_value)}"
 
 
 def _names(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _p_text(p_value: float) -> str:
-    """`p = 0.032`, or `p < 0.0001`."""
-    shown = told(p_value)
-    return f"p < {shown[1:]}" if shown.startswith("<") else f"p = {shown}"

@@ -300,7 +300,9 @@ class Profiler:
             return self._profiled(run)
         usual = history.seconds(work)
         if usual is None:
-            raise UnknownDuration(f"no {work.protocol} was measured yet: run one to learn its duration")
+            raise UnknownDuration(
+                f"no {work.protocol} [{work.variant}] was measured yet: run one to learn its duration"
+            )
         return BudgetCell(work.backbone, work.task, usual, "estimated", run)
 
     def _profiled(self, run: PlannedRun) -> BudgetCell:

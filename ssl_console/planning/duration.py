@@ -7,8 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from ssl_console.workspace.result import Result
+from tasks.catalog.protocols import is_trained
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,10 @@ class History:
     """By backbone, task and variant: the newest."""
     tasks: dict[tuple[str, str], float]
     """By task and variant: the median over backbones."""
+    variants: dict[tuple[str, str], float]
+    """By protocol and variant: the median over all runs."""
     protocols: dict[str, float]
-    """By protocol: the median over all runs."""
+    """By protocol, without those that train: the median over all runs."""
     speeds: dict[str, float]
     """By backbone: the median of its durations relative to their tasks' medians; 2 is twice as slow as usual."""
 
@@ -42,10 +46,12 @@ class History:
             place = (result.backbone, result.task, result.variant)
             if place not in newest or result.finished > newest[place].finished:
                 newest[place] = result
-        tasks, protocols, speeds = defaultdict(list), defaultdict(list), defaultdict(list)
+        tasks, variants, protocols, speeds = (defaultdict[Any, list[float]](list) for _ in range(4))
         for result in newest.values():
             tasks[result.task, result.variant].append(result.duration_s)
-            protocols[result.protocol_name].append(result.duration_s)
+            variants[result.protocol_name, result.variant].append(result.duration_s)
+            if not is_trained(result.protocol_name):
+                protocols[result.protocol_name].append(result.duration_s)
         usual = {place: median(durations) for place, durations in tasks.items()}
         for result in newest.values():
             if usual[result.task, result.variant] > 0:
@@ -53,13 +59,18 @@ class History:
         return cls(
             exact={place: result.duration_s for place, result in newest.items()},
             tasks=usual,
+            variants={place: median(durations) for place, durations in variants.items()},
             protocols={name: median(durations) for name, durations in protocols.items()},
             speeds={name: median(ratios) for name, ratios in speeds.items()},
         )
 
     def seconds(self, work: Work) -> float | None:
-        """As `of_task`, else its protocol's duration scaled by the backbone's speed; None if that is unknown too."""
-        known, usual = self.of_task(work), self.protocols.get(work.protocol)
+        """As `of_task`, else its protocol's duration scaled by the backbone's speed; None if that is unknown too.
+
+        The duration of a training depends on its parameters, so those of another variant are not used for it.
+        """
+        known = self.of_task(work)
+        usual = self.variants.get((work.protocol, work.variant), self.protocols.get(work.protocol))
         return known if known is not None or usual is None else usual * self.speeds.get(work.backbone, 1.0)
 
     def of_task(self, work: Work) -> float | None:

@@ -25,7 +25,7 @@ from textual.worker import Worker, WorkerFailed, WorkerState, get_current_worker
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import ScreenEntry, host
 from ssl_console.tui.keys import APP, TITLES, bindings, changing_actions, declare
-from ssl_console.tui.palette_commands import ConsoleCommands
+from ssl_console.tui.palette_commands import ConsoleCommands, FindPalette
 from ssl_console.tui.screens.base import ConsoleScreen, StartScreen
 from ssl_console.tui.screens.navigation import Adding
 from ssl_console.tui.style import glyphs
@@ -51,7 +51,6 @@ Answer = TypeVar("Answer")
 
 MOST_CHECKED = 2000  # results whose being up to date is checked at the start
 SWITCH_DELAY_S = 0.005
-PALETTE_HINT = "an action, a backbone, a task, a suite or a run"
 THEMES = (DARK.name, LIGHT.name, "textual-dark", "nord", "solarized-light")
 
 
@@ -368,7 +367,7 @@ class ConsoleApp(Adding):
         if self.started and not isinstance(self.screen, CommandPalette):
             from ssl_console.tui.widgets.inputs import stop_cursor_blink  # noqa: PLC0415 - loads what is typed in
 
-            palette = CommandPalette(id="--command-palette", placeholder=PALETTE_HINT)
+            palette = FindPalette()
             self.push_screen(palette)
             self.call_after_refresh(stop_cursor_blink, palette)
 

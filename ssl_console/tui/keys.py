@@ -7,7 +7,7 @@ them another key by its id: `"plan.tick" = "t"`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from textual.binding import Binding, BindingType
 
@@ -117,6 +117,11 @@ FILTER = (
     Key("clear", "escape", "clear", "clear", "Clear filter"),
 )
 
+EXPLAINED = Key("help", "f1,question_mark", "app.help", "help", "What is shown here, and its keys")
+"""Of every dialog: keys of the app do not reach dialogs."""
+EXPLAINED_WHILE_TYPING = replace(EXPLAINED, keys="f1")
+"""Of dialogs in which text is typed."""
+
 LAUNCH = (
     Key("start", "enter", "start", "start", "Start the runs", changes=True),
     Key("again", "a", "again", "again", "Also measure again what is done already"),
@@ -124,14 +129,17 @@ LAUNCH = (
     Key("preset", "p", "preset", "preset", "Parameters: default, or those of the paper"),
     Key("launcher", "l", "launcher", "launcher", "Launcher: processes of this machine, or jobs of a cluster"),
     Key("share", "i", "share", "share", "GPUs in use: start when the need is free, when idle, or alone"),
+    Key("devices", "d", "devices", "devices per run", "Devices that compute the features of one run together"),
     Key("copy", "y", "copy", "copy", "Copy the equivalent command line"),
     Key("fetch", "w", "fetch", "fetch", "Fetch missing weights and data", changes=True),
     Key("override", "o", "override", "override", "Measure what is refused after a question", changes=True),
+    EXPLAINED,
     Key("close", "escape", "close", "back", "Go back without starting anything"),
 )
 
 SEEDS = (
     Key("accept", "enter", "accept", "done", "Take these seeds", priority=True),
+    EXPLAINED_WHILE_TYPING,
     Key("close", "escape", "close", "back", "Go back without a change"),
 )
 
@@ -150,6 +158,7 @@ EXPORT = (
     Key("scatter-svg", "S", "scatter('svg')", "scatter", "ImageNet accuracy against transfer, as SVG"),
     Key("scatter-png", "P", "scatter('png')", "as PNG", "The same, as PNG"),
     Key("marked", "a", "marked", "all or marked", "All rows of the view, or only the marked ones"),
+    EXPLAINED,
     Key("close", "escape", "close", "back", "Back"),
 )
 
@@ -161,6 +170,7 @@ RANKS = (
         "missing scores",
         "Treatment of missing scores: complete rows, common tasks, or drawn",
     ),
+    EXPLAINED,
     Key("close", "escape,r", "close", "back", "Back"),
 )
 
@@ -174,6 +184,7 @@ SEARCHED = (
 
 MORE = (
     Key("run", "enter", "run", "run", "Run the highlighted one", priority=True),
+    EXPLAINED,
     Key("close", "escape,full_stop", "close", "back", "Go back without running any"),
     *SEARCHED,
 )
@@ -182,28 +193,33 @@ CHOOSER = (
     Key("toggle", "space", "pick", "choose", "Select or deselect", priority=True),
     Key("all", "asterisk", "all", "all", "Select all that are listed, or none of them", priority=True),
     Key("accept", "enter", "accept", "done", "Accept the selection", priority=True),
+    EXPLAINED_WHILE_TYPING,
     Key("close", "escape", "close", "back", "Go back without a change"),
     *SEARCHED,
 )
 
 PICKER = (
     Key("accept", "enter", "accept", "choose", "Choose the highlighted one", priority=True),
+    EXPLAINED_WHILE_TYPING,
     Key("close", "escape", "close", "back", "Go back without a change"),
     *SEARCHED,
 )
 
 CONFIRM = (
     Key("yes", "y", "yes", "yes", "Confirm"),
+    EXPLAINED,
     Key("no", "n,escape", "no", "no", "Decline"),
 )
 
 ADDING = (
     Key("add", "enter", "add", "add it", "Write the card", changes=True, priority=True),
+    EXPLAINED_WHILE_TYPING,
     Key("close", "escape", "close", "back", "Go back without writing anything"),
 )
 
 NAMING = (
     Key("accept", "enter", "accept", "done", "Use the name", priority=True),
+    EXPLAINED_WHILE_TYPING,
     Key("close", "escape", "close", "back", "Go back without a change"),
 )
 
@@ -211,11 +227,9 @@ VIEWS = (*PICKER, Key("remove", "delete", "remove", "remove", "Remove the highli
 
 IMAGES = (
     Key("copy", "y", "copy", "copy paths", "Copy the paths of the images that the first backbone alone has right"),
+    EXPLAINED,
     Key("close", "escape", "close", "back", "Back"),
 )
-
-EXPLAINED = Key("help", "f1,question_mark", "app.help", "help", "What is shown here, and its keys")
-"""Of dialogs whose content needs an explanation: keys of the app do not reach dialogs."""
 
 STAGES = (
     Key("next", "enter", "next_stage", "run next", "Run what comes next on all of these backbones", changes=True),
@@ -256,7 +270,11 @@ LEDGER = (
 
 PATH = (Key("complete", "tab", "complete", "complete", "Complete the path, or go to the next field", priority=True),)
 
-JUMP = (Key("close", "escape", "close", "back", "Go back without a jump"),)
+JUMP = (EXPLAINED, Key("close", "escape", "close", "back", "Go back without a jump"))
+
+PALETTE = (EXPLAINED_WHILE_TYPING,)
+
+PANEL = (EXPLAINED, Key("close", "escape,q", "close", "close", "Close the panel"))
 
 HELP = (Key("close", "escape,f1,question_mark,q", "close", "close", "Close the help"),)
 
@@ -284,6 +302,8 @@ KEYS: dict[Scope, tuple[Key, ...]] = {
     "ledger": LEDGER,
     "path": PATH,
     "jump": JUMP,
+    "palette": PALETTE,
+    "panel": PANEL,
     "help": HELP,
 }
 
@@ -311,6 +331,8 @@ TITLES: dict[Scope, str] = {
     "ledger": "Published scores",
     "path": "While a path is typed",
     "jump": "Jumping",
+    "palette": "Finding",
+    "panel": "In a panel",
     "help": "Help",
 }
 

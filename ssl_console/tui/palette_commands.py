@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from textual.binding import ActiveBinding
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 from textual.markup import escape
 
 from ssl_console.system.safe_text import shorten
 from ssl_console.tui.host import HasPlaces, Host, ScreenEntry, host
-from ssl_console.tui.keys import KEYS, TITLES, Key, shown
+from ssl_console.tui.keys import KEYS, TITLES, Key, bindings, shown
 from ssl_console.tui.style.text import clean
 
+PALETTE_HINT = "an action, a backbone, a task, a suite or a run"
 LONGEST = 200
 """Maximum number of columns of a name or title."""
 NEAREST, MOST_SCORE = 3, 100.0
@@ -40,6 +42,19 @@ SYNONYMS = {
     "rankings.compare": "significance test",
 }
 """Further words by which actions can be found."""
+
+
+class FindPalette(CommandPalette):
+    """The palette, with a help of its own."""
+
+    BINDINGS: ClassVar = bindings("palette")
+    HELP_TEXT = (
+        "Finds actions by their name, their text in the footer, or another word for them; and backbones, tasks, "
+        "suites, columns and runs. Those of the screen below come first. Only what is highlighted in the list is run."
+    )
+
+    def __init__(self) -> None:
+        super().__init__(id="--command-palette", placeholder=PALETTE_HINT)
 
 
 @dataclass(frozen=True)

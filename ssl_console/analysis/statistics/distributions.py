@@ -10,9 +10,10 @@ from statistics import NormalDist
 SMALLEST = 1e-4
 
 
-def told(value: float) -> str:
-    """p-value with two digits, never shown as 0: `0.032`, or `<0.0001`."""
-    return f"<{SMALLEST:.4f}" if value < SMALLEST else f"{value:.2g}"
+def format_p(value: float, name: str = "p") -> str:
+    """p-value with two digits, never shown as 0: `p = 0.032` or `p < 0.0001`; for a table, without a name and `=`."""
+    text = f"< {SMALLEST:.4f}" if value < SMALLEST else f"= {value:.2g}"
+    return f"{name} {text}" if name else text.removeprefix("= ")
 
 
 NORMAL = NormalDist()

@@ -27,6 +27,7 @@ from ssl_console.analysis.further_scores import (
 from ssl_console.analysis.rank_intervals import CriticalDifference, RankTable, as_text, rank_table, ranks_document
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.analysis.statistics.across_tasks import POOL_NOTE
+from ssl_console.analysis.statistics.distributions import format_p
 from ssl_console.analysis.statistics.rank_bootstrap import Missing
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
@@ -216,6 +217,6 @@ def _report(table: RankTable) -> None:
     classical = table.classical
     if classical is not None:
         stdout.say(
-            f"classical view: Friedman p = {classical.f_p_value:.2g}, critical difference of mean ranks "
+            f"classical view: Friedman {format_p(classical.f_p_value)}, critical difference of mean ranks "
             f"{classical.critical_difference:.2f} (Nemenyi); {POOL_NOTE}"
         )

@@ -13,7 +13,7 @@ from ssl_console.planning.disk_usage import Disk
 from ssl_console.planning.plan import Plan
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.data.state import Pair, Preferences, StateUpdate
-from ssl_console.workspace.config import Share
+from ssl_console.workspace.config import DevicesPerRun, Share
 from ssl_console.workspace.events import Curve
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class LaunchRequest:
     """Name of the launcher; None for that of the settings."""
     share: Share | None = None
     """Sharing of GPUs; None for that of the settings."""
+    devices_per_run: DevicesPerRun | None = None
+    """Maximum number of devices that compute the features of one run together; None for that of the settings."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,8 @@ class Backend(Protocol):
         """
         ...
 
-    def submit(self, plan: Plan, launcher: str | None = None, share: Share | None = None) -> int:
-        """Start the plan's new runs by the given launcher, or that of the settings; the number of runs."""
+    def submit(self, plan: Plan, request: LaunchRequest | None = None) -> int:
+        """Start the plan's new runs as requested, or by the settings; the number of runs."""
         ...
 
     def command(self, request: LaunchRequest) -> str:

@@ -27,8 +27,8 @@ from ssl_console.tui.data.backend import LaunchRequest, RunFiles
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, Suite, TaskEntry
 from ssl_console.tui.data.poller import WorkspacePoller
 from ssl_console.tui.data.state import Pair, Preferences, StateUpdate, read_preferences, write_preferences
-from ssl_console.workspace.config import Share
 from ssl_console.workspace.events import Curve
+from ssl_console.workspace.run import Placement
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.datasets.manifest import ReadingProgress, known_manifest
 from tasks.datasets.presence import presence
@@ -188,9 +188,9 @@ class LocalBackend:
         """Download weights and data one after another; the number of those that were not queued yet."""
         return self._download_queue.add(items)
 
-    def submit(self, plan: Plan, launcher: str | None = None, share: Share | None = None) -> int:
+    def submit(self, plan: Plan, request: LaunchRequest | None = None) -> int:
         """Queue the plan's new runs and start a supervisor; the number of runs."""
-        placement = self.session.placement(launcher, share=share)
+        placement = self._placement(request) if request else self.session.placement()
         submitted = submit_runs(self.session.workspace, plan.to_run, placement)
         self.session.start_supervisor()
         return len(submitted.run_ids)
@@ -213,8 +213,10 @@ class LocalBackend:
         )
 
     def _options(self, request: LaunchRequest) -> LaunchOptions:
-        placement = self.session.placement(request.launcher, share=request.share)
-        return LaunchOptions(request.seeds, placement, again=request.again, override=request.override)
+        return LaunchOptions(request.seeds, self._placement(request), again=request.again, override=request.override)
+
+    def _placement(self, request: LaunchRequest) -> Placement:
+        return self.session.placement(request.launcher, share=request.share, devices_per_run=request.devices_per_run)
 
     def _grids(self, request: LaunchRequest) -> list[Grid]:
         """The cards and specifications of the selected pairs. Raises ConsoleError for unknown names."""

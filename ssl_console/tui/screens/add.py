@@ -189,6 +189,11 @@ class AddBackboneDialog(AddForm):
     """Inspects the file while the fields are typed; ends with the name of the new card, or None."""
 
     TITLE_TEXT = "Add a backbone"
+    HELP_TEXT = (
+        "A checkpoint of your own. The file is inspected while the fields are typed, without running code from it; "
+        "what is found is shown below the fields, and an empty field is detected. Enter writes a card, which can be "
+        "measured at once."
+    )
     FIELDS = BACKBONE_FIELDS
 
     def __init__(self) -> None:
@@ -282,6 +287,10 @@ class AddDatasetDialog(AddForm):
     """Scans the files first; ends with the name of the new card, or None."""
 
     TITLE_TEXT = "Add a dataset"
+    HELP_TEXT = (
+        "A folder or a table of images of your own. Enter scans the files and shows how they are read, what is left "
+        "out and why; enter once more writes the card."
+    )
     FIELDS = DATASET_FIELDS
 
     def __init__(self) -> None:

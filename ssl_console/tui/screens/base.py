@@ -116,6 +116,8 @@ class Dialog(ModalScreen[ScreenResult]):
     """A panel over the screen."""
 
     AUTO_FOCUS = "*"
+    HELP_TEXT: ClassVar[str] = ""
+    """Purpose of the dialog, shown by the help above its keys."""
     focused: Reactive[Widget | None] = Reactive(None, repaint=False)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002

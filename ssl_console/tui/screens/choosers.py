@@ -24,7 +24,7 @@ from ssl_console.tui.style.text import Cell, Span, Tone, line, wrap
 from ssl_console.tui.views.ranking_query import RankingQuery, view_document, view_of_document
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.inputs import StaticInput
-from ssl_console.tui.widgets.styled_text import StyledText
+from ssl_console.tui.widgets.styled_text import StyledText, WrappedKeys
 from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.tui.widgets.virtual_table import LineTable
 
@@ -59,7 +59,7 @@ class ListDialog(Dialog[Choice | None]):
             yield SearchLine(placeholder="type to narrow the list", compact=True)
             yield LineTable(id="options", empty="No matches")
             yield StyledText(id="about")
-            yield KeyLine()
+            yield WrappedKeys()
 
     def on_mount(self) -> None:
         """Fill the list; the search line has the focus."""
@@ -129,6 +129,7 @@ class PickDialog(ListDialog[str]):
     """Choice of one option."""
 
     BINDINGS: ClassVar = bindings("picker")
+    HELP_TEXT = "Typing narrows the list to the options that contain every word; enter takes the highlighted one."
 
     def __init__(self, title: str, options: Sequence[tuple[str, str]], current: str | None) -> None:
         super().__init__(title, dict(options))
@@ -166,6 +167,10 @@ class ChooseDialog(ListDialog[tuple[str, ...]]):
     """Choice of several options, in their order."""
 
     BINDINGS: ClassVar = bindings("chooser")
+    HELP_TEXT = (
+        "Typing narrows the list to the options that contain every word; space ticks the highlighted one, * all "
+        "that are listed, and enter takes those that are ticked."
+    )
 
     def __init__(self, title: str, options: Mapping[str, str], chosen: Sequence[str]) -> None:
         super().__init__(title, options)
@@ -217,6 +222,7 @@ class NameDialog(Dialog[str | None]):
     """Input of a name."""
 
     BINDINGS: ClassVar = bindings("naming")
+    HELP_TEXT = "The name under which this is saved and found again."
 
     def __init__(self, title: str, about: str, name: str = "") -> None:
         super().__init__()
@@ -245,6 +251,10 @@ class ViewsDialog(PickDialog):
     """Choice or removal of a saved view."""
 
     BINDINGS: ClassVar = bindings("views")
+    HELP_TEXT = (
+        "Saved views: sort order, filter, groups, pinned and hidden columns. Enter opens one, delete removes it, "
+        "and u undoes the removal."
+    )
 
     def action_remove(self) -> None:
         """Remove the view under the cursor; `u` on the screen restores it."""

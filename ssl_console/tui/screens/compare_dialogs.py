@@ -102,6 +102,9 @@ class DisagreementDialog(Dialog[None]):
     """Every image with its class and both predictions."""
 
     BINDINGS: ClassVar = bindings("images")
+    HELP_TEXT = (
+        "Test images that only one of the two backbones classifies correctly, with their class and both predictions."
+    )
 
     def __init__(self, names: tuple[str, str], images: DisagreeingImages) -> None:
         super().__init__()

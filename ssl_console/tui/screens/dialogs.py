@@ -31,7 +31,8 @@ TITLE_WIDTH, SIZE_WIDTH = 40, 10
 class ProblemDialog(Dialog[None]):
     """An error and its remedy."""
 
-    BINDINGS: ClassVar = bindings("help")
+    BINDINGS: ClassVar = bindings("panel")
+    HELP_TEXT = "What went wrong, and the way out. Runs are not affected by a problem of the console."
 
     def __init__(self, title: str, message: str) -> None:
         super().__init__()
@@ -126,6 +127,10 @@ class ConfirmDialog(Dialog[bool]):
     """A yes-or-no question with its consequence."""
 
     BINDINGS: ClassVar = bindings("confirm")
+    HELP_TEXT = (
+        "A question before something that costs time or disk space, cannot be undone, or leaves a warning in "
+        "results. Nothing happens unless it is confirmed."
+    )
 
     def __init__(self, question: str, consequence: str) -> None:
         super().__init__()
@@ -149,7 +154,8 @@ class ConfirmDialog(Dialog[bool]):
 class StorageDialog(Dialog[None]):
     """Sizes of runs, logs, caches and weights."""
 
-    BINDINGS: ClassVar = bindings("help")
+    BINDINGS: ClassVar = bindings("panel")
+    HELP_TEXT = "Disk space of this workspace by kind, and the commands that free it. Nothing is deleted from here."
 
     def compose(self) -> ComposeResult:
         """The panel."""

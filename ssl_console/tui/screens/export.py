@@ -35,6 +35,11 @@ class ExportDialog(Dialog[None]):
     """Choice of a format for the view."""
 
     BINDINGS: ClassVar = bindings("export")
+    HELP_TEXT = (
+        "What is listed above is what will be written: the rows and columns of this view, in its order, with "
+        "warnings and their legend. Files are written into the folder in which the console was started; existing "
+        "files are never overwritten."
+    )
 
     def __init__(
         self,

@@ -36,6 +36,10 @@ class MoreKeysDialog(Dialog[ActiveBinding]):
     """Ends with the chosen binding, or None."""
 
     BINDINGS: ClassVar = bindings("more")
+    HELP_TEXT = (
+        "Keys of this screen that do not fit into its footer. Pressing the key itself, enter or a double click "
+        "runs the action."
+    )
 
     def __init__(self, found: Sequence[ActiveBinding]) -> None:
         super().__init__()
@@ -122,6 +126,7 @@ class JumpDialog(Dialog[None]):
     """Letters shown over the screen."""
 
     BINDINGS: ClassVar = bindings("jump")
+    HELP_TEXT = "Every pane and column has a letter: typing it moves the focus or the cursor there."
     DEFAULT_CSS = """
     JumpDialog { background: transparent; }
     JumpDialog Label {

@@ -28,7 +28,7 @@ from ssl_console.tui.views.launch import parse_seeds
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.inputs import StaticInput
 from ssl_console.tui.widgets.styled_text import Lines, StyledText, WrappedKeys
-from ssl_console.workspace.config import Share
+from ssl_console.workspace.config import DevicesPerRun, Share
 
 PRESETS = (None, "paper")
 LOOK_S = 0.5
@@ -61,7 +61,7 @@ def submit(app: Host, plan: Plan, request: LaunchRequest, then: Callable[[], obj
 
     count = len(plan.to_run)
     app.notify_user(f"Queueing {count} run{'s' if count != 1 else ''} ...")
-    app.in_background(lambda: app.backend.submit(plan, request.launcher, request.share), submitted, group="submit")
+    app.in_background(lambda: app.backend.submit(plan, request), submitted, group="submit")
 
 
 class LaunchDialog(Dialog[None]):
@@ -71,6 +71,11 @@ class LaunchDialog(Dialog[None]):
         *bindings("launch"),
         *(Binding(str(digit), f"seeds('{digit}')", show=False) for digit in range(10)),
     ]
+    HELP_TEXT = (
+        "Preview of a launch: nothing has started. Finished runs are not repeated unless a is on. Runs that "
+        "cannot start are listed by reason, with the key that removes it. A run uses one device; with d, idle "
+        "devices help to compute its features as long as no other run waits, and results stay the same."
+    )
 
     def __init__(self, request: LaunchRequest, started: Callable[[], object] = lambda: None) -> None:
         super().__init__()
@@ -146,7 +151,9 @@ class LaunchDialog(Dialog[None]):
         assert self._plan is not None
         assert self._disk is not None
         glyphs = render_context(self).glyphs
-        request = replace(self._request, share=self._request.share or self._sharing)
+        request = replace(
+            self._request, share=self._request.share or self._sharing, devices_per_run=self._devices_per_run
+        )
         args = (self._plan, self._disk, request, self._downloads)
         self._show_lines(launch.launch_lines(*args, self._width, glyphs))
 
@@ -220,7 +227,7 @@ class LaunchDialog(Dialog[None]):
         index = names.index(self._request.launcher) if self._request.launcher in names else -1
         launcher = names[(index + 1) % len(names)]
         self._sharing = host(self).backend.session.sharing(launcher)
-        self._replan(replace(self._request, launcher=launcher, share=None))
+        self._replan(replace(self._request, launcher=launcher, share=None, devices_per_run=None))
 
     def action_share(self) -> None:
         """Switch to the next way to share a GPU with other processes."""
@@ -233,6 +240,20 @@ class LaunchDialog(Dialog[None]):
         if self._plan is not None:
             self._show()
 
+    @property
+    def _devices_per_run(self) -> DevicesPerRun:
+        return self._request.devices_per_run or host(self).backend.session.config.devices_per_run
+
+    def action_devices(self) -> None:
+        """Switch to the next number of devices per run."""
+        session = host(self).backend.session
+        local = session.launcher(session.placement(self._request.launcher)).capacity() is None
+        following = launch.next_device_number(self._devices_per_run, local=local)
+        of_settings = following == session.config.devices_per_run
+        self._request = replace(self._request, devices_per_run=None if of_settings else following)
+        if self._plan is not None:
+            self._show()
+
     def action_copy(self) -> None:
         """Copy the equivalent command line to the clipboard."""
         host(self).copy(host(self).backend.command(self._request))
@@ -242,6 +263,9 @@ class SeedsDialog(Dialog[tuple[int, ...] | None]):
     """Ends with the seeds, or None."""
 
     BINDINGS: ClassVar = bindings("seeds")
+    HELP_TEXT = (
+        "Seeds of every selected pair, as numbers and ranges: 0-4 means 0, 1, 2, 3, 4. Tables show the mean over seeds."
+    )
     DEFAULT_CSS = """
     SeedsDialog Input { background: $background; }
     SeedsDialog StyledText { height: 1; }

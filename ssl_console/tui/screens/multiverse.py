@@ -52,7 +52,13 @@ class MultiverseProgress:
 class MultiverseDialog(Dialog[None]):
     """The verdict of every pair, and the specification curve of the first two."""
 
-    BINDINGS: ClassVar = bindings("help")
+    BINDINGS: ClassVar = bindings("panel")
+    HELP_TEXT = (
+        "All combinations of pooling, blocks, classifier and seed, computed from stored features while this is "
+        "open. First the share of combinations in which each backbone is first, then for each pair the choices "
+        "that change its order, and the specification curve of the compared pair: its combinations sorted by "
+        "their difference."
+    )
 
     def __init__(self, backbones: Sequence[str], dataset: str) -> None:
         super().__init__()

@@ -43,6 +43,12 @@ class RankIntervalsDialog(Dialog[None]):
     """Rank intervals, the probability of rank one, groups of ties, and the critical-difference diagram."""
 
     BINDINGS: ClassVar = bindings("ranks")
+    HELP_TEXT = (
+        "Where each backbone may rank if other test images had been drawn: its rank, the 95 % interval of it, the "
+        "probability of being the best, and groups without a significant difference. Replicates are drawn while "
+        "this is open; m changes the treatment of missing scores. Below, the critical-difference diagram over "
+        "tasks."
+    )
 
     def __init__(self, ranking: Ranking, missing: Missing = "complete rows") -> None:
         super().__init__()
@@ -106,7 +112,12 @@ class RankIntervalsDialog(Dialog[None]):
 class OptimismDialog(Dialog[None]):
     """Optimism by protocol, then the results with the largest."""
 
-    BINDINGS: ClassVar = bindings("help")
+    BINDINGS: ClassVar = bindings("panel")
+    HELP_TEXT = (
+        "Scores that would have been reported if C, learning rate, k, block or step had been chosen on the test "
+        "images: by protocol, how much higher they are, how often another backbone would lead, and how many pairs "
+        "would change their order. Results whose record lacks it are counted with the reason."
+    )
 
     def __init__(self, ranking: Ranking, results: Sequence[Result]) -> None:
         super().__init__()
@@ -164,7 +175,11 @@ def _result_line(one: Optimism, width: int) -> Line:
 class IncomparableDialog(Dialog[None]):
     """Further columns of the tasks of a table, and their differences."""
 
-    BINDINGS: ClassVar = bindings("help")
+    BINDINGS: ClassVar = bindings("panel")
+    HELP_TEXT = (
+        "Results of the tasks of this table that are in other columns, or in none, and in which settings they "
+        "differ from those shown."
+    )
 
     def __init__(self, ranking: Ranking, results: Sequence[Result]) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from textual.containers import Vertical
 
 from ssl_console.operations.session import Session
 from ssl_console.operations.stages import PlannedStage
+from ssl_console.planning.duration import format_duration
 from ssl_console.planning.plan import Plan
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import host
@@ -32,7 +33,6 @@ class StagesDialog(Dialog[None], Generic[Reading]):
 
     WHAT: ClassVar[str]
     """The kind of evaluation, as a noun."""
-    HELP_TEXT: ClassVar[str] = ""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,6 +41,8 @@ class StagesDialog(Dialog[None], Generic[Reading]):
         """Whether the next stage is started when one has ended."""
         self._problem = ""
         self._busy = False
+        self._began = 0.0
+        """Start of the present reading."""
         self._seen: tuple[object, ...] = ()
         """State of the workspace at the last reading."""
         self._submitted: tuple[str, ...] = ()
@@ -107,13 +109,15 @@ class StagesDialog(Dialog[None], Generic[Reading]):
             # the same width with a scroll bar as without one, whose coming would wrap the text again
             room = text.outer_size.width - text.gutter.width - text.styles.scrollbar_size_vertical
             width = max(LEAST_WIDTH, room)
-            text.show(self._lines(Surroundings(app.state, app.clock(), render_context(self).glyphs, width)))
+            glyphs, height = render_context(self).glyphs, text.size.height
+            text.show(self._lines(Surroundings(app.state, app.clock(), glyphs, width, height)))
 
     def _lines(self, around: Surroundings) -> list[Line]:
         if self._problem:
             return [line(Span(f" {text}", Tone.WARN)) for text in wrap(self._problem, around.width - 2)]
         if self.reading is None:
-            return [line(Span(" reading results ...", Tone.DIM))]
+            elapsed = format_duration(around.now - self._began)
+            return [line(Span(f" reading results ...  {elapsed}", Tone.DIM))]
         lines, left = self.content(self.reading, around), self.stages_left(self.reading)
         for run in failed_runs(self._submitted, around.state.runs):
             why = f"{run.backbone} on {run.task} has {run.state.value}: {run.reason or 'see its log in Live'}"
@@ -149,6 +153,7 @@ class StagesDialog(Dialog[None], Generic[Reading]):
             self._again = True
             return
         self._busy, self._again, self._seen = True, False, self._fingerprint()
+        self._began = host(self).clock()
         session, read = host(self).backend.session, self.reader()
 
         def work() -> Reading | str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar, get_args
 
 from ssl_console.analysis.judgement import DEFAULT_MARGIN
@@ -19,7 +20,7 @@ from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.stages import StagesDialog
 from ssl_console.tui.style.text import Line, Span, Tone, line
-from ssl_console.tui.views.race import RaceReading, chart_lines, outcome_lines, race_command
+from ssl_console.tui.views.race import RaceReading, choice_lines, contender_lines, race_command, rung_charts
 from ssl_console.tui.views.stages import Surroundings, failed_runs
 from ssl_console.tui.views.verdicts import (
     PRESETS,
@@ -110,10 +111,12 @@ class RaceDialog(StagesDialog[RaceReading]):
             Span(f" for {self._goal}", Tone.ACCENT), Span("  f changes it   ", Tone.DIM),
             Span(budget, Tone.ACCENT), Span("  t changes it", Tone.DIM),
         )  # fmt: skip
-        return [head, *outcome_lines(reading.record, around.width)]
+        return [head, *choice_lines(reading.record, around.width)]
 
     def below(self, reading: RaceReading, around: Surroundings) -> list[Line]:
-        return chart_lines(reading.record, around.width, around.glyphs)
+        charts = rung_charts(reading.record, around.width, around.glyphs)
+        table = contender_lines(reading.record, around.width)
+        return [*chain(*charts[:1]), *table, *chain(*charts[1:])]
 
     def refusal(self, stage: PlannedStage) -> str:
         now = host(self).clock()

@@ -13,16 +13,19 @@ from ssl_console.tui.data.backend import LaunchRequest
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
 from ssl_console.tui.views.coverage import Downloads, download_of, reading_text
-from ssl_console.workspace.config import Share
+from ssl_console.workspace.config import AUTO, DevicesPerRun, Share
 from tasks.datasets.manifest import ReadingProgress
 
 MOST_SEEDS = 100
+LABEL = 15
+"""Width of the names of options in cells."""
 SHARING: Mapping[Share, str] = {
     "free-memory": "started on as soon as the need is free",
     "idle": "waited for until only own runs use them",
     "never": "waited for until nothing uses them",
 }
 """Sharing of GPUs with other processes."""
+DEVICE_NUMBERS = (1, 2, 4, 8)
 _SEEDS = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?")
 
 
@@ -163,14 +166,24 @@ def _choices(request: LaunchRequest) -> list[Line]:
     again = "yes: done ones are measured again" if request.again else "no"
     launcher = (("launcher", request.launcher),) if request.launcher else ()
     share = (("GPUs in use", SHARING[request.share]),) if request.share else ()
+    number = request.devices_per_run or 1
+    together = "1" if number == 1 else f"{'all idle ones' if number == AUTO else f'up to {number}'}, while no run waits"
     pairs = (
         ("seeds", format_seeds(request.seeds)),
         ("parameters", preset),
         ("measure again", again),
         *launcher,
         *share,
+        ("devices per run", together),
     )
-    return [line(Span(f"{name:>14}  ", Tone.DIM), value) for name, value in pairs]
+    return [line(Span(f"{name:>{LABEL}}  ", Tone.DIM), value) for name, value in pairs]
+
+
+def next_device_number(number: DevicesPerRun, *, local: bool) -> DevicesPerRun:
+    """The next larger number of devices per run, then every idle one where the launcher is `local`, then 1."""
+    if number == AUTO:
+        return 1
+    return next((one for one in DEVICE_NUMBERS if one > number), AUTO if local else 1)
 
 
 def _disk(disk: Disk) -> Line:
@@ -179,7 +192,7 @@ def _disk(disk: Disk) -> Line:
         f"about {megabytes(disk.needed)}" if disk.needed else "nothing more" if disk.needed == 0 else "not known yet"
     )
     layers = f" ({megabytes(disk.layers)} of layer-wise features)" if disk.layers else ""
-    spans = [Span(f"{'disk':>14}  ", Tone.DIM), Span(needed + layers), Span(f", {free}", Tone.DIM)]
+    spans = [Span(f"{'disk':>{LABEL}}  ", Tone.DIM), Span(needed + layers), Span(f", {free}", Tone.DIM)]
     return line(*spans) if disk.enough else line(*spans, Span("  too little", Tone.BAD))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ssl_console.analysis.ranking_cell import seeds_text
-from ssl_console.analysis.statistics.distributions import told
+from ssl_console.analysis.statistics.distributions import format_p
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, fit, length, line, wrap
 from ssl_console.workspace.badges import ADVICE, marks
@@ -50,7 +50,7 @@ def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
     if task is None:
         return [line()]
     test = task.test
-    chance = f"p {told(test.p_value)}, with Holm {told(task.adjusted_p)}, effect {test.effect:+.2f}"
+    chance = f"{format_p(test.p_value)}, {format_p(task.adjusted_p, 'Holm p')}, effect {test.effect:+.2f}"
     first = line(
         Span(f" {task.task}  ", Tone.DIM),
         f"{test.difference:+.2f} ({test.low:+.2f} to {test.high:+.2f})",

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from backbones.io.errors import counted
 from ssl_console.operations.stages import PlannedStage
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, fit, fit_middle, line, wrap
@@ -58,32 +59,41 @@ def race_command(record: RaceRecord, hours: float, preset: str | None = None) ->
     return shlex.join(["ssl-console", "choose", "--data", record.dataset, "--hours", f"{hours:g}", *goal, *names])
 
 
-def outcome_lines(record: RaceRecord, width: int) -> list[Line]:
-    """Goal, the one to take, and the likely best with their chances and costs."""
+def race_lines(record: RaceRecord, width: int) -> list[Line]:
+    """Backbones, target, and those that do not take part, with the reason."""
     about = f"{len(record.backbones)} backbones for {record.target}; the best one is pruned in 5 % of races at most"
     lines = [line(Span(f" {text}", Tone.DIM)) for text in wrap(about, width - 2)]
     for name, reason in record.excluded.items():
         left_out = f"{name} does not take part: {reason}"
         lines += [line(Span(f" {text}", Tone.WARN)) for text in wrap(left_out, width - 2)]
+    return lines
+
+
+def choice_lines(record: RaceRecord, width: int) -> list[Line]:
+    """The backbone to take, and the number of those that do not take part."""
     if not record.contenders:
-        return [*lines, line(Span(" no rung has results of all of them yet", Tone.DIM))]
+        return [*race_lines(record, width), line(Span(" no rung has results of all of them yet", Tone.DIM))]
     taken = next(one for one in record.contenders if one.backbone == record.choice)
     certain = "certainly the best" if record.settled else f"the best with probability {taken.probability:.2f}"
     choice = f"{taken.backbone}, chosen for {record.goal}: {certain}, expected regret {taken.regret:.1f} points"
-    lines += [
-        (),
-        *(line(Span(f" {text}", Tone.GOOD if record.settled else Tone.STRONG)) for text in wrap(choice, width - 2)),
-    ]
-    lines += [
-        (),
-        line(
-            Span(_table_row(("backbone", "P(best)", "regret", "img/s", "memory", "energy", "licence"), width), Tone.DIM)
-        ),
-    ]
+    tone = Tone.GOOD if record.settled else Tone.STRONG
+    lines = [line(Span(f" {text}", tone)) for text in wrap(choice, width - 2)]
+    if record.excluded:
+        count = counted(len(record.excluded), "backbone")
+        lines.append(line(Span(f" without {count} that cannot be measured, see below", Tone.WARN)))
+    return lines
+
+
+def contender_lines(record: RaceRecord, width: int) -> list[Line]:
+    """The likely best with their chances and costs; empty before the first rung is done."""
+    if not record.contenders:
+        return []
+    head = _table_row(("backbone", "P(best)", "regret", "img/s", "memory", "energy", "licence"), width)
+    lines = [(), line(Span(head, Tone.DIM))]
     lines += [_contender(one, width) for one in record.contenders[:MOST_CONTENDERS]]
     if (more := len(record.contenders) - MOST_CONTENDERS) > 0:
         lines.append(line(Span(f" {more} more with smaller chances", Tone.DIM)))
-    return lines
+    return [*lines, (), *race_lines(record, width)]
 
 
 def _contender(one: RaceContender, width: int) -> Line:
@@ -112,12 +122,12 @@ def _amount(value: float | None, unit: str = "") -> str:
     return "—" if value is None else f"{value:,.0f}{unit}"
 
 
-def chart_lines(record: RaceRecord, width: int, glyphs: Glyphs) -> list[Line]:
-    """A chart of every rung that is done, the newest first, on one axis."""
+def rung_charts(record: RaceRecord, width: int, glyphs: Glyphs) -> list[list[Line]]:
+    """A chart for every rung that is done, the newest first, all of them on one axis."""
     done = [rung for rung in record.rungs if rung.state == "done"]
     reaches = [found for rung in done for one in rung.entrants if (found := reach_of(one, rung.slack))]
     axis = RaceAxis.of(reaches, max(SMALLEST_CHART, width - NAME - SCORE - WORD - 6))
-    return [one for rung in reversed(done) for one in _rung(rung, axis, width, glyphs)]
+    return [list(_rung(rung, axis, width, glyphs)) for rung in reversed(done)]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from backbones.io.errors import counted
 from ssl_console.analysis.badged_results import mark_sentences
 from ssl_console.analysis.ranking import ABOUT_CIRCLE, CIRCLE, ESTIMATE, RankingRow
 from ssl_console.analysis.ranking_cell import RankingCell, seeds_text, size_text
-from ssl_console.analysis.statistics.distributions import told
+from ssl_console.analysis.statistics.distributions import format_p
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, fit, length, line, wrap
@@ -252,7 +252,7 @@ def _picture(diagram: CriticalDifference, width: int, glyphs: Glyphs) -> Iterato
     yield line()
     yield line(
         Span(f" Critical difference {diagram.difference:.2f} (Nemenyi)", Tone.TITLE),
-        Span(f"  Friedman p {told(diagram.p_value)}", Tone.DIM),
+        Span(f"  Friedman {format_p(diagram.p_value)}", Tone.DIM),
     )
     yield line(Span(" A bar joins backbones without a significant difference.", Tone.DIM))
     for name in diagram.order:

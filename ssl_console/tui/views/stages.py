@@ -17,8 +17,10 @@ from ssl_console.workspace.run_observer import RunView
 
 BAR_WIDTH = 12
 NAME_WIDTH = 28
-MOST_RUNS = 6
-"""Active runs that get a line each; the others are counted."""
+MOST_RUNS, FEWEST_RUNS = 6, 1
+"""Active runs that get a line each, with and without much room; the others are counted."""
+LOW = 24
+"""Lines below which there is not much room."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Surroundings:
     now: float
     glyphs: Glyphs
     width: int
+    height: int = 40
 
 
 def stage_lines(stage: PlannedStage, around: Surroundings, *, going: bool, later: Sequence[PlannedStage]) -> list[Line]:
@@ -37,9 +40,10 @@ def stage_lines(stage: PlannedStage, around: Surroundings, *, going: bool, later
     head = Span(f" {_head(stage, runs, around)}", Tone.BUSY if runs else Tone.PLAIN)
     key = _key(stage, runs, going)
     lines = [line(head, key)] if length((head, key)) <= around.width else [line(head), line(key)]
-    lines += [_run_line(run, around) for run in runs[:MOST_RUNS]]
-    if len(runs) > MOST_RUNS:
-        lines.append(line(Span(f"   {len(runs) - MOST_RUNS} more", Tone.DIM)))
+    most = MOST_RUNS if around.height >= LOW else FEWEST_RUNS
+    lines += [_run_line(run, around) for run in runs[:most]]
+    if len(runs) > most:
+        lines.append(line(Span(f"   {len(runs) - most} more", Tone.DIM)))
     for item in stage.blockers:
         lines += [line(Span(f" {text}", Tone.WARN)) for text in wrap(item.advice, around.width - 2)]
     names = ", ".join(one.name for one in later)

@@ -135,7 +135,7 @@ def test_what_takes_longer_than_there_is_time_is_named_with_its_time(shell: Shel
 def test_what_cannot_be_planned_is_said_with_the_reason(shell: Shell) -> None:
     nothing_known = shell("budget", "--hours", "1", "-b", "own/*", "-t", "echo/things")
     assert nothing_known.code == 0
-    assert "2 runs of echo/things cannot be planned: no echo was measured yet" in nothing_known.err
+    assert "2 runs of echo/things cannot be planned: no echo [default] was measured yet" in nothing_known.err
     absent = shell("budget", "--hours", "1", "-b", "own/first", "-t", "echo/absent", "--run")
     assert absent.code == 3
     assert absent.out == "nothing can be planned; 1 cannot run\n"

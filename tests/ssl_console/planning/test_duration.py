@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ssl_console.planning.duration import History, Work, format_duration, makespan
@@ -54,6 +56,15 @@ def test_a_backbone_that_was_slow_elsewhere_is_expected_to_be_slow() -> None:
 def test_a_new_task_takes_the_median_of_its_protocol() -> None:
     history = History.of([result("a", "linear/x", 10), result("a", "linear/y", 30), result("a", "knn/x", 500)])
     assert history.seconds(work("a", "linear/new")) == 20
+
+
+def test_a_training_takes_the_median_of_its_preset_and_never_that_of_another() -> None:
+    short = [result("a", "finetune/x", 10).model_copy(update={"variant": "small"})]
+    long = [result("a", "finetune/y", 500)]
+    small = Work("a", "finetune/new", "small", "finetune")
+    assert History.of([*short, *long]).seconds(small) == 10
+    assert History.of([*short, *long]).seconds(replace(small, variant="default")) == 500
+    assert History.of(long).seconds(small) is None, "unknown, instead of the duration of another training"
 
 
 def test_nothing_comparable_means_unknown_not_zero() -> None:

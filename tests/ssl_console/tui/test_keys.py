@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from textual.binding import Binding
 from textual.pilot import Pilot
 
 from ssl_console.operations.session import Session
+from ssl_console.tui import screens
 from ssl_console.tui.app import SCREENS, AppOptions, ConsoleApp
 from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.keys import KEYS, TITLES, changing_actions, shown, unknown_ids
-from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.screens.add import AddForm
+from ssl_console.tui.screens.base import ConsoleScreen, Dialog
+from ssl_console.tui.screens.choosers import ThemeDialog
 from ssl_console.tui.screens.dialogs import KEY_WIDTH, HelpDialog, scopes_of
 from ssl_console.tui.widgets.header_footer import keys_of
 from ssl_console.workspace.paths import Workspace
@@ -146,6 +154,54 @@ async def test_the_help_says_what_the_focused_pane_is_for(used: Workspace, opene
 def told(pilot: Pilot[int]) -> str:
     lines = pilot.app.screen.query_one("#text").content  # type: ignore[attr-defined]
     return " ".join("".join(span.text for span in line) for line in lines)
+
+
+def dialogs(base: type[Dialog[Any]] = Dialog) -> Iterator[type[Dialog[Any]]]:
+    """Every dialog that is not a base class of others alone."""
+    for found in base.__subclasses__():
+        if "BINDINGS" in vars(found) or "TITLE_TEXT" in vars(found) or found is ThemeDialog:
+            yield found
+        yield from dialogs(found)
+
+
+def test_every_dialog_answers_f1_with_its_own_help() -> None:
+    for module in pkgutil.iter_modules(screens.__path__):
+        importlib.import_module(f"{screens.__name__}.{module.name}")
+    found = {dialog.__name__: dialog for dialog in dialogs() if dialog not in {HelpDialog, AddForm}}
+    assert {"LaunchDialog", "OptimismDialog", "RaceDialog", "AddDatasetDialog", "ConfirmDialog"} <= set(found)
+    for name, dialog in found.items():
+        declared = AddForm.BINDINGS if issubclass(dialog, AddForm) else dialog.BINDINGS
+        keys = {key for one in declared if isinstance(one, Binding) for key in one.key.split(",")}
+        assert "f1" in keys, name
+        assert len(dialog.HELP_TEXT) > 30, name
+    texts = [dialog.HELP_TEXT for dialog in found.values() if dialog is not ThemeDialog]
+    assert len(texts) == len(set(texts))
+
+
+@pytest.mark.parametrize(
+    ("mode", "keys", "words"),
+    [
+        ("rankings", ("E",), "chosen on the test images"),
+        ("rankings", ("r",), "if other test images had been drawn"),
+        ("rankings", ("U",), "Disk space of this workspace by kind"),
+        ("rankings", ("c",), "space ticks the highlighted one"),
+        ("rankings", ("colon",), "another word for them"),
+        ("compare", ("M",), "All combinations of pooling"),
+        ("plan", ("B",), "A checkpoint of your own"),
+        ("plan", ("space", "enter", "s"), "Seeds of every selected pair"),
+    ],
+)
+async def test_f1_explains_the_dialog_in_front(
+    used: Workspace, opened: Opener, mode: str, keys: tuple[str, ...], words: str
+) -> None:
+    async with opened(used, AppOptions(mode=mode, suite="demo"), size=(80, 24)) as pilot:
+        await pilot.press(*keys)
+        below = pilot.app.screen
+        await pilot.press("f1")
+        assert isinstance(pilot.app.screen, HelpDialog)
+        assert words in " ".join(told(pilot).split())
+        await pilot.press("f1")
+        assert pilot.app.screen is below
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -22,13 +22,14 @@ from ssl_console.operations.downloads import DownloadItem, DownloadProgress, Dow
 from ssl_console.planning.plan import Plan
 from ssl_console.system import devices
 from ssl_console.system.device import Device
-from ssl_console.tui.data.backend import Backend
+from ssl_console.tui.data.backend import Backend, LaunchRequest
 from ssl_console.tui.data.poller import PollThread
 from ssl_console.tui.data.state import StateUpdate
 from ssl_console.tui.screens.dialogs import ConfirmDialog, ProblemDialog
 from ssl_console.tui.screens.launch import LaunchDialog, SeedsDialog
-from ssl_console.tui.views.launch import format_seeds, parse_seeds
+from ssl_console.tui.views.launch import format_seeds, next_device_number, parse_seeds
 from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.run import RunSpec
 from tasks.backbone_checks.finding import Finding
 from tasks.datasets.download.fetch import SOURCES, DownloadSource, FetchError
 from tasks.datasets.manifest import ReadingProgress
@@ -92,7 +93,7 @@ async def test_an_overridden_run_carries_what_failed(refused: Workspace, opened:
     async with opened(refused) as pilot:
         app = app_of(pilot)
         submitted: list[Plan] = []
-        app.backend.submit = lambda plan, _launcher=None, _share=None: submitted.append(plan) or len(plan.to_run)  # type: ignore[method-assign, assignment, func-returns-value]
+        app.backend.submit = lambda plan, _request=None: submitted.append(plan) or len(plan.to_run)  # type: ignore[method-assign, assignment, func-returns-value]
         await pilot.press("slash", *"own/net", "enter", "space", "enter")
         await until(pilot, lambda: "1 refused" in text_of(pilot))
         await pilot.press("o", "y")
@@ -144,7 +145,7 @@ async def test_what_planning_waits_for_is_shown_with_the_time_and_enter_is_kept(
             return planned(request)  # type: ignore[arg-type]
 
         app.backend.plan = slow  # type: ignore[method-assign]
-        app.backend.submit = lambda plan, _launcher=None, _share=None: started.append(len(plan.to_run)) or 1  # type: ignore[method-assign, assignment, func-returns-value]
+        app.backend.submit = lambda plan, _request=None: started.append(len(plan.to_run)) or 1  # type: ignore[method-assign, assignment, func-returns-value]
         await pilot.press("slash", *"random few", "enter", "space", "enter")
         await until(pilot, lambda: "examining own/net" in text_of(pilot))
         await until(pilot, lambda: "Looking at 1 selected ... 1 s" in text_of(pilot))
@@ -383,7 +384,12 @@ async def test_the_sharing_of_gpus_is_a_choice_of_a_launch_and_part_of_its_comma
     async with opened(used) as pilot:
         app = app_of(pilot)
         asked: list[object] = []
-        app.backend.submit = lambda plan, _launcher=None, share=None: asked.append(share) or len(plan.to_run)  # type: ignore[method-assign, assignment, func-returns-value]
+
+        def submit(plan: Plan, request: LaunchRequest | None = None) -> int:
+            asked.append(request and request.share)
+            return len(plan.to_run)
+
+        app.backend.submit = submit  # type: ignore[method-assign]
         await pilot.press("slash", *"random few", "enter", "space", "enter")
         await until(pilot, lambda: "GPUs in use started on as soon as the need is free" in text_of(pilot))
         await pilot.press("i")
@@ -392,6 +398,37 @@ async def test_the_sharing_of_gpus_is_a_choice_of_a_launch_and_part_of_its_comma
         assert app.clipboard.endswith("--share never")
         await pilot.press("enter")
         await until(pilot, lambda: asked == ["never"])
+
+
+async def test_the_devices_of_a_run_are_a_choice_of_a_launch_and_recorded_with_it(
+    used: Workspace, opened: Opener
+) -> None:
+    before = set(used.run_folders())
+    async with opened(used) as pilot:
+        app = app_of(pilot)
+        app.backend.session.start_supervisor = lambda: None  # type: ignore[method-assign]
+        await pilot.press("slash", *"random few", "enter", "space", "enter")
+        await until(pilot, lambda: "devices per run 1 " in text_of(pilot))
+        await pilot.press("y")
+        assert "--devices-per-run" not in app.clipboard
+        await pilot.press("d")
+        assert "devices per run up to 2, while no run waits" in text_of(pilot)
+        await pilot.press("y")
+        assert app.clipboard.endswith("--devices-per-run 2")
+        await pilot.press("enter")
+        await until(pilot, lambda: set(used.run_folders()) - before)
+        (new,) = set(used.run_folders()) - before
+        spec = RunSpec.model_validate_json(new.spec.read_bytes())
+        assert spec.placement.devices_per_run == 2
+
+
+@pytest.mark.parametrize(("local", "order"), [(True, [2, 4, 8, "auto", 1]), (False, [2, 4, 8, 1])])
+def test_every_idle_device_is_a_choice_on_this_machine_only(local: bool, order: list[object]) -> None:
+    numbers, number = [], next_device_number(1, local=local)
+    while number != 1:
+        numbers.append(number)
+        number = next_device_number(number, local=local)
+    assert [*numbers, 1] == order
 
 
 async def test_without_a_gpu_there_is_nothing_to_share(used: Workspace, opened: Opener) -> None:

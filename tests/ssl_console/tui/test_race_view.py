@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 
@@ -22,7 +23,14 @@ from ssl_console.tui.screens.ledger import ledger_command, ledger_lines
 from ssl_console.tui.screens.verdicts import RaceDialog
 from ssl_console.tui.style.glyphs import ASCII, UNICODE, Glyphs
 from ssl_console.tui.style.text import Line, Tone, length
-from ssl_console.tui.views.race import RaceReading, chart_lines, outcome_lines, race_command, reach_of
+from ssl_console.tui.views.race import (
+    RaceReading,
+    choice_lines,
+    contender_lines,
+    race_command,
+    reach_of,
+    rung_charts,
+)
 from ssl_console.tui.views.verdicts import JudgeReading, judge_command, judge_lines
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.race_record import PredictorError, RaceContender, RaceEntrant, RaceRecord, RaceRungRecord
@@ -88,7 +96,7 @@ def rows(lines: list[Line], name: str) -> list[Line]:
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII], ids=lambda glyphs: glyphs.name)
 @pytest.mark.parametrize("width", [58, 74, 98])
 def test_lines_of_a_backbone_become_shorter_and_pruned_ones_are_dim_and_named(glyphs: Glyphs, width: int) -> None:
-    lines = chart_lines(RACE, width, glyphs)
+    lines = [*chain(*rung_charts(RACE, width, glyphs))]
     text = text_of(lines, width)
     assert text.index("finetune/shapes: ") < text.index("knn/shapes: "), "the newest first"
     assert glyphs.name == "unicode" or text.isascii()
@@ -114,17 +122,22 @@ def test_a_line_covers_the_error_of_predictions_and_ends_left_of_the_leader_once
 
 
 def test_an_unknown_error_of_predictions_is_stated_and_nothing_is_pruned() -> None:
-    text = " ".join(text_of(chart_lines(record(rung("knn/shapes", None, (5.0, 2.0, 12.0))), 74, UNICODE)).split())
+    (chart,) = rung_charts(record(rung("knn/shapes", None, (5.0, 2.0, 12.0))), 74, UNICODE)
+    text = " ".join(text_of(chart).split())
     assert "how well it predicts the target is unknown" in text
     assert "0 pruned" in text
-    assert "knn orders 12 % (5 to 25 %) of 30 pairs differently" in text_of(chart_lines(RACE, 98, UNICODE), 98)
+    assert "knn orders 12 % (5 to 25 %) of 30 pairs differently" in text_of(rung_charts(RACE, 98, UNICODE)[1], 98)
 
 
 def test_the_outcome_has_chances_costs_and_licences_and_the_command_repeats_it() -> None:
-    text = " ".join(text_of(outcome_lines(RACE, 74)).split())
+    text = " ".join(text_of([*choice_lines(RACE, 74), *contender_lines(RACE, 74)]).split())
     assert "demo/supervised, chosen for accuracy: certainly the best, expected regret 0.1 points" in text
     assert "supervised 0.93 0.1 749 — — MIT" in text
-    assert "no rung has results" in text_of(outcome_lines(record(), 74))
+    assert "no rung has results" in text_of(choice_lines(record(), 74))
+    assert contender_lines(record(), 74) == []
+    left_out = RACE.model_copy(update={"excluded": {"own/x": "its weights are missing"}})
+    assert "without 1 backbone that cannot be measured, see below" in text_of(choice_lines(left_out, 74))
+    assert "own/x does not take part: its weights are missing" in text_of(contender_lines(left_out, 74))
     assert race_command(RACE, 4.0, "small") == (
         "ssl-console choose --data shapes --hours 4 --preset small -b demo/supervised -b demo/simclr -b demo/random"
     )
@@ -262,6 +275,9 @@ async def test_what_cannot_be_read_is_explained_and_the_next_reading_replaces_it
         await pilot.press("r")
         await until(pilot, lambda: "certainly the best" in shown(pilot, "#text"))
         drawn = pilot.app.screen.query_one("#text")
+        visible = [span.text for one in drawn.content[: drawn.size.height] for span in one]  # type: ignore[attr-defined]
+        assert any(text.startswith(" finetune/shapes: ") for text in visible)
+        assert sum("pruned" in text or "leads" in text for text in visible) > 2, "the newest chart, without scrolling"
         assert all(length(one) <= drawn.size.width for one in drawn.content)  # type: ignore[attr-defined]
 
 

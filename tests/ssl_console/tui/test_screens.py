@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 
 from ssl_console.planning.plan import Plan
 from ssl_console.tui.app import AppOptions, ConsoleApp
+from ssl_console.tui.data.backend import LaunchRequest
 from ssl_console.tui.keys import KEYS
 from ssl_console.tui.palette_commands import ConsoleCommands
 from ssl_console.tui.screens.choosers import ChooseDialog, PickDialog
@@ -76,9 +77,10 @@ async def test_the_launch_sheet_says_first_and_launches_then(used: Workspace, op
         app = app_of(pilot)
         asked: list[tuple[int, str | None]] = []
 
-        def submit(plan: Plan, launcher: str | None = None, share: object = None) -> int:
-            assert share is None
-            asked.append((len(plan.to_run), launcher))
+        def submit(plan: Plan, request: LaunchRequest | None = None) -> int:
+            assert request is not None
+            assert request.share is None
+            asked.append((len(plan.to_run), request.launcher))
             return len(plan.to_run)
 
         app.backend.submit = submit  # type: ignore[method-assign]
