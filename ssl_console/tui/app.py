@@ -274,9 +274,9 @@ class ConsoleApp(Adding):
 
     def set_state(self, state: AppState) -> None:
         """Replace the state, and redraw the screen in front."""
-        self.state = state
+        before, self.state = self.state, state
         base = self.screen_stack[0] if self.screen_stack else None
-        if isinstance(base, ConsoleScreen) and base.is_mounted:
+        if isinstance(base, ConsoleScreen) and base.is_mounted and base.concerned_by(before, state):
             base.refresh_view()
 
     def choose_suite(self, name: str | None) -> None:

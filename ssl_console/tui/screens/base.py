@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual.app import ComposeResult
@@ -37,6 +38,8 @@ class ConsoleScreen(Screen[None]):
     KEYS: ClassVar[tuple[Key, ...]] = ()
     HELP_TEXT: ClassVar[str] = ""
     """Purpose of the screen, shown by the help above the keys."""
+    SHOWS_DEVICES: ClassVar[bool] = True
+    """Whether the screen is redrawn after every reading of the devices."""
     AUTO_FOCUS = ""
     focused: Reactive[Widget | None] = Reactive(None, repaint=False)
     """Focused widget, without repaint: Textual would redraw the whole screen on every change of focus."""
@@ -94,6 +97,13 @@ class ConsoleScreen(Screen[None]):
 
     def update_view(self, state: AppState) -> None:
         """Update every widget."""
+
+    def concerned_by(self, before: AppState, now: AppState) -> bool:
+        """Whether a change of the state can change the view."""
+        if self.SHOWS_DEVICES or before.devices is now.devices:
+            return True
+        names = (field.name for field in fields(now) if field.name != "devices")
+        return any(getattr(before, name) is not getattr(now, name) for name in names)
 
     def edit_targets(self) -> list[EditTarget]:
         """Targets of `e` on this screen, the most likely first."""

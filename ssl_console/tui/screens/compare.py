@@ -43,6 +43,7 @@ class CompareScreen(ConsoleScreen):
     """Differences and charts."""
 
     MODE = "compare"
+    SHOWS_DEVICES = False
     KEYS = (
         Key(
             "open", "enter", "open", "open", "Open the result under the cursor; of the images view, the list of images"

@@ -22,9 +22,9 @@ from ssl_console.tui.screens.editing import EditTarget, card_target
 from ssl_console.tui.screens.launch import LaunchDialog, fetch_missing
 from ssl_console.tui.screens.marking import MarkingScreen, marking_keys
 from ssl_console.tui.style.palette import render_context
-from ssl_console.tui.views.coverage import CellStatus, Coverage, filter_catalog
+from ssl_console.tui.views.coverage import CellStatus, coverage_of, filter_catalog
 from ssl_console.tui.views.launch import kinds_of
-from ssl_console.tui.views.plan import NAME, CoverageGrid, about_cell, summary
+from ssl_console.tui.views.plan import NAME, CoverageGrid, about_cell, coverage_grid, summary
 from ssl_console.tui.views.ranking_query import badged
 from ssl_console.tui.widgets.inputs import FilterBar
 from ssl_console.tui.widgets.styled_text import StyledText
@@ -45,6 +45,7 @@ class PlanScreen(MarkingScreen[Pair]):
     """The coverage grid."""
 
     MODE = "plan"
+    SHOWS_DEVICES = False
     KEYS = (
         *marking_keys("pair", mark="tick", label="tick"),
         Key("launch", "enter", "launch", "launch", "See what would run, then start it", changes=True),
@@ -113,10 +114,10 @@ class PlanScreen(MarkingScreen[Pair]):
         suite = state.planned_suite
         catalogue = state.catalogue if state.opening is not None else Catalog()  # else it would show all for a moment
         results = badged(state.results, catalogue)
-        pending = (state.reading, state.downloads)
-        coverage = Coverage.of(catalogue, results, state.runs.values(), state.stale, suite, *pending)
-        shown = filter_catalog(catalogue, suite, self.query_one(FilterBar).text)
-        return CoverageGrid(coverage, shown, state.selection, render_context(self).glyphs)
+        inputs = (state.reading, state.downloads)
+        coverage = coverage_of(catalogue, results, state.runs, state.stale, suite, *inputs)
+        text = self.query_one(FilterBar).text
+        return coverage_grid(coverage, suite, text, state.selection, render_context(self).glyphs)
 
     def update_view(self, state: AppState) -> None:
         """Show the grid, and details of the cell under the cursor."""

@@ -56,6 +56,7 @@ class RankingsScreen(MarkingScreen[str]):
     """The ranking table."""
 
     MODE = "rankings"
+    SHOWS_DEVICES = False
     KEYS = (
         Key("open", "enter", "open", "result", "Open the result under the cursor"),
         Key("sort", "s", "sort", "sort", "Sort by the column under the cursor; again: reverse the order"),

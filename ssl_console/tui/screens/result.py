@@ -44,6 +44,7 @@ class ResultScreen(ConsoleScreen):
     """One result."""
 
     MODE = "result"
+    SHOWS_DEVICES = False
     KEYS = (
         Key("copy", "y", "copy", "copy command", "Copy the command that reproduces it"),
         Key("copy-json", "Y", "copy_json", "copy JSON", "Copy the whole record as JSON", footer=False),

@@ -136,6 +136,20 @@ class Coverage:
         return NOTHING
 
 
+@memoize_by_identity
+def coverage_of(
+    catalogue: Catalog,
+    results: Sequence[Result],
+    runs: Mapping[str, RunView],
+    stale: Mapping[Pair, str],
+    suite: str | None,
+    reading: Mapping[str, ReadingProgress],
+    downloads: Downloads,
+) -> Coverage:
+    """`Coverage.of`, memoized, as it is requested whenever the cursor moves."""
+    return Coverage.of(catalogue, results, runs.values(), stale, suite, reading, downloads)
+
+
 def download_of(missing: Blocker) -> DownloadItem:
     """The download that provides missing weights or data."""
     return DownloadItem("weights" if missing.kind == "weights" else "data", missing.name)

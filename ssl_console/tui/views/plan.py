@@ -11,7 +11,8 @@ from ssl_console.tui.data.catalog import BackboneEntry, FilteredCatalog, TaskEnt
 from ssl_console.tui.data.state import AppState, Extent, Pair, PairSelection, extent
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Cell, Line, Span, Tone, fit, length, line
-from ssl_console.tui.views.coverage import CellStatus, Coverage, CoverageCell
+from ssl_console.tui.views import memoize_by_identity
+from ssl_console.tui.views.coverage import CellStatus, Coverage, CoverageCell, filter_catalog
 from ssl_console.tui.widgets.table_model import Column, TableModel
 
 NAME = "backbone"
@@ -44,8 +45,18 @@ class CoverageGrid:
     selection: PairSelection
     glyphs: Glyphs
 
+    @cached_property
+    def _models(self) -> dict[int, TableModel]:
+        """Tables by screen width."""
+        return {}
+
     def rows(self, width: int) -> TableModel:
-        """As a table for a screen of `width` cells."""
+        """As a table for a screen of `width` cells, cached by width."""
+        if width not in self._models:
+            self._models[width] = self._model(width)
+        return self._models[width]
+
+    def _model(self, width: int) -> TableModel:
         name_width = max(16, min(_longest(self.shown.backbones) + 2, width // 3))
         columns = (
             Column(NAME, "  backbone", name_width, name=True),
@@ -91,6 +102,14 @@ class CoverageGrid:
         if not ticked:
             return Cell(text, TONES[covered.status])
         return Cell(f"{self.glyphs.ticked} {fit(text, column.width - 2, 'right')}", Tone.ACCENT, picked=True)
+
+
+@memoize_by_identity
+def coverage_grid(
+    coverage: Coverage, suite: str | None, text: str, selection: PairSelection, glyphs: Glyphs
+) -> CoverageGrid:
+    """The grid of a suite and a filter. Memoized, as it is requested whenever the cursor moves or a device is read."""
+    return CoverageGrid(coverage, filter_catalog(coverage.catalogue, suite, text), selection, glyphs)
 
 
 def cell_text(covered: CoverageCell, glyphs: Glyphs) -> str:

@@ -71,6 +71,8 @@ class LineTable(ScrollView, can_focus=True):
         self.hits: Callable[[], FilterHits] = FilterHits
         """Rows and columns matched by the last filter, in their order."""
         self._painted: dict[str, list[Cell]] = {}
+        self._drawn: tuple[int, list[VisibleColumn]] | None = None
+        """Width and columns while lines are drawn, as every line needs them."""
         self._base = Style()
 
     # -- content ------------------------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ class LineTable(ScrollView, can_focus=True):
     @property
     def _width(self) -> int:
         """Width of a line without the scrollbar, in cells."""
-        return self.scrollable_content_region.width
+        return self.scrollable_content_region.width if self._drawn is None else self._drawn[0]
 
     def _fit_virtual_size(self) -> None:
         slack = max((column.width for column in self.rows.columns), default=0)
@@ -111,11 +113,12 @@ class LineTable(ScrollView, can_focus=True):
             self._column = self.rows.columns[first].key if self.rows.columns else None
 
     def _repaint_changes(self) -> None:
+        columns = self._visible_columns()
         for y, key in self._visible_rows():
             painted = self._painted.get(key)
             if painted is None:
                 continue
-            for column in self._visible_columns():
+            for column in columns:
                 if painted[column.number] != self.rows.cell(key, self.rows.columns[column.number]):
                     self.refresh(Region(column.x, y, column.width, 1))
 
@@ -126,6 +129,8 @@ class LineTable(ScrollView, can_focus=True):
             yield offset + self.rows.header_lines, key
 
     def _visible_columns(self) -> list[VisibleColumn]:
+        if self._drawn is not None:
+            return self._drawn[1]
         return self.rows.geometry.visible_columns(round(self.scroll_x), self._width)
 
     # -- cursor -------------------------------------------------------------------------------------------------
@@ -279,9 +284,13 @@ class LineTable(ScrollView, can_focus=True):
     # -- drawing ------------------------------------------------------------------------------------------------
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Several lines, with the background style computed once, as it takes as long as a line."""
+        """Several lines; the background style, which takes as long as a line, and the columns are computed once."""
         self._base = self.rich_style
-        return super().render_lines(crop)
+        self._drawn = self._width, self._visible_columns()
+        try:
+            return super().render_lines(crop)
+        finally:
+            self._drawn = None
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen."""

@@ -8,8 +8,8 @@ from ssl_console.tui.data.catalog import BackboneEntry, Catalog, Suite, TaskEntr
 from ssl_console.tui.data.state import PairSelection, in_order
 from ssl_console.tui.style.glyphs import UNICODE
 from ssl_console.tui.style.text import Line, length
-from ssl_console.tui.views.coverage import CellStatus, Coverage, filter_catalog
-from ssl_console.tui.views.plan import CoverageGrid, about_cell, cell_text
+from ssl_console.tui.views.coverage import CellStatus, Coverage, coverage_of, filter_catalog
+from ssl_console.tui.views.plan import CoverageGrid, about_cell, cell_text, coverage_grid
 from ssl_console.workspace.run import FailureKind, RunState
 from ssl_console.workspace.run_observer import RunView
 from tasks.datasets.manifest import ReadingProgress
@@ -176,3 +176,19 @@ def test_what_a_missing_cell_advises_is_never_cut_at_the_advice() -> None:
         assert len(lines) == 2
         shown = next(line for line in lines if "get it" in "".join(span.text for span in line))
         assert length(shown) <= width
+
+
+def test_the_grid_and_its_table_are_made_once_for_the_same_content() -> None:
+    runs: dict[str, RunView] = {}
+
+    def grid(selection: PairSelection) -> CoverageGrid:
+        coverage = coverage_of(CATALOGUE, (RESULT,), runs, {}, None, {}, {})
+        return coverage_grid(coverage, None, "", selection, UNICODE)
+
+    none = PairSelection()
+    assert grid(none) is grid(none)
+    assert grid(none).rows(80) is grid(none).rows(80)
+    ticked = grid(none.toggle([("demo/mae", "knn/digits")]))
+    assert [column.marked for column in ticked.rows(80).columns] == [False] * 4
+    everything = ticked.column("knn/digits")
+    assert [column.marked for column in grid(none.toggle(everything)).rows(80).columns][-1]

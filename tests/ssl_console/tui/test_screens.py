@@ -11,8 +11,10 @@ from textual.pilot import Pilot
 from ssl_console.planning.plan import Plan
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.data.backend import LaunchRequest
+from ssl_console.tui.data.state import AppState
 from ssl_console.tui.keys import KEYS
 from ssl_console.tui.palette_commands import ConsoleCommands
+from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.choosers import ChooseDialog, PickDialog
 from ssl_console.tui.screens.dialogs import ConfirmDialog, ProblemDialog
 from ssl_console.tui.screens.export import ExportDialog
@@ -459,3 +461,18 @@ async def test_a_broken_results_file_is_told_and_the_console_stays_open(used: Wo
         await until(pilot, lambda: app.state.problem)
         assert "rebuild" in app.state.problem
         assert app.state.results == had
+
+
+@pytest.mark.parametrize(("mode", "redrawn"), [("plan", False), ("rankings", False), ("live", True)])
+async def test_a_reading_of_the_devices_redraws_no_screen_without_them(
+    used: Workspace, opened: Opener, monkeypatch: pytest.MonkeyPatch, mode: str, redrawn: bool
+) -> None:
+    async with opened(used, AppOptions(mode=mode, suite="")) as pilot:
+        app, drawn = app_of(pilot), list[AppState]()
+        screen = app.screen
+        assert isinstance(screen, ConsoleScreen)
+        monkeypatch.setattr(screen, "update_view", drawn.append)
+        app.set_state(replace(app.state, devices=(filled.HOST, filled.HOST)))
+        assert bool(drawn) is redrawn
+        app.set_state(replace(app.state, devices=(filled.HOST,), marked=("demo/mae",)))
+        assert drawn[-1] is app.state, "anything else redraws every screen"
