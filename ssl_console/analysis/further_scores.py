@@ -1,7 +1,8 @@
 """Optimism of a selection on the reported images: the score, and what choosing on the test images would have given.
 
-Protocols store both as the diagnostic `chosen_on_test`; nearest neighbours and layer curves of earlier versions hold
-their candidates in other fields, which are read here. Pure; no numpy.
+Protocols store both as the diagnostic `chosen_on_test`, and trainings on images, of which the step and the setting may
+be chosen, also as `setting_chosen_on_test`. Nearest neighbours and layer curves of earlier versions hold their
+candidates in other fields, which are read here. Pure; no numpy.
 
 Scores of one probe on several test sets: a column for each shift, and the drop. Pure; needs no numpy.
 
@@ -11,11 +12,12 @@ test images minus the one on the shift, and `drop`, the mean over the shifts.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from statistics import median
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -25,6 +27,10 @@ from ssl_console.workspace.result import Result, ResultRecord
 
 NOTHING_CHOSEN = "its protocol selects nothing"
 NOT_RECORDED = "not recorded: measured by an earlier version, or scoring the candidates on test images costs too much"
+NO_STEPS = (
+    "steps of its training were not scored on test images: measured by an earlier version, or more than a twentieth "
+    "of the training's cost"
+)
 NO_RECORD = "its run folder is gone"
 ABOUT = (
     "optimism: how much higher the score would be, in points, if the setting (C, learning rate, k, block, step) had "
@@ -32,6 +38,12 @@ ABOUT = (
 )
 SHIFT_MARK = "@"
 DROP = "drop"
+
+
+SELECTION = frozenset(
+    {"validation_score", "settings", "heads", "validation_curve", "validation_miou", "on_edge", "validation"}
+)
+"""Diagnostics of protocols that select something."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,13 @@ class Optimism:
     higher_is_better: bool = True
     badges: tuple[str, ...] = ()
     """Reasons to doubt the score."""
+    subject: Literal["setting", "step"] = "setting"
+    """What is chosen: a hyperparameter, or the step of a training at which it is scored."""
+
+    @property
+    def group(self) -> str:
+        """Protocol, and what is chosen if it is not a setting."""
+        return self.protocol if self.subject == "setting" else f"{self.protocol}, {self.subject}"
 
     @property
     def inflation(self) -> float:
@@ -81,6 +100,7 @@ class ProtocolOptimism:
     """The results of one protocol together."""
 
     protocol: str
+    """Its name, followed by `, step` where the step of a training is chosen."""
     results: int
     without: int
     """Results without known optimism."""
@@ -96,22 +116,28 @@ class ProtocolOptimism:
     """Number of pairs of backbones in a column, and of those in the other order."""
 
 
-def optimism_of(record: ResultRecord) -> Optimism | None:
-    """The optimism that a result documents; None where it cannot be derived."""
+def optimism_of(record: ResultRecord) -> list[Optimism]:
+    """The optimism that a result documents, for each choice of its protocol; empty where it cannot be derived."""
     row = record.result
-    found = _stated(record) or _of_neighbours(record) or _of_layers(record)
-    if found is None:
-        return None
     place = (row.run_id, row.backbone, row.task, row.variant, row.seed, row.protocol_name, row.column)
-    return Optimism(*place, row.value, *found, row.higher_is_better, row.badges)
+    first = _stated(record, "chosen_on_test") or _of_neighbours(record) or _of_layers(record)
+    return [
+        Optimism(*place, row.value, *found, row.higher_is_better, row.badges, _subject(found[2]))
+        for found in (first, _stated(record, "setting_chosen_on_test"))
+        if found is not None
+    ]
+
+
+def _subject(choice: str) -> Literal["setting", "step"]:
+    return "step" if choice.startswith("step ") else "setting"
 
 
 Found = tuple[float, float, str, int | None]
 """Selected, on test, choice, candidates."""
 
 
-def _stated(record: ResultRecord) -> Found | None:
-    stated = record.diagnostics.get("chosen_on_test")
+def _stated(record: ResultRecord, name: str) -> Found | None:
+    stated = record.diagnostics.get(name)
     if not isinstance(stated, Mapping) or (score := _number(stated.get("score"))) is None:
         return None
     selected, candidates = _number(stated.get("selected")), stated.get("candidates")
@@ -156,28 +182,29 @@ def audit(
     unknown: list[WithoutOptimism] = []
     for row in results:
         record = records.get(row.run_id)
-        found = None if record is None else optimism_of(record)
-        if found is not None:
-            known.append(found)
-        else:
+        found = [] if record is None else optimism_of(record)
+        known += found
+        if not found:
             unknown.append(WithoutOptimism(row.run_id, row.backbone, row.task, row.protocol_name, _reason(record)))
-    order = sorted(known, key=lambda one: (one.protocol, one.task, -one.inflation, one.backbone))
+    order = sorted(known, key=lambda one: (one.group, one.task, -one.inflation, one.backbone))
     return order, unknown
 
 
 def _reason(record: ResultRecord | None) -> str:
     if record is None:
         return NO_RECORD
-    chooses = {"validation_score", "settings", "heads", "validation_curve", "on_edge", "validation"}
-    return NOT_RECORDED if chooses & record.diagnostics.keys() else NOTHING_CHOSEN
+    if SELECTION & record.diagnostics.keys():
+        return NOT_RECORDED
+    return NO_STEPS if "loss_curve" in record.diagnostics else NOTHING_CHOSEN
 
 
 def by_protocol(known: Sequence[Optimism], unknown: Sequence[WithoutOptimism]) -> list[ProtocolOptimism]:
     """Summary of each protocol with a known optimism, the largest median first."""
     groups: dict[str, list[Optimism]] = defaultdict(list)
     for one in known:
-        groups[one.protocol].append(one)
-    found = [_summary(name, ones, sum(one.protocol == name for one in unknown)) for name, ones in groups.items()]
+        groups[one.group].append(one)
+    lacking = Counter(one.protocol for one in unknown)
+    found = [_summary(name, ones, lacking[ones[0].protocol]) for name, ones in groups.items()]
     return sorted(found, key=lambda one: (-one.median, one.protocol))
 
 

@@ -111,8 +111,9 @@ def _row(result: Result, record: ResultRecord | None, metric: str, value: float)
 
 
 def _chosen_on_test(record: ResultRecord | None) -> float | None:
-    found = optimism_of(record) if record else None
-    return found.on_test if found else None
+    """The most inflated reading, if its protocol has several."""
+    found = optimism_of(record) if record else []
+    return max(found, key=lambda one: one.inflation).on_test if found else None
 
 
 def part_of(record: ResultRecord | None, group: str, name: str) -> str | None:

@@ -9,7 +9,8 @@ enlarged four times, half the gradient loss, AdamW 5e-3 (the official rate was n
 blocks. Scores are means over images.
 
 Differences: batches and views are drawn by generators of the step, so that a training resumes bit for bit; the last
-weights are used, whereas DINOv3 keeps the best on the reported images. The default uses a tenth of the steps.
+weights are used, whereas DINOv3 keeps the best on the reported images: that step is the diagnostic `chosen_on_test`,
+where scoring several costs little. The default uses a tenth of the steps.
 
 Losses: eval/depth/models/__init__.py and loss.py of facebookresearch/dinov3, which are those of AdaBins and MegaDepth.
 """
@@ -30,7 +31,7 @@ from tasks.protocols.dense.frozen_maps import FrozenMaps, LinearMapHead, check_t
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels
 from tasks.protocols.dense.network import curve, resized
 from tasks.protocols.dense.views import EIGEN_BOX, box_of, depth_view, normalised_view
-from tasks.reporter import Reporter
+from tasks.reporter import Reporter, SilentReporter
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import (
     Training,
@@ -40,8 +41,8 @@ from tasks.training.loop import (
     generator_of,
     loss_still_decreasing,
     prefetched,
-    train,
 )
+from tasks.training.test_readings import TestReadings, affordable, best_step
 
 SOME_IMAGES = 100
 """Training images from which the depth of a constant prediction is computed."""
@@ -67,9 +68,17 @@ def evaluate(inputs: ImageInputs, parameters: DepthParameters, seed: int, report
     maps = FrozenMaps(inputs, parameters.layers, class_token=parameters.class_token)
     head = linear_head(maps, parameters.bins, seed, norm=parameters.norm, upsampling=parameters.upsampling)
     tokens = check_tokens(maps, judged, reporter)
-    losses = _train(maps, head, learning, parameters, seed, reporter)
-    errors, guesses = _test(maps, head.eval(), judged, parameters, _mean_depth(learning, parameters), reporter)
-    arrays = depth_arrays(errors)
+    guess = _mean_depth(learning, parameters)
+
+    def measure() -> float:
+        found = depth_means(depth_arrays(_test(maps, head, judged, parameters, guess, SilentReporter())[0]))["rmse"]
+        head.train()
+        return found
+
+    most = affordable(parameters.steps * parameters.batch_size, _test_passes(judged, parameters))
+    training = _train(maps, head, learning, parameters, seed, reporter, TestReadings(measure, most))
+    errors, guesses = _test(maps, head, judged, parameters, guess, reporter)
+    arrays, losses = depth_arrays(errors), training.losses
     return Outcome(
         headline="rmse",
         metrics=depth_means(arrays),
@@ -79,6 +88,7 @@ def evaluate(inputs: ImageInputs, parameters: DepthParameters, seed: int, report
             "loss_curve": curve(losses),
             "loss_falling": loss_still_decreasing(losses),
             "chance": float(np.nanmean(guesses[:, 0])),
+            **best_step(training, depth_means(arrays)["rmse"], higher_is_better=False),
             **tokens,
             "images_without_depth": len(errors) - len(arrays["rmse"]),
         },
@@ -94,7 +104,8 @@ def _train(
     parameters: DepthParameters,
     seed: int,
     reporter: Reporter,
-) -> list[float]:
+    readings: TestReadings,
+) -> Training:
     inputs, steps, warmup = maps.inputs, parameters.steps, parameters.warmup
 
     def make(step: int) -> tuple[Tensor, Tensor]:
@@ -128,8 +139,14 @@ def _train(
             clip=parameters.clip,
         )
         checkpoint = Checkpoint(inputs.checkpoint / "head.pt", inputs.key) if inputs.checkpoint else None
-        train(training, checkpoint, reporter, every_s=inputs.checkpoint_s)
-    return training.losses
+        readings.train(training, checkpoint, reporter, every_s=inputs.checkpoint_s)
+    return training
+
+
+def _test_passes(images: DenseImages, parameters: DepthParameters) -> float:
+    """Forward passes of a training crop that scoring all images and their mirror images costs, by area."""
+    width, height = images.pair(0)[0].size
+    return 2 * len(images) * width * height / (parameters.crop[0] * parameters.crop[1])
 
 
 def _predicted(
@@ -157,6 +174,7 @@ def _test(
 ) -> tuple[Floats, Floats]:
     """Errors [images, scores] of the head and of a constant depth. One image is in memory at a time."""
     errors, guesses = (np.empty((len(images), len(DEPTH_SCORES))) for _ in range(2))
+    head.eval()
     reporter.phase("test", len(images), "images")
     for index in range(len(images)):
         image, truth = images.pair(index)

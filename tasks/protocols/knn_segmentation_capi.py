@@ -10,13 +10,16 @@ As there, pixels without a class vote too: where they win, the prediction is wro
 counts as a further class of IoU 0 in the mean if it is predicted at all (scikit-learn's macro average).
 
 It differs from `knn-segmentation` (Hummingbird), whose patches vote with class fractions weighted by similarity,
-enlarged to the size of the image, and which selects nothing. Differences from CAPI: at most `memory` training patches
+enlarged to the size of the image, and which selects nothing. What choosing on the test images would have given is the
+diagnostic `chosen_on_test`, where comparing them with the memory is cheap.
+
+Differences from CAPI: at most `memory` training patches
 are kept, spread evenly over the images (there: all, or every n-th), and of tied classes the first is predicted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -28,7 +31,7 @@ from tasks.catalog.frozen_dense_parameters import KnnSegmentationCapiParameters,
 from tasks.datasets.dataset import IGNORED, DataError
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
-from tasks.metrics.outcome import Json, Outcome
+from tasks.metrics.outcome import Json, Outcome, chosen_on_test
 from tasks.metrics.pixels import Confusion
 from tasks.protocols.dense.frozen_maps import FrozenMaps, PatchViews, check_tokens, from_patches, in_patches
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels, up_to_multiple
@@ -39,6 +42,8 @@ from tasks.training.loop import generator_of
 
 BLOCK = 65_536
 """Training patches that are compared at once."""
+MOST_PRODUCTS = 10**12
+"""Multiplications up to which the test images are scored with every setting, about a minute on one core."""
 TINY = torch.finfo(torch.float32).tiny
 NO_CLASS = "no class"
 Setting = tuple[int, PatchDistance]
@@ -127,8 +132,9 @@ def evaluate(inputs: ImageInputs, parameters: KnnSegmentationCapiParameters, see
     tokens = check_tokens(maps, judged, reporter)
     chosen = PatchVoting(views, learning, len(classes), parameters, reporter)
     setting, scores = chosen.select(*validation_split(len(learning), parameters.validation_share, seed))
-    confusion = chosen.test(judged, setting)
-    counts = confusion.counts
+    settings = chosen.settings if chosen.products(len(judged)) <= MOST_PRODUCTS else [setting]
+    confusions = chosen.test(judged, settings)
+    confusion, counts = confusions[setting], confusions[setting].counts
     return Outcome(
         headline="miou",
         metrics=counts.scores,
@@ -140,6 +146,7 @@ def evaluate(inputs: ImageInputs, parameters: KnnSegmentationCapiParameters, see
             "chance": counts.chance,
             "validation_miou": scores,
             "class_iou": class_ious((*classes, NO_CLASS), counts),
+            **_optimism(confusions, setting),
             **tokens,
         },
         predictions={
@@ -148,6 +155,14 @@ def evaluate(inputs: ImageInputs, parameters: KnnSegmentationCapiParameters, see
             "confusion": confusion.matrix,
         },
     )
+
+
+def _optimism(confusions: Mapping[Setting, Confusion], selected: Setting) -> dict[str, Json]:
+    if len(confusions) < 2:
+        return {}
+    scores = {setting: confusion.counts.mean_iou for setting, confusion in confusions.items()}
+    choices = [f"{count} neighbours, {distance}" for count, distance in scores]
+    return {"chosen_on_test": chosen_on_test(list(scores.values()), choices, scores[selected])}
 
 
 def validation_split(images: int, share: float, seed: int) -> tuple[list[int], list[int]]:
@@ -183,7 +198,7 @@ class PatchVoting:
         """
         learnt = self._kept(rows)
         self.memory = replace(learnt, features=self.moments.standardised(learnt.features))
-        settings = [(count, distance) for count in self.parameters.neighbours for distance in self.parameters.distances]
+        settings = self.settings
         confusions = {setting: Confusion(self.classes + 1) for setting in settings}
         self.reporter.phase("validation", len(validation), "images")
         added = []
@@ -197,14 +212,24 @@ class PatchVoting:
         best = max(settings, key=lambda setting: scores[setting])
         return best, {f"{count} {distance}": scores[count, distance] for count, distance in settings}
 
-    def test(self, judged: DenseImages, setting: Setting) -> Confusion:
+    @property
+    def settings(self) -> list[Setting]:
+        """All candidates."""
+        return [(count, distance) for count in self.parameters.neighbours for distance in self.parameters.distances]
+
+    def products(self, images: int) -> int:
+        """Multiplications that comparing all patches of so many images with the memory costs, for every distance."""
+        side = self.views.side // self.views.maps.maps.unit
+        return images * side**2 * self.memory.features.numel() * len(self.parameters.distances)
+
+    def test(self, judged: DenseImages, settings: Sequence[Setting]) -> dict[Setting, Confusion]:
         """Confusion of the images' pixels, with pixels for which "no class" was predicted as the last class."""
-        confusion = Confusion(self.classes + 1)
+        confusions = {setting: Confusion(self.classes + 1) for setting in settings}
         self.reporter.phase("test", len(judged), "images")
         for patches, grid, mask in self._shown(judged, range(len(judged))):
-            for _, predicted in self._answers(self.moments.standardised(patches.features), [setting]):
-                self._score(confusion, predicted, grid, mask)
-        return confusion
+            for setting, predicted in self._answers(self.moments.standardised(patches.features), settings):
+                self._score(confusions[setting], predicted, grid, mask)
+        return confusions
 
     def _kept(self, rows: Sequence[int]) -> LabelledPatches:
         """As many patches of training images as the memory can hold. Raises DataError if none has a class."""

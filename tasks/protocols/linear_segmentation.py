@@ -8,7 +8,8 @@ to 0; `dinov2-ms` four blocks and three test scales, each with mirror images.
 
 Differences: batches and crops are drawn by generators of the step, so that a training resumes bit for bit; the last
 weights are used, whereas DINOv3 keeps the best on the reported images; images whose sides are not multiples of the
-patch size are padded on all sides, as there for patches of 14. The default is the same with a tenth of the steps.
+patch size are padded on all sides, as there for patches of 14. The default is the same with a tenth of the steps. The
+best step on the reported images is the diagnostic `chosen_on_test`, where scoring several costs little.
 
 Sliding windows: `slide_inference` of facebookresearch/dinov3 (eval/segmentation/inference.py).
 """
@@ -35,7 +36,7 @@ from tasks.protocols.dense.image_batches import DenseImages, Pixels
 from tasks.protocols.dense.network import curve, resized
 from tasks.protocols.dense.views import shorter_side, training_crop
 from tasks.protocols.segmentation import class_ious
-from tasks.reporter import Reporter
+from tasks.reporter import Reporter, SilentReporter
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import (
     Training,
@@ -44,8 +45,8 @@ from tasks.training.loop import (
     loss_still_decreasing,
     prefetched,
     segmentation_rate,
-    train,
 )
+from tasks.training.test_readings import TestReadings, affordable, best_step
 
 Window = tuple[slice, slice]
 
@@ -64,9 +65,17 @@ def evaluate(inputs: ImageInputs, parameters: LinearSegmentationParameters, seed
     maps = FrozenMaps(inputs, parameters.layers)
     head = linear_head(maps, len(classes), seed, dropout=parameters.dropout)
     tokens = check_tokens(maps, judged, reporter)
-    losses = _train(maps, head, learning, parameters, seed, reporter)
-    confusion = _test(SegmentationTest(maps, head.eval(), parameters, pixels), judged, len(classes), reporter)
-    counts = confusion.counts
+    test = SegmentationTest(maps, head, parameters, pixels)
+
+    def measure() -> float:
+        found = _test(test, judged, len(classes), SilentReporter()).counts.mean_iou
+        head.train()
+        return found
+
+    most = affordable(parameters.steps * parameters.batch_size, len(judged) * test.passes(judged.pair(0)[0]))
+    training = _train(maps, head, learning, parameters, seed, reporter, TestReadings(measure, most))
+    confusion = _test(test, judged, len(classes), reporter)
+    counts, losses = confusion.counts, training.losses
     return Outcome(
         headline="miou",
         metrics=counts.scores,
@@ -77,6 +86,7 @@ def evaluate(inputs: ImageInputs, parameters: LinearSegmentationParameters, seed
             "loss_falling": loss_still_decreasing(losses),
             "chance": counts.chance,
             "class_iou": class_ious(classes, counts),
+            **best_step(training, counts.mean_iou),
             **tokens,
         },
         predictions={
@@ -100,7 +110,8 @@ def _train(
     parameters: LinearSegmentationParameters,
     seed: int,
     reporter: Reporter,
-) -> list[float]:
+    readings: TestReadings,
+) -> Training:
     inputs = maps.inputs
 
     def make(step: int) -> tuple[Tensor, Tensor]:
@@ -126,8 +137,8 @@ def _train(
             label="training the linear head",
         )
         checkpoint = Checkpoint(inputs.checkpoint / "head.pt", inputs.key) if inputs.checkpoint else None
-        train(training, checkpoint, reporter, every_s=inputs.checkpoint_s)
-    return training.losses
+        readings.train(training, checkpoint, reporter, every_s=inputs.checkpoint_s)
+    return training
 
 
 @dataclass(frozen=True)
@@ -138,6 +149,11 @@ class SegmentationTest:
     head: LinearMapHead
     parameters: LinearSegmentationParameters
     pixels: Pixels
+
+    def passes(self, image: Image.Image) -> int:
+        """Forward passes of a window that the prediction of an image costs."""
+        sizes = (view.shape[-2:] for view, _ in self._views(image))
+        return sum(len(list(windows(h, w, self.parameters.crop, self.parameters.stride))) for h, w in sizes)
 
     @torch.inference_mode()
     def predict(self, image: Image.Image, size: tuple[int, ...], classes: int) -> Tensor:
@@ -166,6 +182,7 @@ class SegmentationTest:
 def _test(test: SegmentationTest, images: DenseImages, classes: int, reporter: Reporter) -> Confusion:
     """The pixels of all images by true and predicted class. One image is in memory at a time."""
     confusion = Confusion(classes)
+    test.head.eval()
     reporter.phase("test", len(images), "images")
     for index in range(len(images)):
         image, mask = images.pair(index)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from tasks.solvers.logistic import FittedPath, Settings, StrengthGrid, select_strength
+from tasks.solvers.logistic import LabelledPool, Settings, StrengthGrid
 from tasks.solvers.nearest_neighbours import nearest, votes_of
 
 Floats = npt.NDArray[np.float64]
@@ -247,14 +247,11 @@ class LogisticClassifier(QuickClassifier):
         def score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.generic]) -> float:
             return scorer(_classes(logits), labels.astype(np.int64))
 
-        (fitted, known), (held, labels) = self.pool[train], self.pool[val]
-        scaled = (self._scale * fitted, known), (self._scale * held, labels)
-        chosen = select_strength(*scaled, GRID, score, classes=self.pool.classes, settings=SETTINGS)
-        return STRENGTHS.index(chosen)
+        return STRENGTHS.index(self._labelled.select(train, val, score))
 
     def final(self, candidate: int) -> Labels:
         """Regression on the pool."""
-        return _classes(self._path.logits(STRENGTHS[candidate], self._scale * self.pool.test))
+        return _classes(self._labelled.logits(STRENGTHS[candidate], self._scale * self.pool.test))
 
     @cached_property
     def _scale(self) -> np.float32:
@@ -262,9 +259,9 @@ class LogisticClassifier(QuickClassifier):
         return np.float32(1 / max(float(np.sqrt(np.mean(self.pool.features**2))), 1e-12))
 
     @cached_property
-    def _path(self) -> FittedPath:
+    def _labelled(self) -> LabelledPool:
         whole = self._scale * self.pool.features, self.pool.labels
-        return FittedPath(whole, GRID, classes=self.pool.classes, settings=SETTINGS)
+        return LabelledPool(whole, GRID, classes=self.pool.classes, settings=SETTINGS)
 
 
 CLASSIFIERS: Mapping[str, type[QuickClassifier]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import count, product, repeat
 
 import numpy as np
 from scipy.stats import norm
@@ -27,6 +27,8 @@ STRUCTURES: dict[str, Structure] = {
 }
 WORLDS = ((0.0, 0.2, 300), (0.2, 0.2, 300), (0.4, 0.3, 1_000), (0.1, 0.05, 1_000), (0.1, 0.3, 3_000))
 """Mean and deviation of true differences in log-odds, and the number of test images."""
+VARYING = ((0.3, 0.2, 300), (0.2, 0.1, 1_000))
+"""The same with a mean that differs between worlds; the first number is its deviation."""
 SHARED, HARDNESS = 0.7, 1.5
 """Fraction of common randomness of protocols, and the deviation of images' difficulty in log-odds."""
 GRID = np.linspace(-6.0, 6.0, 1_001)
@@ -36,15 +38,37 @@ GRID = np.linspace(-6.0, 6.0, 1_001)
 def protocol_wins(scale: float) -> Iterator[Rate]:
     """Coverage of `pairwise_wins` on 72 protocols that share images, classifiers, layers and seeds."""
     for mean, deviation, images in affordable(WORLDS, scale, ((0.2, 0.2, 300), (0.1, 0.05, 1_000))):
-        for name, structure in STRUCTURES.items():
-            generator, covered = np.random.default_rng((images, round(100 * mean))), 0
-            times = repeated(300, scale, least=15)
-            for _ in times:
-                truth, right = _world(generator, mean, deviation, images, structure)
-                (found,) = pairwise_wins(right, np.zeros(images, np.int64), "accuracy", PROTOCOLS, draws=400)
-                covered += found.low - 1e-9 <= truth <= found.high + 1e-9
-            setting = f"{name}, mean {mean:g}, deviation {deviation:g}, {images} images, coverage"
-            yield Rate("protocol_wins", setting, covered / len(times), *COVERED, len(times))
+        for number, structure in enumerate(STRUCTURES):
+            random = np.random.default_rng((images, round(100 * mean), number))
+            yield _rate(random, structure, repeat(mean), deviation, images, f"mean {mean:g}", scale)
+
+
+@simulation
+def protocol_wins_over_worlds(scale: float) -> Iterator[Rate]:
+    """The same over worlds whose mean difference varies: a credible interval has its level on average over them."""
+    for spread, deviation, images in affordable(VARYING, scale, ((0.3, 0.2, 300),)):
+        for number, structure in enumerate(STRUCTURES):
+            random = np.random.default_rng((images, round(100 * spread), number, 1))
+            means = (spread * float(random.standard_normal()) for _ in count())
+            yield _rate(random, structure, means, deviation, images, f"mean drawn with deviation {spread:g}", scale)
+
+
+def _rate(
+    random: np.random.Generator,
+    structure: str,
+    means: Iterator[float],
+    deviation: float,
+    images: int,
+    words: str,
+    scale: float,
+) -> Rate:
+    times, covered = repeated(300, scale, least=15), 0
+    for _ in times:
+        truth, right = _world(random, next(means), deviation, images, STRUCTURES[structure])
+        (found,) = pairwise_wins(right, np.zeros(images, np.int64), "accuracy", PROTOCOLS, draws=400)
+        covered += found.low - 1e-9 <= truth <= found.high + 1e-9
+    setting = f"{structure}, {words}, deviation {deviation:g}, {images} images, coverage"
+    return Rate("protocol_wins", setting, covered / len(times), *COVERED, len(times))
 
 
 def _world(

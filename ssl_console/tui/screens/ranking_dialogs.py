@@ -156,7 +156,7 @@ def optimism_lines(found: Audit, width: int) -> list[Line]:
         lines.append(
             line(f" {fit(one.protocol, 16)} {one.results:>8} {one.median:>+8.2f} {one.largest:>+8.2f}  {order}")
         )
-        largest = sorted((each for each in known if each.protocol == one.protocol), key=lambda each: -each.inflation)
+        largest = sorted((each for each in known if each.group == one.protocol), key=lambda each: -each.inflation)
         lines += [_result_line(each, width) for each in largest[:BIGGEST] if each.inflation > 0]
     if not known:
         lines.append(line(Span(" no result of this table documents it", Tone.WARN)))

@@ -12,7 +12,7 @@ import torch
 
 from tasks.evaluation.inputs import ImageInputs
 from tasks.features.manifest import NotFiniteError
-from tasks.metrics.scoring import score
+from tasks.metrics.scoring import score, without_left_open
 from tasks.protocols.finetune.classifier import Batch, Logits, RoleImages, logits_of
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
@@ -28,6 +28,8 @@ class TrialScore:
     steps: int
     early: float | None = None
     """Validation score at the step of early stopping."""
+    on_test: float | None = None
+    """Score on the test images, which selects nothing; None where it was not measured, or training stopped early."""
 
     @property
     def diverged(self) -> bool:
@@ -89,6 +91,8 @@ class Search(Generic[PointT]):
     train_role: RoleImages
     val_role: RoleImages
     reporter: Reporter
+    test_role: RoleImages | None = None
+    """Test images that every finished point is scored on, for the optimism of selecting on them."""
     tried: dict[int, TrialScore] = field(default_factory=dict)
     """Results by index in the grid."""
     logits: Logits | None = None
@@ -126,7 +130,7 @@ class Search(Generic[PointT]):
                 self.tried[place] = DIVERGED
                 return
         logits = logits_of(training.model, self.val_role, self.inputs)
-        self.tried[place] = TrialScore(self._score(logits), training.step, early)
+        self.tried[place] = TrialScore(self._score(logits), training.step, early, self._on_test(training))
         if self.best == place:
             self.logits = logits
 
@@ -145,6 +149,14 @@ class Search(Generic[PointT]):
             train(training, checkpoint, self.reporter, every_s=every)
         return early
 
+    def _on_test(self, training: Training) -> float | None:
+        if self.test_role is None or training.step < training.steps:
+            return None
+        logits = logits_of(training.model, self.test_role, self.inputs)
+        if not np.isfinite(logits).all():
+            return None
+        return score(self.inputs.metric, *without_left_open(logits, self.test_role.labels))
+
     def _score(self, logits: Logits) -> float:
         return score(self.inputs.metric, logits, self.val_role.labels) if np.isfinite(logits).all() else -1.0
 
@@ -156,7 +168,9 @@ class Search(Generic[PointT]):
         kept, training = checkpoint_at(self.inputs, GRID), self._checkpoint(place)
         if kept is None or training is None:
             return
-        points = {number: [tried.score, tried.steps, tried.early] for number, tried in self.tried.items()}
+        points = {
+            number: [tried.score, tried.steps, tried.early, tried.on_test] for number, tried in self.tried.items()
+        }
         kept.save({"tried": points, "logits": None if self.logits is None else torch.from_numpy(self.logits)})
         training.remove()
 

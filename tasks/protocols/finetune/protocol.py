@@ -7,14 +7,14 @@ views; the best on validation images; one more training on training and validati
 The published script selects learning rate and weight decay, and is run separately with and without views; here the
 views are selected as well, as in the paper. Batch norms are trained, as there. One model is in memory at a time.
 
-Some publications report the best epoch on the test images. The final training is scored on them at evenly spaced steps
-as well, as long as this adds at most a twentieth to the number of images encoded; the best of these scores is stored as
-the diagnostic `chosen_on_test`, and the score is that of the last step.
+Some publications report the best epoch or setting on the test images. The final training is scored on them at evenly
+spaced steps as well, and every setting at its end, as long as either adds at most a twentieth to the number of images
+encoded; the best of these scores are stored as the diagnostics `chosen_on_test` (step) and `setting_chosen_on_test`,
+and the score is that of the last step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,13 +44,10 @@ from tasks.metrics.scoring import (
 from tasks.protocols.finetune.classifier import Batch, RoleImages, SgdRecipe, logits_of
 from tasks.protocols.finetune.grid_search import PointT, Search, SettingTrainer, checkpoint_at
 from tasks.reporter import Reporter
-from tasks.training.loop import Training, loss_still_decreasing, prefetched, train
+from tasks.training.loop import loss_still_decreasing, prefetched
+from tasks.training.test_readings import TestReadings, affordable, best_step
 
 CURVE_POINTS = 100
-MOST_READINGS = 10
-"""Maximum number of scores on test images during the final training, the last step included."""
-READING_COST = 0.05
-"""Their maximum cost, relative to the training."""
 STEP_PASSES = 3
 """Cost of a training step per image in forward passes."""
 
@@ -68,7 +65,7 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, rep
     )
     check_metric(inputs.metric, test.labels, inputs.dataset.name)
     recipe = SgdRecipe(inputs, parameters, seed)
-    search = Search(inputs, parameters, recipe, train_role, val_role, reporter)
+    search = Search(inputs, parameters, recipe, train_role, val_role, reporter, scored_role(recipe, train_role, test))
     point = search.run()
     warn(search, point.rate, parameters.rates, "finetune", reporter)
     final = final_training(inputs, recipe, point, both, test, reporter)
@@ -104,29 +101,39 @@ class FinalTraining:
     logits: StoredLogits
     """[n_test, classes] at the last step."""
     losses: list[float]
-    readings: Mapping[int, float]
-    """Test scores by step, including the last; only the last where more would have cost too much."""
+    on_test: dict[str, Json]
+    """The best step on test images; empty where scoring several would have cost too much."""
 
     @property
     def diagnostics(self) -> dict[str, Json]:
         """The loss, and the best step on test images if several were scored."""
-        curve: dict[str, Json] = {
+        return {
             "loss_curve": stretches(self.losses),
             "loss_falling": loss_still_decreasing(self.losses),
+            **self.on_test,
         }
-        if len(self.readings) < 2:
-            return curve
-        steps = sorted(self.readings)
-        choices = [f"step {step} of {steps[-1]}" for step in steps]
-        on_test = chosen_on_test([self.readings[step] for step in steps], choices, self.readings[steps[-1]])
-        return {**curve, "chosen_on_test": on_test}
 
 
-def reading_steps(steps: int, batch_size: int, test_images: int) -> tuple[int, ...]:
-    """Steps before the last at which the test images are scored, evenly spaced."""
-    affordable = int(READING_COST * STEP_PASSES * steps * batch_size / max(1, test_images))
-    count = min(MOST_READINGS - 1, affordable, steps - 1)
-    return tuple(round(steps * number / (count + 1)) for number in range(1, count + 1))
+def readings_affordable(recipe: SettingTrainer[PointT], role: RoleImages, test: RoleImages) -> int:
+    """Number of times that the test images can be scored during a training on a role."""
+    return affordable(STEP_PASSES * recipe.steps(role) * recipe.images_per_step, len(test))
+
+
+def scored_role(recipe: SettingTrainer[PointT], role: RoleImages, test: RoleImages) -> RoleImages | None:
+    """The test images if it is affordable to score them with every setting."""
+    return test if readings_affordable(recipe, role, test) else None
+
+
+def settings_on_test(search: Search[PointT]) -> dict[str, Json]:
+    """The diagnostic `setting_chosen_on_test`, from trainings on training images; empty where settings were not scored.
+
+    Settings that diverged or were stopped early are no candidates, as on validation images.
+    """
+    scores = {place: one.on_test for place, one in search.tried.items() if one.on_test is not None}
+    if len(scores) < 2 or (selected := scores.get(search.best)) is None:
+        return {}
+    choices = [str(search.parameters.grid[place]) for place in scores]
+    return {"setting_chosen_on_test": chosen_on_test(list(scores.values()), choices, selected)}
 
 
 def final_training(
@@ -145,31 +152,19 @@ def final_training(
     with prefetched(make, recipe.steps(role)) as batches:
         training = recipe.start(role, point, batches, "both")
         training.label = f"final training: {point}"
-        for step in reading_steps(training.steps, recipe.images_per_step, len(test)):
-            _train_to(training, step, inputs, test, reporter)
-        train(training, checkpoint_at(inputs, "final"), reporter, every_s=inputs.checkpoint_s)
+
+        def measure() -> float | None:
+            found = logits_of(training.model, test, inputs)
+            return _test_score(inputs, found, test) if np.isfinite(found).all() else None
+
+        readings = TestReadings(measure, readings_affordable(recipe, role, test))
+        readings.train(training, checkpoint_at(inputs, "final"), reporter, every_s=inputs.checkpoint_s)
     reporter.phase("test", len(test), "images")
     logits = logits_of(training.model, test, inputs)
     reporter.advance(len(test))
     if not np.isfinite(logits).all():
         raise NotFiniteError(f"the final training diverged with {point}: another seed or smaller rates may help")
-    readings = {int(name.removeprefix(READING)): one for name, one in training.notes.items() if READING in name}
-    return FinalTraining(logits, training.losses, {**readings, training.step: _test_score(inputs, logits, test)})
-
-
-READING = "test score at step "
-
-
-def _train_to(training: Training, step: int, inputs: ImageInputs, test: RoleImages, reporter: Reporter) -> None:
-    """Train up to a step and score the test images there, unless the checkpoint is from a later step."""
-    note = f"{READING}{step}"
-
-    checkpoint = checkpoint_at(inputs, "final")
-    train(training, checkpoint, reporter, every_s=inputs.checkpoint_s, stop=lambda now: now.step >= step)
-    if training.step == step and note not in training.notes:
-        logits = logits_of(training.model, test, inputs)
-        if np.isfinite(logits).all():
-            training.notes[note] = _test_score(inputs, logits, test)
+    return FinalTraining(logits, training.losses, best_step(training, _test_score(inputs, logits, test)))
 
 
 def _test_score(inputs: ImageInputs, logits: StoredLogits, test: RoleImages) -> float:
@@ -217,7 +212,7 @@ def _settings(search: Search[GridPoint]) -> dict[str, Json]:
         }
         for place, found in sorted(search.tried.items())
     ]
-    return {"settings": tried, "validation_score": search.tried[search.best].score}
+    return {"settings": tried, "validation_score": search.tried[search.best].score, **settings_on_test(search)}
 
 
 def stretches(losses: list[float]) -> list[Json]:

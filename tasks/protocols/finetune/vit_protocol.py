@@ -24,7 +24,7 @@ from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.scoring import all_scores, chance_diagnostics, check_metric, interval
 from tasks.protocols.finetune.classifier import RoleImages
 from tasks.protocols.finetune.grid_search import Search
-from tasks.protocols.finetune.protocol import final_training, on_edge, warn
+from tasks.protocols.finetune.protocol import final_training, on_edge, scored_role, settings_on_test, warn
 from tasks.protocols.finetune.vit_training import TokenClassifier, VitRecipe
 from tasks.reporter import Reporter
 
@@ -42,7 +42,7 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneVitParameters, seed: int, 
     )
     check_metric(inputs.metric, test.labels, inputs.dataset.name)
     recipe = VitRecipe(inputs, parameters, seed, reporter)
-    search = Search(inputs, parameters, recipe, train_role, val_role, reporter)
+    search = Search(inputs, parameters, recipe, train_role, val_role, reporter, scored_role(recipe, train_role, test))
     point = search.run() if len(parameters.grid) > 1 else parameters.grid[0]
     if search.tried:
         warn(search, point.rate, parameters.rates, "finetune-vit", reporter)
@@ -90,4 +90,4 @@ def _tried(search: Search[RatePoint]) -> dict[str, Json]:
         }
         for place, one in sorted(search.tried.items())
     ]
-    return {"settings": settings, "validation_score": search.tried[search.best].score}
+    return {"settings": settings, "validation_score": search.tried[search.best].score, **settings_on_test(search)}

@@ -2,20 +2,19 @@
 
 from tasks.solvers.logistic.lbfgs_published import fit_published
 from tasks.solvers.logistic.model_selection import (
-    FittedPath,
+    LabelledPool,
     Score,
     StrengthSelection,
     TestScore,
     Trial,
     fit_selected,
-    select_strength,
 )
 from tasks.solvers.logistic.objective import Settings, StrengthGrid
 from tasks.solvers.logistic.path_solver import solve_path
 from tasks.solvers.logistic.solution import Path, Solution
 
 __all__ = [
-    "FittedPath",
+    "LabelledPool",
     "Path",
     "Score",
     "Settings",
@@ -26,6 +25,5 @@ __all__ = [
     "Trial",
     "fit_published",
     "fit_selected",
-    "select_strength",
     "solve_path",
 ]

@@ -244,6 +244,18 @@ class Design:
         values[:, 1:].sub_(shift.to(values.dtype))
         return Design(replace(self.rows, values=values), self.basis.moved(shift.to(self.basis.mean.device)))
 
+    def split(self, first: Tensor, second: Tensor) -> tuple[Design, DeviceMatrix]:
+        """Design of the samples `first` (indices) about their mean, and the coordinates of `second` in its basis.
+
+        The basis is that of all samples of this design, in which those of both parts are available.
+        """
+        values, others = self.rows.values[first], self.rows.values[second]
+        shift = values[:, 1:].mean(dim=0, dtype=torch.float64)
+        for part in (values, others):
+            part[:, 1:].sub_(shift.to(part.dtype))
+        basis = self.basis.moved(shift.to(self.basis.mean.device))
+        return Design(replace(self.rows, values=values), basis), replace(self.rows, values=others)
+
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.rows)

@@ -13,13 +13,21 @@ import torch
 from torch import Tensor
 
 from backbones.cpu.threads import threads_for
-from tasks.solvers.logistic.device_matrix import fits
+from tasks.solvers.logistic.device_matrix import DeviceMatrix, fits
 from tasks.solvers.logistic.eigenbasis import Design, extended
 from tasks.solvers.logistic.objective import Settings, StrengthGrid
-from tasks.solvers.logistic.path_solver import Array, PathSolver, as_tensor, checked_features, likelihood_of
+from tasks.solvers.logistic.path_solver import (
+    Array,
+    PathSolver,
+    as_tensor,
+    checked_features,
+    design_of,
+    likelihood_of,
+)
 from tasks.solvers.logistic.solution import Solution
 
 Logits = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
 Score = Callable[[Logits, npt.NDArray[np.generic]], float]
 """Score of logits [n, classes] against targets; larger is better."""
 OnTrial = Callable[["Trial"], None]
@@ -104,13 +112,13 @@ class _Search:
     def __init__(
         self,
         walk: PathSolver,
-        validation: tuple[Tensor, Array],
+        validation: tuple[DeviceMatrix, Array],
         score: Score,
         factor: float,
         test_score: TestScore | None,
     ) -> None:
         self.walk = walk
-        self.validation = walk.design.transform(validation[0])
+        self.validation = validation[0]
         self.targets = np.asarray(validation[1])
         self.score = score
         self.test_score = test_score
@@ -189,7 +197,7 @@ def fit_selected(  # noqa: PLR0913 - the data, the selection, and two observers
     likelihood, present = likelihood_of(targets, classes)
     with threads_for(rows.numel() * likelihood.classes):
         walk = PathSolver.over(rows, likelihood, present, settings)
-        search = _Search(walk, (held, held_targets.cpu()), score, factor, test_score)
+        search = _Search(walk, (walk.design.transform(held), held_targets.cpu()), score, factor, test_score)
         search.visit(grid.rising, on_trial)
         extended = grid.extensible and _extend(search, grid, on_trial)
         best = search.best
@@ -210,41 +218,35 @@ def fit_selected(  # noqa: PLR0913 - the data, the selection, and two observers
     )
 
 
-def select_strength(
-    train: tuple[Array, Array],
-    validation: tuple[Array, Array],
-    grid: StrengthGrid,
-    score: Score,
-    *,
-    classes: int,
-    settings: Settings = DEFAULTS,
-) -> float:
-    """The C of the grid that `fit_selected` selects for labels [n], without the final fit."""
-    rows, targets = _checked(train, settings.device)
-    held, held_targets = _checked(validation, settings.device)
-    likelihood, present = likelihood_of(targets, classes)
-    with threads_for(rows.numel() * likelihood.classes):
-        walk = PathSolver.over(rows, likelihood, present, settings)
-        search = _Search(walk, (held, held_targets.cpu()), score, 1.0, None)
-        search.visit(grid.rising, None)
-    return search.best.trial.strength
-
-
-class FittedPath:
-    """Classifiers of labelled rows at rising strengths, each fitted from the previous one when it is first needed."""
+class LabelledPool:
+    """Labelled rows in one eigenbasis: parts of them select a strength, and all of them are fitted."""
 
     def __init__(
-        self, train: tuple[Array, Array], grid: StrengthGrid, *, classes: int, settings: Settings = DEFAULTS
+        self, labelled: tuple[Array, Array], grid: StrengthGrid, *, classes: int, settings: Settings = DEFAULTS
     ) -> None:
-        rows, targets = _checked(train, settings.device)
-        likelihood, present = likelihood_of(targets, classes)
+        rows, self._targets = _checked(labelled, settings.device)
+        likelihood, present = likelihood_of(self._targets, classes)
+        self._grid, self._classes, self._settings = grid, classes, settings
         self._size = rows.numel() * likelihood.classes
-        self._walk = PathSolver.over(rows, likelihood, present, settings)
+        with threads_for(self._size):
+            self._design = design_of(rows, likelihood, settings)
+            self._walk = PathSolver(self._design, likelihood, present, settings)
         self._left = list(grid.rising)
         self._fitted: dict[float, tuple[Logits, Logits]] = {}
 
+    def select(self, train: Indices, validation: Indices, score: Score) -> float:
+        """The C of the grid that `fit_selected` selects for these rows, without the final fit."""
+        fitted, held = torch.from_numpy(train), torch.from_numpy(validation)
+        likelihood, present = likelihood_of(self._targets[fitted], self._classes)
+        with threads_for(self._size):
+            design, others = self._design.split(fitted, held)
+            walk = PathSolver(design, likelihood, present, self._settings)
+            search = _Search(walk, (others, self._targets[held].cpu().numpy()), score, 1.0, None)
+            search.visit(self._grid.rising, None)
+        return search.best.trial.strength
+
     def logits(self, strength: float, features: Array) -> Logits:
-        """Logits [m, classes] of `features` [m, d] by the classifier of a strength of the grid."""
+        """Logits [m, classes] of `features` [m, d] by the classifier that all rows give at a strength of the grid."""
         with threads_for(self._size):
             while strength not in self._fitted:
                 reached = self._left.pop(0)

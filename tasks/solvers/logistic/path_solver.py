@@ -90,22 +90,26 @@ class ConvergenceTrace:
         return self.last / (1.0 - self.rate)
 
 
+def design_of(features: Tensor, likelihood: Likelihood, settings: Settings) -> Design:
+    """`features` [n, d] float32 in their eigenbasis; they may be on another device."""
+    device = torch.device(settings.device)
+    spacious = settings.memory is None and not device_matrix.is_card(device)
+    columns = likelihood.classes * (1 if likelihood.groups == 1 else LABEL_WEIGHT)
+
+    def basis(rows: Tensor) -> Basis:
+        few = spacious and leading_directions_suffice(len(rows), rows.shape[1], columns)
+        return leading_basis(rows) if few else eigenbasis(rows, device)
+
+    return Design.within(features, basis, likelihood.classes, settings)
+
+
 class PathSolver:
     """Solves strengths in sequence, each from the previous solutions."""
 
     @classmethod
     def over(cls, features: Tensor, likelihood: Likelihood, classes: Classes, settings: Settings) -> PathSolver:
         """A solver for `features` [n, d] float32 in their eigenbasis; they may be on another device."""
-        device = torch.device(settings.device)
-        spacious = settings.memory is None and not device_matrix.is_card(device)
-        columns = likelihood.classes * (1 if likelihood.groups == 1 else LABEL_WEIGHT)
-
-        def basis(rows: Tensor) -> Basis:
-            few = spacious and leading_directions_suffice(len(rows), rows.shape[1], columns)
-            return leading_basis(rows) if few else eigenbasis(rows, device)
-
-        design = Design.within(features, basis, likelihood.classes, settings)
-        return cls(design, likelihood, classes, settings)
+        return cls(design_of(features, likelihood, settings), likelihood, classes, settings)
 
     def __init__(self, design: Design, likelihood: Likelihood, classes: Classes, settings: Settings) -> None:
         self.design = design

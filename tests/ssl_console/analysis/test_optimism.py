@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ssl_console.analysis.further_scores import NO_RECORD, NOT_RECORDED, NOTHING_CHOSEN, audit, by_protocol, optimism_of
+from ssl_console.analysis.further_scores import (
+    NO_RECORD,
+    NO_STEPS,
+    NOT_RECORDED,
+    NOTHING_CHOSEN,
+    audit,
+    by_protocol,
+    optimism_of,
+)
 from ssl_console.workspace.result import Result, ResultRecord
 
 
@@ -20,8 +28,7 @@ def stated(score: float, selected: float) -> dict[str, object]:
 
 
 def test_the_inflation_compares_fits_of_one_kind() -> None:
-    found = optimism_of(record("linear", 72.0, diagnostics=stated(71.5, 70.0)))
-    assert found is not None
+    (found,) = optimism_of(record("linear", 72.0, diagnostics=stated(71.5, 70.0)))
     assert (found.value, found.inflation, found.candidates) == (72.0, 1.5, 45)
 
 
@@ -31,16 +38,33 @@ def test_earlier_results_of_heads_neighbours_and_layers_are_read() -> None:
     neighbours = optimism_of(record("knn", 50.0, metrics=metrics))
     curve = [{"block": 1, "pooling": "cls", "score": 40.0}, {"block": 2, "pooling": "mean", "score": 43.0}]
     layers = optimism_of(record("layers", 40.0, diagnostics={"curve": curve}))
-    found = [(one.inflation, one.choice) for one in (heads, neighbours, layers) if one]
+    found = [(one.inflation, one.choice) for one in (*heads, *neighbours, *layers)]
     assert found == [(1.0, "last 4"), (2.0, "k = 10"), (3.0, "block 2, mean")]
 
 
 def test_results_without_it_state_the_reason() -> None:
     earlier = record("linear", 70.0, diagnostics={"validation_curve": []})
     fixed = record("few-shot-5", 70.0)
-    rows = [earlier.result, fixed.result, record("linear", 1.0, "own/gone").result]
-    known, unknown = audit(rows, {earlier.result.run_id: earlier, fixed.result.run_id: fixed})
-    assert (known, [one.reason for one in unknown]) == ([], [NOT_RECORDED, NOTHING_CHOSEN, NO_RECORD])
+    trained = record("depth", 0.4, diagnostics={"loss_curve": [[1, 0.5]]})
+    voted = record("knn-segmentation-capi", 30.0, diagnostics={"validation_miou": {"1 cosine": 31.0}})
+    there = [earlier, fixed, trained, voted]
+    rows = [*(one.result for one in there), record("linear", 1.0, "own/gone").result]
+    known, unknown = audit(rows, {one.result.run_id: one for one in there})
+    assert not known
+    assert [one.reason for one in unknown] == [NOT_RECORDED, NOTHING_CHOSEN, NO_STEPS, NOT_RECORDED, NO_RECORD]
+
+
+def test_step_and_setting_of_a_training_are_audited_apart() -> None:
+    step = {"score": 72.0, "selected": 70.0, "choice": "step 40 of 100", "candidates": 10}
+    setting = {"score": 71.0, "selected": 70.5, "choice": "rate 0.1", "candidates": 4}
+    both = {"chosen_on_test": step, "setting_chosen_on_test": setting}
+    made = record("finetune", 70.0, diagnostics=both)
+    known, unknown = audit([made.result], {made.result.run_id: made})
+    assert [(one.protocol, one.median, one.results) for one in by_protocol(known, unknown)] == [
+        ("finetune, step", 2.0, 1),
+        ("finetune", 0.5, 1),
+    ]
+    assert [one.subject for one in known] == ["setting", "step"]
 
 
 def test_another_leader_and_swapped_pairs_are_counted_by_protocol() -> None:

@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from tasks.catalog.protocols import KnnParameters, LinearParameters
+from tasks.catalog.protocols import ColourParameters, KnnParameters, LinearParameters
 from tasks.catalog.retrieval_parameters import RobustnessParameters
 from tasks.datasets.dataset import Dataset
-from tasks.evaluation.inputs import BankInputs, ManyShotInputs, Samples
+from tasks.evaluation.inputs import BankInputs, ManyShotInputs, PixelTargets, Samples
 from tasks.metrics.outcome import Json, Outcome, chosen_on_test
-from tasks.protocols import knn, linear, robustness
+from tasks.metrics.reconstruction import explained
+from tasks.protocols import colour, knn, linear, robustness
 from tasks.protocols.finetune import protocol as finetune
 from tasks.reporter import SilentReporter
+from tasks.solvers.quick_classifiers import Ridge
+from tasks.training import test_readings
+from tasks.training.test_readings import affordable, reading_steps
 from tests.tasks.protocols.test_finetune import QUICK, inputs_for, scenes
 
 __all__ = ["scenes"]
@@ -109,11 +113,11 @@ def test_the_best_of_errors_is_the_smallest() -> None:
 
 def test_scoring_the_test_images_during_a_training_costs_at_most_a_twentieth_of_it() -> None:
     for steps, batch, images in ((5000, 64, 10_000), (5000, 64, 25_250), (40, 32, 200), (100, 64, 30)):
-        readings = finetune.reading_steps(steps, batch, images)
+        readings = reading_steps(steps, affordable(3 * steps * batch, images))
         assert len(readings) * images <= 0.05 * 3 * steps * batch
-        assert len(readings) < finetune.MOST_READINGS
+        assert len(readings) < test_readings.MOST_READINGS
         assert all(0 < step < steps for step in readings)
-    assert len(finetune.reading_steps(5000, 64, 1_880)) == finetune.MOST_READINGS - 1
+    assert len(reading_steps(5000, affordable(3 * 5000 * 64, 1_880))) == test_readings.MOST_READINGS - 1
 
 
 def test_scores_on_test_images_during_finetuning_leave_the_training_as_it_is(
@@ -124,7 +128,7 @@ def test_scores_on_test_images_during_finetuning_leave_the_training_as_it_is(
     parameters = replace(QUICK, rates=(0.05,), augmentation="off")
     outcomes = []
     for cost in (0.0, 10.0):
-        monkeypatch.setattr(finetune, "READING_COST", cost)
+        monkeypatch.setattr(test_readings, "READING_COST", cost)
         inputs = inputs_for(tmp_path / str(cost), scenes)
         outcomes.append(finetune.evaluate(inputs, parameters, 0, SilentReporter()))
     without, read = outcomes
@@ -155,3 +159,41 @@ def test_the_best_c_on_shifted_images_is_reported_for_robustness_and_selects_not
     without = robustness.evaluate(inputs, parameters, 0, SilentReporter())
     assert "chosen_on_test" not in without.diagnostics
     assert (without.metrics, without.hyperparameters) == (outcome.metrics, outcome.hyperparameters)
+
+
+def test_every_setting_of_a_finetuning_is_scored_on_test_images_where_this_is_cheap(
+    tmp_path: Path, scenes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = replace(QUICK, rates=(0.05, 0.005), augmentation="off")
+    outcomes = []
+    for cost in (0.0, 10.0):
+        monkeypatch.setattr(test_readings, "READING_COST", cost)
+        inputs = inputs_for(tmp_path / str(cost), scenes)
+        outcomes.append(finetune.evaluate(inputs, parameters, 0, SilentReporter()))
+    without, read = outcomes
+    assert "setting_chosen_on_test" not in without.diagnostics
+    assert without.hyperparameters == read.hyperparameters
+    found = read.diagnostics["setting_chosen_on_test"]
+    assert isinstance(found, dict)
+    settings = read.diagnostics["settings"]
+    assert isinstance(settings, list)
+    assert found["candidates"] == len(settings)
+    assert found["score"] >= found["selected"]  # type: ignore[operator]
+
+
+def test_the_best_penalty_on_test_images_is_that_of_every_final_regression() -> None:
+    random = np.random.default_rng(2)
+    given = roles()
+    weights = random.standard_normal((12, 3))
+    parts = (given.train, given.val, given.test)
+    made = [samples.features @ weights + 3 * random.standard_normal((len(samples), 3)) for samples in parts]
+    inputs = replace(given, pixel_targets=PixelTargets(*made))
+    parameters = ColourParameters(low=-3, high=3, penalties=4)
+    outcome = colour.evaluate(inputs, parameters, 0, SilentReporter())
+    rows = np.concatenate([given.train.features, given.val.features])
+    final = Ridge.of(rows, np.concatenate(made[:2]))
+    scores = [explained(final.predict(given.test.features, penalty), made[2]) for penalty in np.logspace(-3, 3, 4)]
+    found = on_test(outcome)
+    assert found["score"] == pytest.approx(max(scores))
+    assert found["candidates"] == 4
+    assert found["selected"] == pytest.approx(outcome.value, abs=1e-4)

@@ -128,6 +128,26 @@ def test_scores_and_the_choice_are_those_of_a_plain_computation(inputs: ImageInp
     assert outcome.value == pytest.approx(miou, abs=1e-9)
 
 
+def test_the_best_setting_on_test_images_is_that_of_evaluations_with_each(
+    inputs: ImageInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = evaluate(inputs, SMALL, 0, QUIET)
+    alone = [
+        evaluate(inputs, replace(SMALL, neighbours=(count,), distances=(distance,)), 0, QUIET).value
+        for count in SMALL.neighbours
+        for distance in SMALL.distances
+    ]
+    stated = found.diagnostics["chosen_on_test"]
+    assert isinstance(stated, dict)
+    assert stated["score"] == pytest.approx(max(alone))
+    assert stated["candidates"] == len(alone)
+    assert stated["selected"] == found.value
+    monkeypatch.setattr(capi, "MOST_PRODUCTS", 0)
+    without = evaluate(inputs, SMALL, 0, QUIET)
+    assert "chosen_on_test" not in without.diagnostics
+    assert without.metrics == found.metrics
+
+
 def test_an_evaluation_repeats_and_its_scores_follow_from_its_predictions(inputs: ImageInputs) -> None:
     options = replace(SMALL, memory=160)
     one, other = (evaluate(inputs, options, 0, QUIET) for _ in range(2))

@@ -38,6 +38,7 @@ from tasks.protocols.dense.views import EIGEN_BOX, NYU_BORDER, box_of, depth_vie
 from tasks.protocols.depth import depth_of_bins, gradient_loss, scale_invariant_loss
 from tasks.protocols.linear_segmentation import slide, windows
 from tasks.reporter import SilentReporter
+from tasks.training import test_readings
 from tasks.training.loop import depth_beta1, depth_rate, segmentation_rate
 from tests.tasks.workspace_fixture import demo, image_inputs, network
 
@@ -112,6 +113,27 @@ def test_a_training_that_is_interrupted_at_any_step_ends_at_the_same_numbers(
     assert counted.metrics(whole.predictions) == pytest.approx(dict(whole.metrics))
     assert counted.by_method(whole.predictions, whole.headline, whole.interval.method) == whole.interval
     assert whole.interval.low <= whole.value <= whole.interval.high
+
+
+@pytest.mark.parametrize("name", ["linear-segmentation", "depth"])
+def test_scores_on_test_images_during_a_training_leave_it_as_it_is(
+    tmp_path: Path, scenes: Dataset, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate, parameters = FEW[name]
+    outcomes = []
+    for cost in (0.0, 100.0):
+        monkeypatch.setattr(test_readings, "READING_COST", cost)
+        inputs = inputs_for(tmp_path / str(cost), scenes, demo("mae"))
+        outcomes.append(evaluate(inputs, parameters, 0, SilentReporter()))
+    without, read = outcomes
+    assert "chosen_on_test" not in without.diagnostics
+    assert without.metrics == read.metrics
+    assert without.diagnostics["loss_curve"] == read.diagnostics["loss_curve"]
+    found = read.diagnostics["chosen_on_test"]
+    assert isinstance(found, dict)
+    assert (found["candidates"], found["selected"]) == (6, read.value)
+    inflation = found["score"] - read.value  # type: ignore[operator]
+    assert (inflation if read.higher_is_better else -inflation) >= 0
 
 
 # --- maps and head
