@@ -126,7 +126,7 @@ class AgentServer:
                 return _success(number, {"tools": [one.document for one in self.tools.values()]})
             case "tools/call":
                 return self._call(number, parameters)
-        return _failure(number, NO_METHOD, f"no method {method}; this server has tools alone")
+        return _failure(number, NO_METHOD, f"unknown method {method}; this server only offers tools")
 
     def _welcome(self, parameters: Mapping[str, object]) -> dict[str, object]:
         asked = parameters.get("protocolVersion")
@@ -142,7 +142,7 @@ class AgentServer:
         arguments = parameters.get("arguments", {})
         if tool is None or not isinstance(arguments, dict):
             names = ", ".join(self.tools)
-            return _failure(number, BAD_PARAMETERS, f"no tool {parameters.get('name')}; the tools are {names}")
+            return _failure(number, BAD_PARAMETERS, f"no tool {parameters.get('name')}; available: {names}")
         try:
             done = self._launch(tool, arguments) if tool.changes else self.command(tool.command_line(arguments))
         except ArgumentError as error:
@@ -156,7 +156,7 @@ class AgentServer:
             given = arguments["runs"]
             foreign = [one for one in given if one not in self.started] if isinstance(given, list) else []
             if foreign:
-                raise ArgumentError(f"{foreign[0]} was not started by this server: the user cancels it")
+                raise ArgumentError(f"{foreign[0]} was not started by this server: only the user can cancel it")
             return self.command(words)
         runs, expected = self._planned(arguments)
         done = self.command(words)
@@ -207,7 +207,7 @@ def _failure(number: object, code: int, text: str) -> dict[str, object]:
 
 
 class ArgumentError(ValueError):
-    """An argument of a tool that is missing, unknown or of another kind."""
+    """A missing or unknown argument of a tool, or one of the wrong type."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ class Argument:
         return {**items[self.kind], "description": self.help}
 
     def words(self, value: Value) -> list[str]:
-        """Words of the command line. Raises ArgumentError for another kind of value."""
+        """Words of the command line. Raises ArgumentError for a value of the wrong type."""
         match self.kind, value:
             case "string", str():
                 given: list[object] = [value]

@@ -1,1 +1,1 @@
-"""Launchers start worker processes: on this machine, as jobs of a cluster, or as a plug-in decides."""
+"""Launchers start worker processes: on this machine, as cluster jobs, or by a plug-in."""

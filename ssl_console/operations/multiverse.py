@@ -71,7 +71,7 @@ def multiverse_request(
     if len(chosen) < 2:
         named = ", ".join(one.name for one in chosen) or "none"
         raise ConsoleError(
-            f"a multiverse compares two backbones or more, here is {named}: "
+            f"a multiverse compares at least two backbones, and there is {named}: "
             f"`ssl-console run -b BACKBONE -t layers/{dataset}` stores features of every block"
         )
     workspace = session.workspace

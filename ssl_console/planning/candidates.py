@@ -136,7 +136,7 @@ class _Pick:
 
 
 def _data_of(task: TaskSpec) -> tuple[str, str, tuple[str, ...]]:
-    """What decides the card of a task's dataset."""
+    """Fields of a task that determine its dataset card."""
     return task.dataset, task.preset, task.further_datasets
 
 

@@ -28,8 +28,8 @@ from tasks.features.manifest import DamagedEntryError, FeatureKey, read_manifest
 
 MARK = "names only"
 WORDS = (
-    "measured when data were identified by the names and sizes of files, and files changed or are read in another way "
-    "since: the same name may stand for other images now; measure again"
+    "measured when data were identified by the names and sizes of files, and files have changed or are read "
+    "differently since: the same name may now refer to other images; measure again"
 )
 
 

@@ -330,7 +330,7 @@ class Supervisor:
             if not batching.batches:
                 return
             self._start_worker(slot, launcher, batching.batches[0])
-        LOG.info("run %s: %s on %s goes to %s", entry.run_id, entry.backbone, entry.task, slot.name)
+        LOG.info("run %s: %s on %s is assigned to %s", entry.run_id, entry.backbone, entry.task, slot.name)
         slot.take(entry.run_id, entry.status.attempt, entry.backbone, now)
         self.index.expect(entry.run_id)
 

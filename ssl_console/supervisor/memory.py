@@ -93,7 +93,7 @@ class ProcessMemory:
     _searched: float = 0.0
 
     def refresh(self, pids: Iterable[int]) -> None:
-        """Read these workers again, if it is due."""
+        """Read these workers again if a reading is due."""
         now = time.monotonic()
         wanted = list(pids)
         if now - self._read >= ALONE_EVERY_S:

@@ -15,7 +15,7 @@ from backbones.io.files import expand_user
 
 MOST_LISTED = 40
 MOST_READ = 5000
-"""Entries of a folder that are looked at."""
+"""Maximum number of entries of a folder that are read."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _map(folder: Path) -> None:
     (folder / "mapped").write_bytes(b"x" * mmap.PAGESIZE)
     with (folder / "mapped").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
         if view[0] != ord("x"):
-            raise OSError(0, "another content is mapped")
+            raise OSError(0, "the mapping has different content")
 
 
 def _link(folder: Path) -> None:
@@ -91,12 +91,12 @@ def inabilities(folder: Path) -> Iterator[Inability]:
 
 @dataclass(frozen=True)
 class PathCompletion:
-    """What a path can become."""
+    """Completions of a path."""
 
     text: str
-    """As far as there is one way on."""
+    """The path, completed as far as it is unambiguous."""
     names: tuple[str, ...] = ()
-    """The entries that begin so, folders with a slash; at most `MOST_LISTED`."""
+    """Matching entries, folders with a slash at the end; at most `MOST_LISTED`."""
 
 
 def complete_path(text: str, within: Path | None = None) -> PathCompletion:
@@ -123,13 +123,13 @@ def _is_below(place: Path, root: Path) -> bool:
 
 
 def _common_beginning(first: str, last: str) -> str:
-    """The common beginning of a sorted list of names, by its ends."""
+    """Common prefix of sorted names, from the first and the last one."""
     length = next((place for place, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), None)
     return first[:length] if length is not None else min(first, last, key=len)
 
 
 def _entries(folder: Path, begun: str) -> list[str]:
-    """Names that begin so; hidden ones only after a dot, and none that a terminal cannot show."""
+    """Names with this prefix; hidden ones only if it begins with a dot, and none that a terminal cannot show."""
     found: list[str] = []
     try:
         with os.scandir(folder) as entries:

@@ -172,7 +172,7 @@ def _by_cuda(nvml: ModuleType, every: list[Any], given: str | None) -> list[obje
 
 
 def _any_mig(nvml: ModuleType, every: list[Any]) -> bool:
-    """Whether a GPU is in MIG mode: CUDA then shows one instance alone, so that its order says nothing."""
+    """Whether a GPU is in MIG mode: CUDA then shows one instance alone, so its order is meaningless."""
     return any(_mig_instances(nvml, handle) is not None for handle in every)
 
 
@@ -197,7 +197,7 @@ def driver_problems() -> list[str]:
     ]
     if not order_is_known():
         found.append(
-            "the cards differ and the order of CUDA cannot be queried, so cuda:0 may be another card than meant: "
+            "the cards differ and the order of CUDA cannot be queried, so cuda:0 may not be the intended card: "
             f"export {ORDER}={BY_ADDRESS}"
         )
     return found

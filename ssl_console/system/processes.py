@@ -137,7 +137,7 @@ def signal_group(leader: int, number: signal.Signals) -> None:
 def describe_exit(code: int) -> str:
     """Description of an exit code of `subprocess` (negative for signals), as a predicate of "the worker"."""
     if code >= 0:
-        return f"left with exit code {code}"
+        return f"exited with code {code}"
     try:
         name = signal.Signals(-code).name
     except ValueError:

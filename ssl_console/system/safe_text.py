@@ -30,7 +30,7 @@ MOST_KEPT = 1000
 
 
 def printable(text: str) -> str:
-    """One line of text that only draws characters; tabs become spaces, line ends are removed."""
+    """One line of printable text; tabs become spaces, line ends are removed."""
     if text.isprintable():
         return text
     bare = _ESCAPES.sub("", text).replace("\t", " ")
@@ -152,8 +152,8 @@ class RateLimit(logging.Filter):
 
 
 class PrintableFormatter(logging.Formatter):
-    """Formatter of single lines without escape sequences: names of runs and output of hooks come from others."""
+    """Formatter of single lines without escape sequences: names of runs and output of hooks are untrusted."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - named by `logging`
-        """One line that only draws characters."""
+        """Format the record as one printable line."""
         return printable(super().formatMessage(record))

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         for run_id in assigned(options.runs, take_standard_input(), termination):
             if orphaned():
-                log_error(f"run {run_id} is left to the next supervisor: the one that gave it is gone")
+                log_error(f"run {run_id} is left to the next supervisor: the one that assigned it is gone")
                 return DONE
             if run_id.startswith(ASSIST):
                 return _LEAVES.get(session.assist(run_id.removeprefix(ASSIST), orphaned), DONE)

@@ -35,7 +35,7 @@ from ssl_console.workspace.run_status import RunStatus, read_status
 from tasks.reporter import SilentReporter
 
 CHECK_S = 1.0
-"""Seconds between two looks at the run's status."""
+"""Seconds between two checks of the run's status."""
 IDLE_S = 20.0
 """Seconds without anything to compute after which a helper ends."""
 
@@ -117,7 +117,7 @@ def assigned(first: Sequence[str], lines: TextIO, termination: Termination) -> I
 
 
 class AssistanceOver(Exception):  # noqa: N818 - no error
-    """The run needs no help any more."""
+    """The run needs no further help."""
 
 
 @dataclass

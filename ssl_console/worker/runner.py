@@ -79,7 +79,7 @@ class RunExecutor:
             log_error(f"run {run_id} cannot be claimed: {error}")
             return RunOutcome.UNWRITTEN
         if status is None:
-            log_error(f"run {run_id} is not queued any more")
+            log_error(f"run {run_id} is no longer queued")
             return RunOutcome.NOT_OURS
         with ExitStack() as stack:
             stack.enter_context(redirected_to(folder.log(status.attempt)))
@@ -98,7 +98,7 @@ class RunExecutor:
         except Terminated:
             return RunOutcome.STOPPED
         except Exception:  # noqa: BLE001 - the run itself is not affected
-            log_error(f"run {run_id} is not helped any more:\n{traceback.format_exc()}")
+            log_error(f"run {run_id} gets no further help from this worker:\n{traceback.format_exc()}")
             return RunOutcome.STOPPED
         finally:
             end_children()

@@ -182,7 +182,7 @@ def test_leaving_with_code_0_without_a_result_is_a_failure(stage: Stage, tally: 
     row = failed(stage, fate="leave")
     assert (row["kind"], row["reason"].split(";")[0]) == (
         "crash",
-        "its worker left with exit code 0 without a result",
+        "its worker exited with code 0 without a result",
     )
     tally.add("a worker that leaves with exit code 0 without a result", 1, "failed (crash), reported")
 

@@ -51,7 +51,7 @@ def rank(
     missing: Annotated[
         str,
         typer.Option(
-            "--missing", metavar="M", help="complete, common or (with --intervals) drawn: rows and tasks that count."
+            "--missing", metavar="M", help="complete, common or (with --intervals) drawn: the rows and tasks included."
         ),
     ] = "complete",
     figure: Figure = None,

@@ -1,4 +1,4 @@
-"""Commands that answer which backbone to take, and how certain that is."""
+"""Commands for choosing a backbone, each with the certainty of its answer."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def choose(
     ] = "accuracy",
     target: Annotated[
         str | None,
-        typer.Option("--target", metavar="PROTOCOL[:PRESET]", help="What decides. Default: LoRA, else finetuning."),
+        typer.Option("--target", metavar="PROTOCOL[:PRESET]", help="The deciding protocol. Default: LoRA, else finetuning."),
     ] = None,
     preset: Preset = None,
     finalists: Annotated[

@@ -113,7 +113,7 @@ def check_weights(session: Session, names: tuple[str, ...]) -> ExitCode:
             stdout.say(f"ssl-console: {error}")
             code = ExitCode.MISSING
         else:
-            stdout.lines([f"{card.name}: whole, {(state.digest or '')[:12]}"])
+            stdout.lines([f"{card.name}: verified, {(state.digest or '')[:12]}"])
     return code
 
 
@@ -132,7 +132,7 @@ def fetch_weights(session: Session, names: tuple[str, ...]) -> ExitCode:
             stdout.say(f"ssl-console: {error}")
             code = ExitCode.MISSING
         else:
-            stdout.lines([f"{card.name}: here{f', {state.path}' if state.path else ''}"])
+            stdout.lines([f"{card.name}: present{f', {state.path}' if state.path else ''}"])
     return code
 
 

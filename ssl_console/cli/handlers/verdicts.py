@@ -183,7 +183,7 @@ def _judgements(session: Session, request: JudgeRequest, limit: TimeLimit, optio
         if found is not None and found != shown:
             yield found
         elif found is None and any(one.done for one in stages):
-            stdout.say("ssl-console: no task so far has a percentage that judges, so none decides")
+            stdout.say("ssl-console: no task so far has a percentage as its score, so there is no judgement")
         shown, stage = found, next_stage(stages)
         if stage is None or (found is not None and found.final):
             return

@@ -53,7 +53,7 @@ class JobEntry:
     since: dict[str, float] = field(default_factory=dict)
     """By job: time since which it has been missing, or without its node (monotonic clock)."""
     gone: dict[str, str] = field(default_factory=dict)
-    """Ended jobs, with Slurm's word for their state; empty when it reports none."""
+    """Ended jobs, with their state as Slurm names it; empty when it reports none."""
 
     @property
     def over(self) -> bool:
@@ -77,7 +77,7 @@ class SlurmPoller:
     _submit_at: float = 0.0
 
     def take(self, batch: JobScript, stage: Stage = "new") -> None:
-        """Add a batch to submit; or, `unsure`, one that an earlier supervisor may have submitted."""
+        """Add a batch to submit; with `unsure`, one that an earlier supervisor may have submitted."""
         with self._lock:
             self._entries[batch.slurm_name] = JobEntry(batch, stage)
             if self._thread is None:

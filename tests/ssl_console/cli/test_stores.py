@@ -80,7 +80,7 @@ def test_a_fetch_that_fails_does_not_keep_the_others_from_being_fetched(shell: S
     fetched = shell("weights", "fetch", "near", "own/first")
     assert fetched.code == 3
     assert "near.pth" in fetched.err
-    assert "own/first: here" in fetched.out
+    assert "own/first: present" in fetched.out
 
 
 def test_checking_all_weights_leaves_out_what_was_never_fetched(shell: Shell) -> None:

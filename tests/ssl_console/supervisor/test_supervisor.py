@@ -55,7 +55,7 @@ def test_runs_follow_one_another_in_one_worker_until_one_fails(bench: Bench) -> 
         ("data", "data", "/data/missing is not there: fetch it"),
         ("nan", "nan", "demo/a on rehearsal/none: the score is not a number"),
         ("oom", "oom", "memory ran out: told to run out"),
-        ("exit", "crash", "its worker left with exit code 0 without a result"),
+        ("exit", "crash", "its worker exited with code 0 without a result"),
     ],
 )
 def test_failure_has_its_kind_and_one_sentence(bench: Bench, fate: str, kind: str, sentence: str) -> None:
