@@ -12,10 +12,17 @@ from ssl_console._version import __version__
 from ssl_console.analysis.comparability import kept_apart
 from ssl_console.analysis.export import Notes
 from ssl_console.analysis.further_scores import audit, by_protocol
+from ssl_console.analysis.hand_over import (
+    HubBenchmark,
+    by_benchmark,
+    eval_results,
+    model_card_table,
+    tidy_csv,
+    tidy_rows,
+    write_parquet,
+)
 from ssl_console.analysis.html_report import ReportFacts, ReportPicture, html_report
-from ssl_console.analysis.hub_files import HubBenchmark, by_benchmark, eval_results, model_card_table
 from ssl_console.analysis.ranking import Ranking
-from ssl_console.analysis.tidy_table import tidy_csv, tidy_rows, write_parquet
 from ssl_console.operations.session import Session
 from ssl_console.planning.candidates import identity_of_run
 from ssl_console.system.errors import ConsoleError, OperationFailed

@@ -98,7 +98,9 @@ def choose(
     ] = "accuracy",
     target: Annotated[
         str | None,
-        typer.Option("--target", metavar="PROTOCOL[:PRESET]", help="The deciding protocol. Default: LoRA, else finetuning."),
+        typer.Option(
+            "--target", metavar="PROTOCOL[:PRESET]", help="The deciding protocol. Default: LoRA, else finetuning."
+        ),
     ] = None,
     preset: Preset = None,
     finalists: Annotated[

@@ -107,7 +107,7 @@ def round_sentence(found: RaceRound) -> str:
     pruned = f"{len(found.pruned)} of {len(found.rung.cells)} pruned"
     words = f"{found.rung.name}: {found.step.leader} leads, {pruned}"
     if found.prediction is None:
-        return f"{words}: how well it predicts the target is unknown until backbones are measured by both on other datasets"
+        return f"{words}: its prediction error is unknown until backbones are measured by both on other datasets"
     if not found.prediction.deviation:
         return words
     error, count = f"{found.prediction.deviation:.1f} points", found.prediction.datasets

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssl_console.analysis.export import Notes
-from ssl_console.analysis.hub_files import HubBenchmark
+from ssl_console.analysis.hand_over import HubBenchmark
 from ssl_console.analysis.ranking import ESTIMATE, sort_rows
 from ssl_console.cli.handlers.further_scores import ResultSelection, selected_results
 from ssl_console.cli.handlers.rank import RankView, ranking_of, ties_of

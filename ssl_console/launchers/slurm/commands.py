@@ -87,9 +87,7 @@ def clean_environment(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def _error(name: str, code: int, words: str) -> SlurmError:
-    message = (
-        " ".join(line.strip() for line in words.splitlines() if line.strip()) or f"{name} exited with code {code}"
-    )
+    message = " ".join(line.strip() for line in words.splitlines() if line.strip()) or f"{name} exited with code {code}"
     low = message.lower()
     if any(sign in low for sign in _AWAY):
         return SlurmUnavailable(message)

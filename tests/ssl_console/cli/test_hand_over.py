@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from ssl_console.analysis.tidy_table import NAMES
+from ssl_console.analysis.hand_over import NAMES
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.cli.shell import Shell
 from tests.ssl_console.cli.test_compare import leave
