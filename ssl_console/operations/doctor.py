@@ -58,7 +58,7 @@ class DoctorContext:
 
 def examine(subject: DoctorContext) -> Iterator[Check]:
     """All checks, quick ones first, each as soon as it is done."""
-    yield _python()
+    yield Check("python", "good", f"{sys.version.split()[0]}, {sys.executable}")
     yield _settings(subject)
     yield _writable(subject.workspace)
     yield from _private(subject.workspace)
@@ -74,10 +74,6 @@ def examine(subject: DoctorContext) -> Iterator[Check]:
     yield from _devices()
     yield from _launchers(subject)
     yield from _libraries()
-
-
-def _python() -> Check:
-    return Check("python", "good", f"{sys.version.split()[0]}, {sys.executable}")
 
 
 def _libraries() -> Iterator[Check]:

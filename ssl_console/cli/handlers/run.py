@@ -122,7 +122,8 @@ def plan(session: Session, selection: RunSelection, launcher: str | None, *, as_
     found = plan_selection(session, selection, options)
     disk = disk_of_plan(session, found, session.results())
     if as_json:
-        stdout.document({**plan_document(found), **_disk_document(disk)})
+        sizes = {"disk_bytes": disk.needed, "disk_free_bytes": disk.free, "layer_bytes": disk.layers}
+        stdout.document({**plan_document(found), **sizes})
         return
     head = ("backbone", "task", "seed", "status", "run", "why")
     stdout.table(head, [_plan_row(run) for run in found.runs], right=frozenset({2}))
@@ -182,10 +183,6 @@ def _disk_sentence(disk: Disk) -> str:
     needed = f"about {megabytes(disk.needed)}" if disk.needed else "nothing more" if disk.needed == 0 else "unknown"
     layers = f" ({megabytes(disk.layers)} of layer-wise features)" if disk.layers else ""
     return f"disk: {needed}{layers}, {megabytes(disk.free)} free" + ("" if disk.enough else "; not enough")
-
-
-def _disk_document(disk: Disk) -> dict[str, int | None]:
-    return {"disk_bytes": disk.needed, "disk_free_bytes": disk.free, "layer_bytes": disk.layers}
 
 
 def plan_document(found: Plan) -> dict[str, object]:

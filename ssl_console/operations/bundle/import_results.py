@@ -164,7 +164,7 @@ def _fates(members: _Members, here: _Here, *, take_conflicting: bool) -> Iterato
         elif other is None:
             run_id = here.admit(result)
             yield BundledResult(result, "new", run_id, _as(result, run_id), taken=True)
-        elif _same(other, result):
+        elif math.isclose(other.value, result.value, rel_tol=RELATIVE, abs_tol=ABSOLUTE):
             yield BundledResult(
                 result, "here", other.run_id, f"the same measurement is already present as {other.run_id}"
             )
@@ -190,10 +190,6 @@ def _unusable(record: ResultRecord, spec: RunSpec | str) -> str:
 
 def _as(result: Result, run_id: str) -> str:
     return "" if run_id == result.run_id else f"its id belongs to another run here: imported as {run_id}"
-
-
-def _same(here: Result, there: Result) -> bool:
-    return math.isclose(here.value, there.value, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
 
 
 def _conflict(here: Result, there: Result) -> str:
