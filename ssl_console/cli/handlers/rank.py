@@ -80,7 +80,7 @@ class RankView:
     filter: str = ""
     """In the language of `analysis.filter_query`."""
     missing: str = "complete"
-    """Treatment of missing cells: only `complete` rows have a mean and a rank, or only `common` tasks count."""
+    """Treatment of missing cells: only `complete` rows have a mean and a rank, or only `common` tasks are used."""
 
     @classmethod
     def of(
@@ -152,7 +152,7 @@ def _apart(session: Session, ranking: Ranking) -> list[IncomparableResult]:
 
 
 def _kept(ranking: Ranking, view: RankView) -> Ranking:
-    """The columns that count. Raises ConsoleError when there are none, or the choice requires ranks with intervals."""
+    """The columns of means and ranks. Raises ConsoleError when there are none, or the choice requires ranks with intervals."""
     if view.missing == "complete" or not ranking.rows:
         return ranking
     if view.missing != "common":
@@ -249,7 +249,7 @@ def ranking_of(session: Session, view: RankView) -> Ranking:
 
 
 def _filtered(session: Session, ranking: Ranking, text: str) -> Ranking:
-    """The rows and columns that match. Raises ConsoleError for a field that there is not, and when none match."""
+    """The rows and columns that match. Raises ConsoleError for an unknown field, and when nothing matches."""
     cards, rows = session.backbones.cards, {}
     for row in ranking.rows:
         card = cards.get(unmarked(row.backbone))
