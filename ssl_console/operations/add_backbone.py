@@ -175,7 +175,7 @@ def make_card(options: BackboneOptions, inspection: Inspection) -> BackboneCard:
     chosen = chosen_proposal(options, inspection)
     return BackboneCard(
         name=options.card_name,
-        title=f"{options.source} ({_short(chosen.architecture)})",
+        title=f"{options.source} ({chosen.architecture.rpartition('/')[2]})",
         architecture=_absolute(chosen.architecture),
         code_sha256=inspection.code_sha256,
         architecture_arguments=chosen.arguments,
@@ -220,10 +220,6 @@ def _absolute(architecture: str) -> str:
     """Architecture with an absolute file, because workers run in another folder."""
     file = code_file(architecture)
     return architecture if file is None else f"{file.absolute()}:{architecture.rpartition(':')[2]}"
-
-
-def _short(architecture: str) -> str:
-    return architecture.rpartition("/")[2]
 
 
 MILLION = 1e6

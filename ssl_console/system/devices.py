@@ -41,7 +41,8 @@ def choose_devices(names: Sequence[str], found: Sequence[Device]) -> list[Device
         fitting = [device for device in found if name in (device.name, device.kind)]
         if not fitting:
             near, problems = suggest(name, by_name), "".join(f"; {problem}" for problem in driver_problems())
-            raise ConsoleError(f"no device {name!r}{_or(near)}; available: {', '.join(by_name)}{problems}")
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ConsoleError(f"no device {name!r}{hint}; available: {', '.join(by_name)}{problems}")
         chosen.update((device.name, device) for device in fitting)
     return list(chosen.values())
 
@@ -108,7 +109,3 @@ def _mps() -> list[Device]:
     if sys.platform != "darwin" or platform.machine() != "arm64":
         return []
     return [Device(MPS, "Apple GPU", memory_total_mb=psutil.virtual_memory().total / MEGABYTE)]
-
-
-def _or(near: Sequence[str]) -> str:
-    return f" (did you mean {near[0]}?)" if near else ""

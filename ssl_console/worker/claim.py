@@ -57,7 +57,7 @@ def claim(workspace: Workspace, run_id: str, device: str, job: str = "") -> RunS
         return None
     attempt = Attempt(
         attempt=status.attempt,
-        host=_node() if job else this_host(),
+        host=(os.environ.get(NODE_VARIABLE) if job else None) or this_host(),
         machine="" if job else this_machine(),
         pid=os.getpid(),
         pid_started=own_start(),
@@ -89,10 +89,6 @@ def _end_earlier_attempt(workspace: Workspace, run_id: str, status: RunStatus) -
     create_exclusively(folder.end(status.attempt), end.model_dump_json().encode())
     with suppress(NotPossible):  # the supervisor was faster
         request_retry(workspace, run_id, "continues: its job was restarted")
-
-
-def _node() -> str:
-    return os.environ.get(NODE_VARIABLE) or this_host()
 
 
 def take_standard_input() -> TextIO:

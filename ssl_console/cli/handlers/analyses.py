@@ -206,17 +206,14 @@ def correlation_picture(session: Session, source: str, path: Path) -> None:
 
 
 def _analyses(session: Session, source: str) -> list[Transfer]:
-    found = [_of_origin(session, one) for one in _each(origin_of(source))]
+    origin = origin_of(source)
+    found = [_of_origin(session, one) for one in (("paper", "mine") if origin == "both" else (origin,))]
     if not any(setting.points for one in found for setting in one.settings):
         raise ConsoleError(
             "no backbone with results has an ImageNet accuracy on its card (facts.imagenet_top1); "
             "`--source paper` shows the published numbers"
         )
     return found
-
-
-def _each(origin: Origin) -> Sequence[Origin]:
-    return ("paper", "mine") if origin == "both" else (origin,)
 
 
 def _of_origin(session: Session, origin: Origin) -> Transfer:

@@ -48,7 +48,8 @@ def compare_backbones(
     measured = tuple(dict.fromkeys(result.backbone for result in found))
     _check_margins(session)
     if not measured:
-        raise ConsoleError(f"no results to compare{_of(suite)}: start with `ssl-console run`")
+        place = "" if suite is None else f" in the suite {suite}"
+        raise ConsoleError(f"no results to compare{place}: start with `ssl-console run`")
     ours = resolve_backbone(first, measured)
     if second in PUBLISHED_NAMES:
         _published(session, ours, found, as_json=as_json)
@@ -83,10 +84,6 @@ def _check_margins(session: Session) -> None:
     for name in sorted(set(session.config.margins) - metrics):
         near = "".join(f"; did you mean {one!r}?" for one in suggest(name, metrics)[:1])
         session.notify(f"{session.workspace.config}: margins.{name}: no result here has this metric{near}")
-
-
-def _of(suite: str | None) -> str:
-    return "" if suite is None else f" in the suite {suite}"
 
 
 def _nothing(outcome: Comparison) -> str:

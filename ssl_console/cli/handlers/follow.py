@@ -97,7 +97,8 @@ def _follow(
             view.show(snapshot)
             changed_at = clock if snapshot.changed else changed_at
             quiet_s = clock - changed_at
-            if _is_over(snapshot.summary, quiet_s) and _recorded(session, snapshot.runs, quiet_s):
+            settled = snapshot.summary.succeeded or quiet_s > SETTLE_S
+            if snapshot.summary.ended and settled and _recorded(session, snapshot.runs, quiet_s):
                 return snapshot.summary
             if stop is not None:
                 stop.check(session)
@@ -122,10 +123,6 @@ def _snapshot(
     results = reader.results_of(runs)
     summary = summarize(runs, History.of([*earlier, *results.values()]), slots, now, len(run_ids))
     return ProgressSnapshot(now, elapsed_s, runs, results, changes(before, runs, results), summary)
-
-
-def _is_over(summary: ProgressSummary, quiet_s: float) -> bool:
-    return summary.ended and (summary.succeeded or quiet_s > SETTLE_S)
 
 
 def _recorded(session: Session, runs: Sequence[RunView], quiet_s: float) -> bool:

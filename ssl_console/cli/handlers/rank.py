@@ -152,7 +152,7 @@ def _apart(session: Session, ranking: Ranking) -> list[IncomparableResult]:
 
 
 def _kept(ranking: Ranking, view: RankView) -> Ranking:
-    """The columns of means and ranks. Raises ConsoleError when there are none, or the choice requires ranks with intervals."""
+    """Columns of means and ranks. Raises ConsoleError when there are none, or the choice requires intervals."""
     if view.missing == "complete" or not ranking.rows:
         return ranking
     if view.missing != "common":

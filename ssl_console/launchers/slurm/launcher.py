@@ -241,9 +241,5 @@ def group(requests: Iterable[tuple[JobRequest, RunInfo]], size: int) -> Iterator
         for (request, _, _), entries in groups.items()
         for start in range(0, len(entries), size)
     ]
-    for request, entries in sorted(chunks, key=lambda chunk: _order(chunk[1])):
+    for request, entries in sorted(chunks, key=lambda chunk: (-chunk[1][0].priority, chunk[1][0].created)):
         yield Batch(tuple(entry.run_id for entry in entries), request)
-
-
-def _order(entries: Sequence[RunInfo]) -> tuple[int, float]:
-    return -entries[0].priority, entries[0].created

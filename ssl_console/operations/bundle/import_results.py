@@ -163,7 +163,8 @@ def _fates(members: _Members, here: _Here, *, take_conflicting: bool) -> Iterato
             yield BundledResult(result, "unusable", "", reason)
         elif other is None:
             run_id = here.admit(result)
-            yield BundledResult(result, "new", run_id, _as(result, run_id), taken=True)
+            words = "" if run_id == result.run_id else f"its id belongs to another run here: imported as {run_id}"
+            yield BundledResult(result, "new", run_id, words, taken=True)
         elif math.isclose(other.value, result.value, rel_tol=RELATIVE, abs_tol=ABSOLUTE):
             yield BundledResult(
                 result, "here", other.run_id, f"the same measurement is already present as {other.run_id}"
@@ -186,10 +187,6 @@ def _unusable(record: ResultRecord, spec: RunSpec | str) -> str:
     if named != (result.run_id, result.backbone, result.task, result.seed):
         return f"its specification is of {spec.backbone.name} on {spec.task.name}, its record of another run"
     return ""
-
-
-def _as(result: Result, run_id: str) -> str:
-    return "" if run_id == result.run_id else f"its id belongs to another run here: imported as {run_id}"
 
 
 def _conflict(here: Result, there: Result) -> str:
