@@ -18,7 +18,7 @@ from ssl_console.analysis.correlations import (
     score_correlations,
     transfer,
 )
-from ssl_console.analysis.further_scores import PROTOCOL, LayerCurve, curves_of
+from ssl_console.analysis.layer_curves import PROTOCOL, LayerCurve, curves_of
 from ssl_console.analysis.multiverse import (
     BackboneSpread,
     MultiversePair,

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from ssl_console.analysis.further_scores import LayerCurve, layer_curve
+from ssl_console.analysis.layer_curves import LayerCurve, layer_curve
 from ssl_console.operations.disagreements import DisagreeingImages, disagreeing_images
 from ssl_console.operations.similarity import SimilarityMatrix, matrix_or_reason
 from ssl_console.tui.host import host

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from backbones.io.errors import counted
-from ssl_console.analysis.further_scores import PROTOCOL as LAYERS
+from ssl_console.analysis.layer_curves import PROTOCOL as LAYERS
 from ssl_console.analysis.published import unmarked
 from ssl_console.analysis.ranking import Ranking, RankingColumn, RankingRow, judged
 from ssl_console.analysis.ranking_cell import RankingCell

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ssl_console.analysis.further_scores import LayerCurve
+from ssl_console.analysis.layer_curves import LayerCurve
 from ssl_console.operations.similarity import NEIGHBOURS, Measure, SimilarityMatrix
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.palette import level, sign

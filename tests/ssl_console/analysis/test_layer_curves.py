@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ssl_console.analysis.further_scores import curves_of, layer_curve
+from ssl_console.analysis.layer_curves import curves_of, layer_curve
 from ssl_console.tui.views.compare_pane import layer_chart
 from ssl_console.workspace.result import ResultRecord
 from tests.ssl_console.analysis.test_rank_intervals import result
