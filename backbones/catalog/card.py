@@ -76,8 +76,8 @@ FileName = Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]*$", m
 
 
 class PublicUrls(CardModel):
-    """Base of cards whose addresses may contain a login or a token: these stay in this process for fetching, and
-    are never written to a file or message.
+    """Base of cards whose addresses may contain a login or a token: these are kept in memory for fetching, and never
+    written to a file or message.
     """
 
     _given: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -99,7 +99,7 @@ class PublicUrls(CardModel):
         return public
 
     def address(self, url: str) -> str:
-        """Address to fetch from; the public one if this process has not read the original."""
+        """Address to fetch from; the public one if the original was not read by this process."""
         return self._given.get(url, url)
 
 
@@ -139,7 +139,7 @@ class FileWeights(CardModel):
 
 
 class HubFile(CardModel):
-    """A file of a model on the hub, by its path there."""
+    """A file of a model on the hub, by its path in the repository."""
 
     name: str = Field(pattern=r"^[^./\\\x00-\x1f][^\\\x00-\x1f]*$", max_length=400)
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -203,8 +203,8 @@ class InputCard(CardModel):
     size: int = Field(224, ge=8, le=2048)
     """Side of the square input in pixels."""
     own_size: int | None = Field(None, ge=8, le=2048)
-    """Side in pixels in the model's own transform, where that differs: DINOv2 is measured at 224, its positions
-    are for 518.
+    """Side in pixels in the model's own transform, if that differs: DINOv2 is evaluated at 224, but its position
+    embedding is for 518.
     """
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
@@ -257,7 +257,8 @@ class BackboneCard(CardModel):
 
 PreprocessingName = Literal["paper", "own", "squash", "resize-256", "whole"]
 ResizeMode = Literal["shorter", "squash", "border"]
-"""`shorter`: the shorter side becomes `resize`; `squash`: both do; `border`: the longer does, and borders are added."""
+"""`shorter`: the shorter side becomes `resize`; `squash`: both sides; `border`: the longer side, and borders are added.
+"""
 
 _MODES: dict[CropMode, ResizeMode] = {"center": "shorter", "squash": "squash", "border": "border"}
 SQUASH_FACTOR = 1.15

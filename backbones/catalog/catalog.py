@@ -44,7 +44,7 @@ NORMALISATIONS: dict[str, tuple[Triple, Triple]] = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 DEFAULT_NORMALISATION = "imagenet"
-"""The same rule for `file:` and `add backbone`: a checkpoint of the user's own is preprocessed with the given
+"""Used for `file:` and `add backbone` alike: a checkpoint of the user's own is preprocessed with the given
 values, or those of a neighbouring file, else with ImageNet's. timm's published values for an architecture
 apply to timm's weights only.
 """
@@ -196,7 +196,7 @@ class BackboneCatalog:
         which is reported.
 
         `cache_folder` caches timm's descriptions of `timm:` and `file:` names; without one, each lookup queries timm.
-        `hub` has the fetched models of `hf:` names.
+        `hub` contains the fetched models of `hf:` names.
         """
         cards: dict[str, BackboneCard] = {}
         paths: dict[str, Path] = {}
@@ -219,7 +219,7 @@ class BackboneCatalog:
         )
 
     def get(self, name: str) -> BackboneCard:
-        """The card of this name, or the one that a `timm:`, `file:` or `hf:` name or one of torch.hub describes.
+        """The card of this name, or the one described by a `timm:`, `file:` or `hf:` name or one of torch.hub.
 
         Raises UnknownName or MalformedName (both CardNameError), ResolverError when timm cannot be queried, and
         UnfetchedModel for a model of the hub that was not fetched.

@@ -1,6 +1,6 @@
 """Listing of a model's revision on a hub, and download of the files that a backbone needs.
 
-The commit is pinned, every file is compared with the digest that the hub states, and downloads are resumable. The token
+The commit is pinned, every file is compared with the digest stated by the hub, and downloads are resumable. The token
 of the hub library's login is used but never stored. Needs no torch.
 """
 
@@ -162,7 +162,7 @@ def _ask(url: str, reference: HubReference, hub: str) -> Mapping[str, Any]:
 
 
 def _refusal(reference: HubReference, hub: str, status: int, reason: str) -> str | None:
-    """Why the hub refuses, as a sentence with the page; None for other responses."""
+    """Reason for a refusal by the hub, as a sentence with the page; None for other responses."""
     page = f"{hub}/{reference.repository}"
     if reason == "RevisionNotFound":
         return f"{reference.name}: the model has no revision {reference.revision!r}; see those on {page}"

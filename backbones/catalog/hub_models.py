@@ -60,7 +60,7 @@ def is_hub_name(name: str) -> bool:
 
 
 def hub_reference(name: str) -> HubReference:
-    """Reference that a name stands for. Raises MalformedName."""
+    """Reference for a name. Raises MalformedName."""
     scheme = next((one for one in (*OTHER_SCHEMES, SCHEME) if name.startswith(one)), "")
     place, at, revision = name.removeprefix(scheme).rstrip("/").partition("@")
     parts = place.split("/")
@@ -69,7 +69,7 @@ def hub_reference(name: str) -> HubReference:
         del parts[2:4]
     good = len(parts) > 1 and all(_PART.fullmatch(part) and ".." not in part for part in parts)
     if not scheme or not good or (at and (not _REVISION.fullmatch(revision) or ".." in revision)):
-        raise MalformedName(f"{name!r}: expected hf:ORG/MODEL, with @REVISION or /FILE behind it where needed")
+        raise MalformedName(f"{name!r}: expected hf:ORG/MODEL, followed by @REVISION or /FILE where needed")
     return HubReference("/".join(parts[:2]), revision if at else DEFAULT_REVISION, "/".join(parts[2:]) or None)
 
 
@@ -87,7 +87,7 @@ class HubStore:
         return self._repository(repository) / commit
 
     def commit(self, reference: HubReference) -> str | None:
-        """Commit that was last fetched for the revision; None if none was."""
+        """Commit that was last fetched for the revision; None if it never was."""
         if COMMIT.fullmatch(reference.revision):
             return reference.revision
         try:
@@ -97,7 +97,7 @@ class HubStore:
         return commit if COMMIT.fullmatch(commit) else None
 
     def pin(self, reference: HubReference, commit: str) -> None:
-        """Resolve the revision to this commit from now on."""
+        """Record that the revision resolves to this commit."""
         if not COMMIT.fullmatch(reference.revision):
             self._pin(reference).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self._pin(reference), commit.encode())

@@ -6,7 +6,7 @@ dinov2/eval/linear.py). A network with stages gives the mean of the last map of 
 
 Feature maps are determined before anything is queued, so that a backbone that is incompatible with a protocol is
 refused with a message. timm imports torch, so `python -m backbones.model.feature_maps` is run once per architecture,
-and its answers are cached.
+and its results are cached.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ class LayerRequest(LayerRecord):
 
 
 class BlockInfo(LayerRecord):
-    """Blocks of an architecture, or its stages, as far as they can be pooled."""
+    """Blocks (or stages) of an architecture that can be pooled."""
 
     widths: tuple[int, ...]
     """Number of channels of each."""
     poolings: tuple[LayerPooling, ...] = ("mean",)
-    """Poolings that its tokens allow."""
+    """Poolings that are possible for its tokens."""
     plain: bool = False
     """Whether all blocks have the same stride, as in a plain transformer."""
 
@@ -121,7 +121,7 @@ class MapFacts(CardModel):
 
 
 class FeatureMapInfo(CardModel):
-    """Capabilities of an architecture. `problem` is the reason for which it has no maps; then `maps` is empty."""
+    """Capabilities of an architecture. `problem` is the reason if it has no maps; `maps` is empty then."""
 
     maps: tuple[MapFacts, ...] = ()
     """The pyramid (`backbones.model.feature_maps`), finest first; for a plain transformer all have one stride."""

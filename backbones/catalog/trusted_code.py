@@ -1,7 +1,7 @@
 """Trust in code that defines architectures, and its import such that the hashed bytes are the bytes that run. No torch.
 
 Cards may come from others, and an architecture may be a function of any file or package, e.g. `subprocess:getoutput`.
-Trust is therefore given by the user of this machine, on a list of digests, and never by a card. Plug-ins are trusted by
+Trust is therefore given by the user of this machine, in a list of digests, and never by a card. Plug-ins are trusted by
 their installation.
 
 Python uses `__pycache__` when its recorded date and size match, independent of the module's content, and a file can
@@ -131,7 +131,7 @@ class CodeTrust:
 
 
 OTHERS = ((stat.S_IWOTH, ("everyone", "o")), (stat.S_IWGRP, ("its group", "g")))
-"""Permission bits, the users whom they allow to write, and their letter for chmod."""
+"""Permission bits, the users with write permission, and their letter for chmod."""
 
 
 def writable_by_others(path: Path) -> list[str]:
@@ -236,7 +236,7 @@ class TrustedLoader(Loader):
 
 
 class TrustedFinder(MetaPathFinder):
-    """Finder that delegates to Python's finders, and loads modules that are not installed by digest.
+    """Finder that delegates to Python's finders, and loads modules outside of the installed packages by digest.
 
     It applies to imports of the thread that loads the user's code, and to every later import from the folders of such
     code.

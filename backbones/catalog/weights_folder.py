@@ -123,7 +123,7 @@ Status = Literal["present", "missing", "damaged"]
 
 @dataclass(frozen=True)
 class WeightsState:
-    """State of a card's weights. `digest` is known when present; `advice` is the fix when not."""
+    """State of a card's weights. `digest` is set if they are present; `advice` is the fix otherwise."""
 
     status: Status
     path: Path | None
@@ -153,7 +153,7 @@ class WeightsFolder:
         self._digests = DigestBook(root / "digests")
 
     def state(self, card: BackboneCard) -> WeightsState:
-        """Whether the weights are present and whole, by cached digests: cheap enough for every listing."""
+        """Whether the weights are present and whole, by cached digests: fast enough for every listing."""
         return self._state(card, deep=False)
 
     def verified(self, card: BackboneCard) -> WeightsState:
@@ -208,7 +208,7 @@ class WeightsFolder:
         return found
 
     def _expected(self, card: BackboneCard, path: Path) -> str | None:
-        """Digest that the card states for a file, or its prefix."""
+        """Digest of a file according to the card, or its prefix."""
         if isinstance(card.weights, HubWeights):
             names = zip(self._sources(card), card.weights.files, strict=True)
             return next((file.sha256 for source, file in names if source.path == path), None)
@@ -307,7 +307,7 @@ class WeightsFolder:
 
 def hub_token() -> str | None:
     """Token of the hub library's own login (`hf auth login`, or HF_TOKEN). It is read, never stored."""
-    library: Any = importlib.import_module("huggingface_hub")  # takes a tenth of a second; only needed for downloads
+    library: Any = importlib.import_module("huggingface_hub")  # takes a tenth of a second, needed for downloads only
     token: str | None = library.get_token()
     return token
 

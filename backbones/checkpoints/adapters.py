@@ -86,7 +86,7 @@ def _replace(result: dict[str, object], layer: str, part: str, scale: object, di
 
 
 def is_stored(tensor: Tensor) -> bool:
-    """Whether every number is in memory: a view may repeat one number, and its copy would exhaust the memory."""
+    """Whether every number is in memory: a view may repeat one number, and a copy of it could exhaust the memory."""
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 

@@ -1,8 +1,8 @@
 """Reading of haiku checkpoints (BYOL's published pickle) without jax, haiku or dill, and without running
 anything.
 
-A pickle is a program that calls named functions. Here every name resolves to a fixed table of inert stand-ins: nothing
-is imported, and a name outside the table is refused. Arrays become numpy arrays of plain numbers.
+A pickle is a program that calls named functions. Here names are looked up in a fixed table of inert stand-ins: nothing
+is imported, and a name outside of the table is refused. Arrays become numpy arrays of plain numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"[<>|=]?[biuf][1248]")
 
 
 class RefusedPickle(Exception):  # noqa: N818 - a domain word, raised as such
-    """The pickle names something that no checkpoint needs; the message names it."""
+    """The pickle contains a name that no checkpoint needs; the message contains it."""
 
 
 class NumberType:
@@ -151,7 +151,7 @@ class _Unpickler(pickle._Unpickler):
         target.set_state(state)
 
     def bytearray8(self) -> None:
-        """Refuse: the memory would be allocated before a single byte has been read."""
+        """Refuse: memory would be allocated before a single byte is read."""
         raise RefusedPickle("a bytearray")
 
     dispatch = cast("Any", {**pickle._Unpickler.dispatch, pickle.BUILD[0]: build, pickle.BYTEARRAY8[0]: bytearray8})
@@ -183,7 +183,7 @@ def read_haiku_pickle(path: Path) -> dict[str, object]:
 def read_plain_pickle(path: Path) -> object:
     """Read lists, dictionaries, numbers, text and numpy arrays of a pickle; nothing is run.
 
-    Raises RefusedPickle naming anything else that it uses, and one of `BROKEN` for bytes that are not a pickle.
+    Raises RefusedPickle with the name of anything else, and one of `BROKEN` for bytes that are not a pickle.
     """
     with path.open("rb") as file:
         return _plain(_Unpickler(file).load(), _UnpickleBudget())

@@ -52,7 +52,7 @@ STORAGES = {
 
 @dataclass(frozen=True)
 class InertName:
-    """A class or function that the pickle names and that is not imported."""
+    """A class or function named by the pickle, which is not imported."""
 
     name: str
 

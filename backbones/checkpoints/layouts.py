@@ -1,7 +1,7 @@
 """Registry of key layouts other than timm's: how each is recognised, and the function that converts it to timm's.
 
-A layout is recognised by its first layer, whose name ends a key, and by a sign among the other keys with the same
-prefix. The order matters: the first match counts.
+A layout is recognised by its first layer, whose name ends a key, and by a pattern among the other keys with the same
+prefix. The order matters: the first match is used.
 """
 
 from __future__ import annotations

@@ -210,7 +210,7 @@ def _check_extent(path: Path, content: Mapping[object, object]) -> None:
     raise WeightsError(f"{path} is nested more than {DEEPEST} levels deep, which no checkpoint is: not read")
 
 
-def safe_globals() -> Any:  # noqa: ANN401 - torch gives its context manager no name
+def safe_globals() -> Any:  # noqa: ANN401 - the type of torch's context manager is private
     """Context in which torch also accepts the harmless types of published checkpoints.
 
     Arguments of scripts (PyContrast, DINO, MoCo v3) and numpy's numbers under their old and new names.

@@ -1,7 +1,7 @@
 """Reading of torch's formats with `InertUnpickler`: the zip archive, the older sequence of pickles, and the folders of
 torch.distributed.checkpoint (`.metadata` and `__RANK_N.distcp`).
 
-For files that torch's own `weights_only` reader refuses because of other objects. Storages of an archive are
+Used for files that torch's own `weights_only` reader refuses because of other objects. Storages of an archive are
 memory-mapped, so that inspecting shapes reads no data.
 
 torch's own reader unpickles the metadata. `InertUnpickler` is used instead: the plan is data, and every chunk of a

@@ -21,7 +21,7 @@ SET_BY_USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESH
 def keep_freed_memory() -> bool:
     """Enable the settings for this process; return whether they apply.
 
-    They do not where the environment configures the allocator (`SET_BY_USER`), or with another C library than glibc.
+    They do not if the environment configures the allocator (`SET_BY_USER`), or if the C library is not glibc.
     """
     if any(name in os.environ for name in SET_BY_USER):
         return False

@@ -55,7 +55,7 @@ class LinearByOneDNN(TorchFunctionMode):
         types: Iterable[type],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401 - whatever the function gives
+    ) -> Any:  # noqa: ANN401 - any return value
         del types
         if func is F.linear:
             return _linear(*args, **(kwargs or {}))

@@ -1,9 +1,9 @@
 """Folding of batch norms of a frozen network into the preceding convolutions: the same function with fewer
 passes.
 
-A batch norm in evaluation mode scales and shifts every channel by constants, and so can the preceding convolution. The
-pairs are guessed from the order of a module's children, and the guess is verified by values: a network that uses its
-convolutions otherwise is left unchanged.
+A batch norm in evaluation mode scales and shifts every channel by constants, and so can the preceding convolution.
+Pairs are inferred from the order of a module's children and verified by values: a network that uses its convolutions
+otherwise is left unchanged.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Number of threads: of small operations, and thread pools whose threads each compute on one core.
 
-By default every thread that uses torch's parallel operations gets its own team, as large as the machine: sixteen
+By default every thread that uses torch's parallel operations starts its own pool with a thread per core: sixteen
 threads that resize images on sixteen cores start 256, which compete for the cores.
 """
 

@@ -2,7 +2,7 @@
 evidence.
 
 Width, depth, patches, tokens, norms, biases and layer scale follow from shapes. The number of attention heads and the
-activation do not: they come from the evidence, or from the convention of published models, which is then stated as an
+activation do not: they come from the evidence, or from the convention of published models, which is then reported as an
 assumption; for a width that no published model has, the user has to give the number of heads.
 """
 
@@ -150,7 +150,7 @@ def _of_base(plain: Mapping[str, ArchitectureValue]) -> dict[str, ArchitectureVa
 
 
 def _heads(width: int, evidence: Evidence, place: str) -> tuple[int, tuple[str, ...], Question | None]:
-    """Number of heads, assumptions, and the question where nothing states it for a network of this width."""
+    """Number of heads, assumptions, and the question if the number is unknown for a network of this width."""
     if evidence.heads is not None and evidence.number("hidden_size") in (None, width):
         return evidence.heads, (), None
     if width in MOCO_V3_HEADS and MOCO_V3.search(f"{place} {evidence.names} {evidence.text('arch') or ''}"):

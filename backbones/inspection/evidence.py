@@ -50,8 +50,8 @@ HEADS = "the number of attention heads"
 
 @dataclass(frozen=True)
 class ArchitectureCandidate:
-    """An architecture with its arguments. The tensors decide whether it matches; `assumptions` are what they do
-    not show.
+    """An architecture with its arguments. The tensors decide whether it matches; `assumptions` are what does not follow
+    from them.
     """
 
     architecture: str
@@ -134,7 +134,7 @@ class Evidence:
 
     @property
     def model_type(self) -> str:
-        """transformers' model type; empty without a configuration of transformers."""
+        """Model type of transformers; empty without its configuration."""
         return str(self.config.get("model_type", ""))
 
 
@@ -258,7 +258,7 @@ def _triple(value: object) -> Triple | None:
 
 
 def _side(value: object) -> int | None:
-    """A side, which transformers states as a number, or by `height`, or by `shortest_edge`."""
+    """A side: in transformers a number, `height`, or `shortest_edge`."""
     if isinstance(value, Mapping):
         value = value.get("height", value.get("shortest_edge"))
     return value if type(value) is int else None

@@ -1,7 +1,7 @@
 """Comparison of a network of the checkpoint with an architecture, tensor by tensor.
 
-Settings of a transformers configuration that change the function are compared too: tensors do not show them, and
-without this check such a network would be loaded with another function.
+Settings of a transformers configuration that change the function are compared too: they do not follow from tensors, and
+without this check such a network would compute another function.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ ANY_SIDE: tuple[Conversion, ...] = (
 def _side(
     candidate: ArchitectureCandidate, evidence: Evidence, conversion: Conversion, native: int
 ) -> tuple[int, tuple[str, ...]]:
-    """Input side in pixels: as stated, as the positions show, else assumed and reported as such."""
+    """Input side in pixels: as stated, from the position embedding, else assumed and reported as such."""
     if evidence.images is not None and evidence.images.size:
         return evidence.images.size, ()
     if "img_size" in candidate.arguments:
@@ -213,7 +213,7 @@ def _is_harmless(key: str, drop: tuple[str, ...]) -> bool:
 
 
 def classifier_keys(candidate: ArchitectureCandidate, expected: Mapping[str, Shape]) -> tuple[str, ...]:
-    """Keys that timm's architecture has only with a classifier, whatever the layers are called."""
+    """Keys that timm's architecture has only with a classifier, whatever the names of the layers."""
     if is_code(candidate.architecture) or "num_classes" in candidate.arguments:
         return ()
     whole = hollow(candidate.architecture, **{**candidate.arguments, "num_classes": 1000})
@@ -221,7 +221,7 @@ def classifier_keys(candidate: ArchitectureCandidate, expected: Mapping[str, Sha
 
 
 def _groups(unexpected: Sequence[str], expected: Mapping[str, Shape]) -> dict[str, list[str]]:
-    """Keys that the architecture does not have, grouped by the shortest prefix that none of its own keys has."""
+    """Keys that are not in the architecture, grouped by the shortest prefix that none of its own keys has."""
     groups: dict[str, list[str]] = {}
     for key in unexpected:
         groups.setdefault(_beginning(key, expected), []).append(key)

@@ -91,7 +91,7 @@ def propose(path: Path, hints: InspectionHints | None = None) -> Inspection:
 
 
 def _stating(first: Path) -> Path:
-    """File whose neighbours are the configurations: for an adapter, its network's."""
+    """File whose folder contains the configurations: for an adapter, the file of its network."""
     base = adapter_base(first) if first.name in ADAPTERS else None
     return first if base is None else checkpoint_files(base)[0]
 

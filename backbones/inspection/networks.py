@@ -213,7 +213,7 @@ def all_stems() -> Iterator[str]:
 
 
 def prefer(items: Sequence[tuple[Item, str]]) -> tuple[Item, Convention] | None:
-    """Of several items with their places, the one that a convention selects; None when none applies."""
+    """The item that a convention selects, by its place; None when none applies."""
     for convention in CONVENTIONS:
         chosen = [item for item, place in items if convention.preferred.search(place)]
         others = [item for item, place in items if convention.other.search(place)]

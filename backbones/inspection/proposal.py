@@ -124,7 +124,7 @@ class Inspection(CardModel):
     others: tuple[Proposal, ...] = ()
     """Other proposals, best first."""
     question: str | None = None
-    """A choice that is left to the user."""
+    """A choice that the user has to make."""
     problem: str | None = None
     """Why no architecture matches."""
     method: str = "own checkpoint"

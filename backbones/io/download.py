@@ -120,7 +120,7 @@ class Download:
             raise RefusedDownload(self._status_sentence(error.code), error.code, reason) from error
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             words = without_secrets(str(getattr(error, "reason", error)), self.url)
-            raise _LostConnectionError(words or type(error).__name__) from None  # the cause may quote the address
+            raise _LostConnectionError(words or type(error).__name__) from None  # the cause may contain the address
 
     def _open(self, size: int, version: str) -> http.client.HTTPResponse:
         url, login = basic_authorization(self.url)

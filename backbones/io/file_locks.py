@@ -1,4 +1,6 @@
-"""Locks on files between processes (flock), released when their holder dies. No other module calls flock."""
+"""Locks on files between processes (flock), released when the process that holds them ends. No other module calls
+flock.
+"""
 
 from __future__ import annotations
 

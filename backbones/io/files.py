@@ -35,7 +35,7 @@ MODES = _Modes()
 
 
 def share_with_group() -> None:
-    """From now on, give the group read access to new files, where the workspace's owner shares it."""
+    """Give the group read access to files that this process creates later, as the owner of the workspace shares it."""
     MODES.folder, MODES.file = 0o750, 0o640
     os.umask(os.umask(0o077) & ~0o050)
 
@@ -177,7 +177,7 @@ def sync_folder(folder: Path) -> None:
 def expand_user(path: str | Path) -> Path:
     """The path with `~` and `~name` replaced by a home folder; unchanged where there is none, so that it is not found.
 
-    `Path.expanduser` raises RuntimeError there, and paths come from cards and from what is typed.
+    `Path.expanduser` raises RuntimeError there, and paths come from cards and user input.
     """
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
@@ -248,7 +248,7 @@ def written_elsewhere(path: Path) -> Iterator[Path]:
 
 def write_array(path: Path, values: npt.NDArray[Any]) -> None:
     """Write an array of any shape as a `.npy`. Raises OSError with its number, which numpy's own function loses."""
-    import numpy as np  # noqa: PLC0415 - the console, which writes no arrays, starts without it
+    import numpy as np  # noqa: PLC0415 - the console writes no arrays and starts without it
 
     whole = np.ascontiguousarray(values)
     with whole_file(path) as file:

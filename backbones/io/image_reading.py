@@ -131,7 +131,7 @@ def traits_of(content: bytes) -> str:
     try:
         with Image.open(io.BytesIO(content)) as image:
             return str(_traits(image, content))
-    except Exception:  # noqa: BLE001 - a file of any kind, broken in any way; decoding it reports which
+    except Exception:  # noqa: BLE001 - any damage of any file; decoding it reports the error
         return ""
 
 
@@ -295,7 +295,7 @@ def _plain_png(content: bytes) -> bool:
 
 
 def _traits(image: Image.Image, content: bytes) -> Traits:
-    coloured = deep_colour(image)  # before anything loads the pixels
+    coloured = deep_colour(image)  # before the pixels are loaded
     orientation = orientation_of(image)
     frames = int(getattr(image, "n_frames", 1))
     if deep(image):

@@ -68,7 +68,7 @@ def find(group: str) -> PlugIns:
     for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
         try:
             plug_ins.append(PlugIn(entry, entry.load()))
-        except Exception as error:  # noqa: BLE001 - whatever another package does wrong, the console goes on
+        except Exception as error:  # noqa: BLE001 - an error of another package must not stop the console
             problems.append(problem(entry, f"{type(error).__name__}: {error}"))
     return PlugIns(tuple(plug_ins), tuple(problems))
 

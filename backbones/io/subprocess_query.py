@@ -50,7 +50,7 @@ def stream_module(
     """
     command = [sys.executable, "-P", "-m", module, *arguments]
     with (
-        TemporaryFile("w+") as errors,  # an unread pipe would fill and block the process
+        TemporaryFile("w+") as errors,  # the pipe would fill and block the process if it were not read
         TemporaryFile("w+") as entered,
     ):
         entered.write(given)

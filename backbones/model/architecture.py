@@ -72,7 +72,7 @@ def arguments_of(architecture: str, given: Mapping[str, ArchitectureValue]) -> d
     return {**given, **{name: value for name, value in ANY_SIZE.items() if name in known}}
 
 
-def make(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401 - as timm has it
+def make(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401 - as in timm
     """`timm.create_model` without a classifier, unless `num_classes` is given."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -94,7 +94,7 @@ INITIALISERS = frozenset(
         "exponential_",
     }
 )
-"""Methods that fill a tensor; without memory there is nothing to fill."""
+"""Methods that fill a tensor, which have no effect on one without memory."""
 
 
 class _WithoutInitialisation(TorchFunctionMode):
@@ -102,7 +102,7 @@ class _WithoutInitialisation(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Any,  # noqa: ANN401 - as torch has it
+        func: Any,  # noqa: ANN401 - as in torch
         types: Any,  # noqa: ANN401
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
@@ -116,7 +116,7 @@ class _WithoutInitialisation(TorchFunctionMode):
         return func(*args, **given)
 
 
-def hollow(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401 - as timm has it
+def hollow(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401 - as in timm
     """`make` without memory for the weights: names, shapes and settings only."""
     with torch.device("meta"), _WithoutInitialisation():
         return make(name, **arguments)

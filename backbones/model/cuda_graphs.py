@@ -22,7 +22,7 @@ WARM = 2
 TIMED = 3
 """Batches that are timed together."""
 TURNS = 2
-"""Times that they are, in alternation; the least counts."""
+"""Number of timings of each, in alternation; the shortest is used."""
 
 Forward = Callable[[Tensor], Tensor]
 Capture = Callable[[Forward, Tensor], Forward]
@@ -83,7 +83,7 @@ class GraphedForward:
             raise
         self._seen[case] += 1
         if self._seen[case] == CONSIDERED_AFTER and (self._graph is None or len(batch) > self._case_size):
-            self._graph = None  # its memory is needed for the next one
+            self._graph = None  # its memory is needed for the next graph
             self._graph, decision = self._tried(self.capture, forward, batch, features)
             self._case, self._case_size = case, len(batch)
             self.decisions.append(decision)

@@ -274,7 +274,7 @@ def _final_norm(model: nn.Module, output: Tensor, *, plain: bool) -> Tensor:
 
 
 def _pooled(model: nn.Module, output: Tensor, pooling: LayerPooling) -> Tensor:
-    """[b, width] from tokens [b, n, d] or maps [b, d, h, w] ([b, h, w, d] where the model uses that layout)."""
+    """[b, width] from tokens [b, n, d] or maps [b, d, h, w] ([b, h, w, d] if the model uses that layout)."""
     if output.ndim == 4:
         last = getattr(model, "output_fmt", None) == "NHWC"
         return output.mean(dim=(1, 2) if last else (2, 3))

@@ -96,7 +96,7 @@ def _by_transformers(card: BackboneCard, path: Path, content: Mapping[str, objec
 
 
 def _counters(model: nn.Module) -> dict[str, Tensor]:
-    """Tensors that a checkpoint may lack, with their present values."""
+    """Tensors that may be missing in a checkpoint, with their present values."""
     return {key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")}
 
 

@@ -100,9 +100,9 @@ def open_backbone(
     downloaded only with `fetch`.
 
     Raises:
-        CardNameError: no backbone has this name.
+        CardNameError: there is no backbone of this name.
         WeightsError: weights are missing, damaged or do not fit; the message contains the fix.
-        ValueError: no preprocessing has this name.
+        ValueError: there is no preprocessing of this name.
     """
     root = workspace_folder(workspace)
     weights = WeightsFolder(root / "weights")

@@ -54,10 +54,12 @@ def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
 
 
 def with_half_weights(model: nn.Module, precision: Precision, features: Callable[[nn.Module], Tensor]) -> nn.Module:
-    """A copy of the frozen `model` whose weights are cast once, to what autocast casts them to in every batch.
+    """A copy of the frozen `model` whose weights are cast once, to the type to which autocast casts them in every
+    batch.
 
     It shares all other tensors, and computes the same features bit for bit in fewer operations. `features` returns
-    outputs for some images; `model` itself is returned where the copy's differ, or where foreign code cannot be copied.
+    outputs for some images; `model` itself is returned if those of the copy differ, or where foreign code cannot be
+    copied.
     """
     made = twin(model)
     if made is None:

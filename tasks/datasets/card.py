@@ -50,7 +50,7 @@ class DatasetCard(CardModel):
     orientation: Literal["upright", "stored"] = "upright"
     """Whether images are rotated by their EXIF orientation or read as stored."""
     shifts: tuple[DatasetCard, ...] = ()
-    """Further test sets read with it, set by a catalog from the parameters of a task; not in card files."""
+    """Further test sets to read, set by the catalog from the parameters of a task; not in card files."""
     page: str | None = None
     instructions: str | None = None
     note: str | None = None

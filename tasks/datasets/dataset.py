@@ -1,10 +1,8 @@
 """Result of every reader: named source splits of images with labels and targets, and digests of their content.
 
-They are stored in `SourceSplit.targets`, by kind.
-
 A *source split* is one published by the dataset's authors (`train`, `val`, `test`, or `all` for a single one).
 Protocols derive the splits they need from these (`tasks.datasets.splits`), so that an image is encoded once for all of
-them.
+them. Targets of dense protocols are read on access, from `SourceSplit.targets` by kind.
 """
 
 from __future__ import annotations

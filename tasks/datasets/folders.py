@@ -47,7 +47,7 @@ def look_again(
 
 
 def _inner_folders(rows: Sequence[IndexRow], skip: int) -> Mapping[str, set[str]]:
-    """Folders inside each class, `skip` levels down; an empty name stands for images of the class itself."""
+    """Folders inside each class, `skip` levels down; an empty name is for images directly in the class."""
     inner: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         parts = PurePosixPath(row.file).parts[skip:]
@@ -146,8 +146,8 @@ def has_class_folders(path: Path) -> bool:
 def read_folders(path: Path, balance: Balance, *, leave_out: bool, answered: bool = False) -> Iterator[IndexRow]:
     """Class folders, or train, val and test folders of such folders, or class folders of train, val and test folders.
 
-    With `answered`, the first folder is the class whatever is in it. Raises Ambiguous where folders of splits stand
-    next to others, a split or a class has no image, or folder or file names suggest something other than classes.
+    With `answered`, the first folder is the class regardless of its content. Raises Ambiguous where folders of splits
+    stand next to others, a split or a class has no image, or folder or file names suggest something other than classes.
     """
     folders = _visible(path)
     splits = _splits(folders)

@@ -203,7 +203,7 @@ def digest_of(images: ImageSource) -> str | None:
 
 
 def size_of(images: ImageSource, index: int) -> tuple[int, int]:
-    """Width and height of an image, of a file without decoding it. Raises DataError with the name of a broken file."""
+    """Width and height of an image; a file is not decoded. Raises DataError with the name of a broken file."""
     return images.size(index) if isinstance(images, FileImages) else images[index].size
 
 

@@ -1,7 +1,8 @@
 """Further test sets of a dataset: other images of its classes, read as splits named `shift ...`, and corrupted images.
 
-Eight kinds at severities 1 to 5, computed when an image is asked for. Lengths are shares of the shorter side, so that
-images of any size are changed alike; what is random is drawn from kind, severity and the image's place.
+Corruptions are defined by this project and named `console-...`: they are not those of ImageNet-C. There are eight kinds
+at severities 1 to 5, computed on access. Lengths are fractions of the shorter side, so that images of any size are
+changed alike; random numbers depend on kind, severity and the index of the image.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from tasks.datasets.dataset import DataError, Dataset, ImageSource, SourceSplit,
 SHIFT = "shift "
 TEST_NAMES = ("test", "val", "all", "train")
 OTHER = -1
-"""Label of an image whose class the dataset does not have."""
+"""Label of an image whose class is not in the dataset."""
 CORRUPTION_VERSION = 1
-"""Raised whenever a corruption gives other pixels."""
+"""Incremented whenever the pixels of a corruption change."""
 SEVERITIES = (1, 2, 3, 4, 5)
 PREFIX = "console-"
 NOISE = (0.04, 0.08, 0.12, 0.18, 0.26)
@@ -34,11 +35,11 @@ BRIGHTNESS = (1.3, 1.6, 1.9, 2.3, 2.8)
 CONTRAST = (0.6, 0.45, 0.3, 0.2, 0.12)
 COLOUR = (0.6, 0.4, 0.25, 0.1, 0.0)
 OCCLUSION = (0.05, 0.1, 0.17, 0.26, 0.36)
-"""Deviation, radius, size, quality, factors, and the covered share of the area, at severities 1 to 5."""
+"""Deviation, radius, size, quality, factors, and the covered fraction of the area, at severities 1 to 5."""
 BOXES = 3
 GREY = 127
 Change = Callable[[Image.Image, int, np.random.Generator], Image.Image]
-"""Image, place of the severity (0 to 4), generator."""
+"""Image, index of the severity (0 to 4), generator."""
 
 
 def with_shifts(base: Dataset, shifts: Mapping[str, Dataset]) -> Dataset:
@@ -59,7 +60,7 @@ def with_shifts(base: Dataset, shifts: Mapping[str, Dataset]) -> Dataset:
 
 
 def class_numbers(base: Dataset, shift: Dataset) -> npt.NDArray[np.int64]:
-    """The dataset's class of every class of a shift, by name; `OTHER` for those that it does not have.
+    """The dataset's class of every class of a shift, by name; `OTHER` for those that are not in the dataset.
 
     Folders 0, 1, 2, ... (ImageNet-V2) are numbers of the dataset's classes in their order. Raises `DataError`.
     """
@@ -80,7 +81,7 @@ def class_numbers(base: Dataset, shift: Dataset) -> npt.NDArray[np.int64]:
 
 
 def without_shifts(dataset: Dataset) -> Dataset:
-    """The dataset with its own splits alone."""
+    """The dataset without its shifts."""
     return replace(dataset, splits={name: one for name, one in dataset.splits.items() if not name.startswith(SHIFT)})
 
 
@@ -134,7 +135,7 @@ def _colour(image: Image.Image, level: int, _random: np.random.Generator) -> Ima
 
 
 def _occlusion(image: Image.Image, level: int, random: np.random.Generator) -> Image.Image:
-    """Grey squares that together cover a share of the area, less where they overlap."""
+    """Grey squares that together cover a fraction of the area, less where they overlap."""
     values: npt.NDArray[np.uint8] = np.array(image)
     side = max(1, round((OCCLUSION[level] / BOXES * image.width * image.height) ** 0.5))
     for _ in range(BOXES):
@@ -163,7 +164,7 @@ def corrupted(image: Image.Image, kind: str, severity: int, place: int) -> Image
 
 @dataclass(frozen=True)
 class CorruptedImages:
-    """Images of a split, each changed when it is asked for."""
+    """Images of a split, corrupted on access."""
 
     images: ImageSource
     kind: str
@@ -178,7 +179,7 @@ class CorruptedImages:
 
 
 def corrupted_split(split: SourceSplit, kind: str, severity: int) -> SourceSplit:
-    """All images of a split, corrupted; its labels and identifiers stay."""
+    """All images of a split, corrupted, with the same labels and identifiers."""
     name = f"{PREFIX}{kind}-{severity}"
     digest = digest_lines([split.images_digest, name, f"corruptions {CORRUPTION_VERSION}"])
     images = CorruptedImages(split.images, kind, severity)

@@ -125,7 +125,7 @@ def assist_task(  # noqa: PLR0913 - everything that defines a run, by name
     precision: Precision = "float32",
     batch_size: int = 64,
 ) -> int:
-    """Compute features that another process extracts with `evaluate_task`, until it has all of them; return the number
+    """Compute features that another process extracts with `evaluate_task`, until all are complete; return the number
     of images encoded here.
 
     `while_waiting` is called several times a second while there is nothing to compute; it raises to end the call.
@@ -145,7 +145,7 @@ class _OpenedTask:
     protocol: ProtocolSpec
     subject: FeatureSubject
     whole: Dataset
-    """All images, which the result is identified by."""
+    """All images, which identify the result."""
     dataset: Dataset
     """The images that are evaluated: all, or a sample of them."""
     shifts: Mapping[str, SourceSplit]
@@ -253,7 +253,7 @@ def _duplicates(inputs: FeatureInputs) -> dict[str, Json]:
 
 
 def feature_subject(card: BackboneCard, preprocessing: PreprocessingName, weights: WeightsFolder) -> FeatureSubject:
-    """The backbone with its preprocessing. Raises WeightsError for weights that are not here."""
+    """The backbone with its preprocessing. Raises WeightsError for missing weights."""
     state = weights.state(card)
     if state.status != "present" or state.digest is None:
         raise WeightsError(f"{card.name}: the weights are {state.status}: {state.advice}")

@@ -200,7 +200,7 @@ class Multiverse:
 
 
 def places_of(layers: LayerInputs, choice: EvaluationChoice) -> tuple[Place, ...]:
-    """Blocks and poolings that a choice means for a backbone."""
+    """Blocks and poolings of a choice for a backbone."""
     blocks = _blocks(layers.blocks, choice.blocks)
     return tuple((block, pooling) for block in blocks for pooling in _poolings(layers, choice.pooling))
 
@@ -243,7 +243,7 @@ def _digest_of_split(dataset: Dataset, seed: int) -> tuple[tuple[str, bytes], ..
 
 
 _WORK: dict[str, Callable[[str], npt.NDArray[np.bool_]]] = {}
-"""What a forked process computes; inherited, as memory-mapped features would be copied otherwise."""
+"""The work of forked processes; inherited, as memory-mapped features would be copied otherwise."""
 
 
 def in_processes(
@@ -261,7 +261,7 @@ def _worked(name: str) -> npt.NDArray[np.bool_]:
 
 
 def _say(report: CardModel) -> None:
-    """Write one line, at once: several processes write."""
+    """Write one line in a single call, because several processes write."""
     sys.stdout.write(f"{report.model_dump_json()}\n")
     sys.stdout.flush()
 

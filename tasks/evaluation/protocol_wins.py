@@ -42,7 +42,7 @@ ROUNDING = 1e-9
 DEVIATIONS = tuple(0.03 * 20 ** (number / 5) for number in range(11))
 """Of true differences, in standard errors of a difference: 0.03 to 12."""
 FLAT = 1e3
-"""Deviation of the mean difference before anything is known, in standard errors."""
+"""Prior deviation of the mean difference, in standard errors."""
 JITTER = 1e-3
 """Own error of every difference, in standard errors: several protocols may have equal answers."""
 
@@ -204,7 +204,7 @@ def _state(measured: Floats, noise: Floats, structure: _Structure, deviation: fl
 
 
 def _posterior(measured: Floats, noise_root: Floats, state: _State, count: int, random: np.random.Generator) -> Floats:
-    """Draws [protocols, count] of true differences: a draw before the measurement, moved by what was measured."""
+    """Draws [protocols, count] of true differences: a draw from the prior, corrected by the measurement."""
     size = (len(measured), count)
     before = FLAT * random.standard_normal(count) + state.deviation * (
         state.structure.root @ random.standard_normal(size)

@@ -53,7 +53,7 @@ class EvaluationPaths:
     decoded_bytes: int = 0
     """Maximum size of that cache in bytes."""
     decoder: Decoder = "cpu"
-    """Engine that decodes JPEG files; the CPU where it cannot be used."""
+    """Engine that decodes JPEG files; the CPU decodes where it cannot be used."""
     cuda_graphs: bool = False
     """Whether encoders on a GPU may use CUDA graphs."""
     checkpoint: Path | None = None
@@ -88,7 +88,7 @@ class Provenance:
     assisted: int = 0
     """Number of the encoded images that other processes have encoded, e.g. on other devices."""
     forward_pass: str = ""
-    """How this process computed forward passes, where it decided that by measurement."""
+    """How this process computed forward passes, where that was decided by measurement."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Batches of prepared images, made ahead of the encoder by threads, in order; and their size, which follows the memory.
 
-Decoding, resizing and copying release the interpreter lock. What holds it is per image some Python, and per task the
-exchange between threads, so a task prepares several images, each to its place in the batch. Reading all files of a task
-before decoding the first leaves the processor's caches to one kind of work at a time.
+Decoding, resizing and copying release the interpreter lock. It is held by some Python code per image and by the
+exchange between threads per task, so a task prepares several images, each written to its position in the batch. Reading
+all files of a task before decoding the first leaves the processor's caches to one kind of work at a time.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def may_double(memory: CardMemory) -> bool:
 
 @dataclass
 class BatchGrowth:
-    """When a batch doubles. `read` returns the device's memory, or None if the device does not report it."""
+    """Decides when the batch size doubles. `read` returns the device's memory, or None if the device does not report
+    it.
+    """
 
     largest: int
     read: Callable[[], CardMemory] | None = None
@@ -86,7 +88,7 @@ def card_reader(device: torch.device | None) -> Callable[[], CardMemory] | None:
 
 @dataclass
 class _Batch:
-    """Images [b, h, w, 3], allocated with the first of them, whose size all have."""
+    """Images [b, h, w, 3] of one size, allocated with the first of them."""
 
     count: int
     pinned: bool
@@ -113,12 +115,11 @@ class _Batch:
 
 
 class PreparedImages:
-    """Batches prepared by `threads` threads: an iterator, of whose batches `ahead` are under way.
+    """Batches prepared by `threads` threads: an iterator that prepares `ahead` batches in advance.
 
-    `prepare` yields the images of several rows of a batch, in order.
-    `batches` gives the rows of each, and is asked when the batch is begun. A batch is uint8 [b, 3, h, w], the three
-    values of a pixel side by side in memory; in pinned memory its copy to a device waits for nothing. The iterator
-    raises what preparing one of a batch's images raised.
+    `prepare` yields the images of several rows of a batch, in order. `batches` gives the rows of each, and is advanced
+    when a batch is started. A batch is uint8 [b, 3, h, w], the three values of a pixel side by side in memory; from
+    pinned memory it is copied to a device asynchronously. Exceptions of `prepare` are raised by the iterator.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class PreparedImages:
         return self._waiting.popleft().whole()
 
     def close(self) -> None:
-        """Drop what is under way."""
+        """Discard the batches in preparation."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _begun(self, rows: Sequence[int]) -> _Batch:

@@ -1,8 +1,8 @@
-"""JPEG files decoded by nvJPEG and resized on the device, as another engine than the decoding threads.
+"""JPEG files decoded by nvJPEG and resized on the device, an alternative to the decoding threads.
 
 Its pixels differ from theirs by some grey levels (another inverse transform, another upsampling of colour, resizing in
-float32), so features have the engine in their key. Files that it does not decode as the threads do (other formats,
-CMYK, images to be rotated, incomplete files) are prepared by the threads.
+float32), so features contain the engine in their key. Files for which the two differ by more (other formats, CMYK,
+images to be rotated, incomplete files) are prepared by the threads.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def decode_on(contents: list[Tensor], device: torch.device) -> list[Tensor]:
     """Files uint8 [bytes] as RGB uint8 [3, h, w] on the device; on a CPU by libjpeg. Raises RuntimeError, and
     ImportError where torchvision has no decoders, as announced for versions after 0.29.
     """
-    from torchvision.io import ImageReadMode, decode_jpeg  # noqa: PLC0415 - may be missing, and warns when it is used
+    from torchvision.io import ImageReadMode, decode_jpeg  # noqa: PLC0415 - may be missing, and issues a warning when it is used
 
     return list(decode_jpeg(contents, mode=ImageReadMode.RGB, device=device))
 
@@ -75,8 +75,8 @@ def _as_tensors(contents: Sequence[bytes]) -> list[Tensor]:
 class DeviceDecodedImages:
     """Batches of prepared images uint8 [b, 3, crop, crop] on a device, in order.
 
-    Threads read files ahead of the device, and prepare by `prepare` (row to uint8 [3, crop, crop]) those that the
-    device does not decode. `batches` gives the rows of each batch, and is asked when the batch is begun.
+    Threads read files ahead of the device, and prepare by `prepare` (row to uint8 [3, crop, crop]) those that it cannot
+    decode. `batches` gives the rows of each batch, and is advanced when a batch is started.
     """
 
     images: ImageSource
@@ -98,7 +98,7 @@ class DeviceDecodedImages:
         return self
 
     def __next__(self) -> Tensor:
-        """The next batch. Raises what reading or preparing one of its images raised."""
+        """The next batch. Raises the exceptions of reading and preparing its images."""
         while len(self._waiting) <= self.ahead and (rows := next(self.batches, None)) is not None:
             self._waiting.append([(row, self._pool.submit(self._read, row)) for row in rows])
         if not self._waiting:
@@ -109,7 +109,7 @@ class DeviceDecodedImages:
         return torch.stack([prepared[row] for row in found]).contiguous(memory_format=torch.channels_last)
 
     def close(self) -> None:
-        """Drop what is under way."""
+        """Discard the batches in preparation."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, row: int) -> bytes | Tensor:
@@ -120,7 +120,7 @@ class DeviceDecodedImages:
         return self.prepare(row)
 
     def _decoded(self, contents: Mapping[int, bytes]) -> dict[int, Tensor]:
-        """Prepared images by row; a file that the device refuses is prepared by `prepare`."""
+        """Prepared images by row; a file that nvJPEG rejects is prepared by `prepare`."""
         if not contents:
             return {}
         try:

@@ -66,7 +66,7 @@ class Machine:
     decoder: Decoder = "cpu"
     """Engine that decodes JPEG files; unlike the other settings, `nvjpeg` changes features, and is in their key."""
     cuda_graphs: bool = False
-    """Whether an encoder on a GPU may use CUDA graphs, where it has found them equal and faster."""
+    """Whether an encoder on a GPU may use CUDA graphs, where these were measured to be equal and faster."""
     forward_pass: str = ""
     """How the last forward passes were computed, where that was decided by measurement; set by the extraction."""
 
@@ -119,7 +119,7 @@ class Extraction:
     machine: Machine
     reporter: Reporter
     decoded: DecodedRows | None = None
-    """Images decoded for other backbones, where this extraction also stores the ones that it decodes."""
+    """Cache of images decoded for other backbones, to which this extraction adds its own."""
     growth: BatchGrowth = field(init=False)
 
     def __post_init__(self) -> None:
@@ -130,9 +130,9 @@ class Extraction:
     def shards(self, wanted: Iterable[tuple[int, int]]) -> Iterator[tuple[int, Floats]]:
         """First row and features [m, d] of each wanted range of rows, in order.
 
-        A range is asked for when the preparation of its images begins. No batch reaches over the end of a range, so a
-        range's features do not depend on the others. Raises NotFiniteError, OutOfMemoryError, and what the images raise
-        (`DataError`).
+        A range is taken from the iterator when the preparation of its images begins. No batch extends beyond the end of
+        a range, so a range's features do not depend on the others. Raises NotFiniteError, OutOfMemoryError, and the
+        exceptions of the images (`DataError`).
         """
         prepared, numbered, wanted = tee(wanted, 3)
         with self._encoding(), closing(self._prepared(prepared)) as images:
@@ -146,7 +146,7 @@ class Extraction:
 
     @contextmanager
     def _encoding(self) -> Iterator[None]:
-        """CUDA graphs of an encoder that uses them live as long as this extraction."""
+        """Release the CUDA graphs of an encoder that uses them at the end of this extraction."""
         forwards, finish = (getattr(self.encoder, name, None) for name in ("forwards", "finish"))
         if forwards is not None:
             forwards.enabled = self.machine.cuda_graphs
@@ -175,7 +175,7 @@ class Extraction:
         )
 
     def _batches(self, wanted: Iterable[tuple[int, int]]) -> Iterator[range]:
-        """Rows of each batch, none of which reaches over the end of a range."""
+        """Rows of each batch, none of which extends beyond the end of a range."""
         for start, stop in wanted:
             row = start
             while row < stop:

@@ -1,4 +1,4 @@
-"""Key of stored features, everything that they depend on, and the metadata files beside them. No torch, no numpy."""
+"""Key of stored features, which contains everything they depend on, and their metadata files. No torch, no numpy."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ MULTIVERSE = "tasks.evaluation.multiverse"
 Tokens = Literal["cls", "mean", "cls+mean"]
 """Class token, mean of patches, or both; a backbone without class token is given the mean."""
 Depth = Literal["last", "last-2", "last-4", "three-quarters", "half"]
-"""Blocks next to one another, or the one at this part of the depth; of a ConvNet its stages."""
+"""Consecutive blocks, or the block at this fraction of the depth; stages of a ConvNet."""
 Head = Literal["knn", "centroid", "ridge", "logistic"]
 CHOICES = ("pooling", "blocks", "head", "seed")
 """Names of the choices of a protocol, in the order of its fields."""
@@ -86,7 +86,7 @@ Source = Annotated[ImageFiles | DatasetSplits, Field(discriminator="kind")]
 
 
 class ExportRequest(CardModel):
-    """Export of a backbone's features of the given images to a file."""
+    """Export of the features of images by a backbone to a file."""
 
     backbone: BackboneCard
     sources: tuple[Source, ...]

@@ -1,4 +1,4 @@
-"""Shards of an extraction, and the array that they are joined into.
+"""Shards of an extraction, and the array into which they are joined.
 
 A shard's name contains its rows and the digest of their bytes, so one rename both completes and records it.
 """

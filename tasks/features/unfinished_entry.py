@@ -3,11 +3,11 @@ completion by one rename.
 
 Several processes may write shards of one entry, but only the one that holds the entry's lock begins and completes it.
 
-A claim is a locked file beside the shards. The lock ends with its holder: the kernel releases it when the process dies,
-and a file server when the holder's machine does, so no claim has to be judged by a process number, a clock or a
-heartbeat, and a dead process's shard can be claimed at once. A holder that lives but makes no progress (suspended,
-hanging) loses its shard after a while: shards are complete or absent and named by their content, so computing one twice
-is wasteful but harmless.
+A claim is a locked file next to the shards. The lock ends with its holder: the kernel releases it when the process
+dies, and a file server when the holder's machine does, so no claim has to be judged by a process number, a clock or a
+heartbeat, and a dead process's shard can be claimed at once. The shard of a process that runs but makes no progress
+(suspended, hanging) is computed by others after a while: shards are complete or absent and named by their content, so
+computing one twice is wasteful but harmless.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class _CombinedEncoder:
 
     @property
     def device(self) -> torch.device | None:
-        """Where it computes, where the encoder names that."""
+        """Device of the encoder, if it has one."""
         return getattr(self.encoder, "device", None)
 
     @property
@@ -154,7 +154,7 @@ class _CombinedEncoder:
 
 @dataclass
 class UnfinishedEntry:
-    """An entry in progress, as seen by one of the processes that compute its shards."""
+    """An entry in progress, as known to one of the processes that compute its shards."""
 
     folder: Path
     plan: ExtractionPlan
@@ -164,9 +164,9 @@ class UnfinishedEntry:
     wanted: frozenset[Bounds]
     """Rows of all shards."""
     shards: dict[Bounds, Shard] = field(default_factory=dict)
-    """Finished shards, as far as this process has seen them."""
+    """Finished shards that this process has found."""
     _names: set[str] = field(default_factory=set)
-    """Names of files that were looked at."""
+    """Names of files that were inspected."""
 
     @classmethod
     def begin(
@@ -286,7 +286,7 @@ class SharedShards:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Give up the claims on shards that were not finished."""
+        """Release the claims on shards that were not finished."""
         for bounds in list(self._held):
             self._release(bounds)
 
@@ -296,7 +296,7 @@ class SharedShards:
         return {bounds for entry in self.entries for bounds in entry.missing}
 
     def claimable(self) -> Iterator[Bounds]:
-        """Rows of missing shards, each claimed when it is asked for; ends when other processes hold all of them."""
+        """Rows of missing shards, each claimed when it is returned; ends when other processes hold all of them."""
         self.refresh()
         while bounds := self._reserved.pop(0) if self._reserved else self._next_claim():
             self.refresh()
@@ -332,7 +332,7 @@ class SharedShards:
         return bool(self._reserved)
 
     def wait(self) -> None:
-        """Wait until nothing is missing or `claimable` has a shard: one that its holder has given up, or one that is
+        """Wait until nothing is missing or `claimable` has a shard: one that its holder has released, or one that is
         overdue."""
         while self.missing and not self.reserve():
             if self.refresh():

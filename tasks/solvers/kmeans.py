@@ -73,7 +73,7 @@ def plus_plus(rows: FeatureRows, clusters: int, generator: np.random.Generator, 
 def lloyd(rows: FeatureRows, centres: Tensor, left_out: npt.NDArray[np.bool_] | None = None) -> Clusters:
     """Lloyd's iterations from `centres` [k, d] until no assignment changes.
 
-    Rows in `left_out` [n] do not move centres but are assigned too. An empty cluster takes the row furthest from its
+    Rows in `left_out` [n] do not move centres but are assigned too. An empty cluster receives the row furthest from its
     centre.
     """
     counted: Floats = np.ones(len(rows)) if left_out is None else np.where(left_out, 0.0, 1.0)

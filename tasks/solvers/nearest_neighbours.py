@@ -199,7 +199,7 @@ def unit_blocks(rows: FeatureRows, size: int, device: str) -> Iterator[tuple[int
 
 
 def _unit(block: Tensor, start: int) -> Tensor:
-    """Normalise rows to length 1, in place; zero rows stay zero. A norm that is not finite reveals such a value."""
+    """Normalise rows to length 1, in place; zero rows stay zero. A norm that is not finite indicates such a value."""
     length = torch.linalg.vector_norm(block, dim=1, keepdim=True)
     if not bool(torch.isfinite(length).all()):
         raise ValueError(f"features hold NaN, infinity or huge numbers in rows {start} to {start + len(block) - 1}")
@@ -221,7 +221,7 @@ def vote(found: Neighbours, labels: Tensor, neighbours: int, *, classes: int, te
     return torch.zeros(len(weight), classes, device=weight.device).scatter_add_(1, near, weight)
 
 
-def classify(  # noqa: PLR0913 - a search, and a vote on what it finds
+def classify(  # noqa: PLR0913 - the parameters of a search and of a vote
     queries: FeatureRows,
     bank: FeatureRows,
     labels: npt.NDArray[np.generic],

@@ -1,7 +1,7 @@
 """Regressions and classifiers on features at a fraction of a second each; some select their strength on validation
 images.
 
-Several protocols share a `TrainingPool`: training and validation images, of which each protocol takes other ones for
+Several protocols share a `TrainingPool`: training and validation images, of which each protocol uses different ones for
 validation. A classifier is fitted on training images for each candidate, selected by the score on validation images (of
 equal ones the first, which is the most regular), and fitted again on the whole pool. That last fit does not depend on
 the validation images, so protocols that select the same candidate share it.

@@ -1,6 +1,6 @@
 """Fetch a dataset: download, verify the published checksum, unpack, move into place.
 
-They are those of torchvision's dataset classes, for SUN397 also the authors' partition files, and for ADE20K the
+Sources are those of torchvision's dataset classes, for SUN397 also the authors' partition files, and for ADE20K the
 challenge's own.
 
 Needs neither numpy nor torch. All work in progress is in one hidden folder below the dataset's; while it exists the

@@ -19,7 +19,7 @@ TABLES = ("*.csv", "*.tsv", "metadata.jsonl", "*/metadata.csv", "*/metadata.json
 SUBMISSION = "submission"
 """Part of the name of tables in the form of a competition's submission, whose labels are placeholders."""
 GROUPS = frozenset({"patient", "subject", "person", "group", "video", "scene", "sequence", "individual", "specimen"})
-"""Names of columns of what several images have in common."""
+"""Names of columns with a value that several images share, e.g. a patient."""
 TRIED = 20
 """Number of rows used to locate the folder of a table's images."""
 NO_LABEL = frozenset({"", "nan", "null", "<na>", "#n/a", "n/a"})

@@ -65,7 +65,7 @@ def read_coco(path: Path, balance: Balance) -> Iterator[IndexRow]:
 def _coco_rows(
     root: Path,
     file: Path,
-    content: Any,  # noqa: ANN401 - what stands in the file
+    content: Any,  # noqa: ANN401 - any JSON value
     balance: Balance,
 ) -> Iterator[IndexRow]:
     names = {category["id"]: str(category["name"]) for category in content["categories"]}

@@ -4,7 +4,7 @@ A list has one file name per line (`n01440764_10183.JPEG`), of which the part be
 lists are `imagenet_subsets/1percent.txt` and `10percent.txt` of google-research/simclr (TFDS's `imagenet2012_subset` is
 the same); MSN's are `imagenet_subsets1/1imgs_class.txt` and so on of facebookresearch/msn: three sets, in each of which
 the larger lists contain the smaller ones; the 5 images per class of the third are in a file named `3imgs_class.txt`. A
-list with the name of a published one and another content is noted on every result.
+list that has the name of a published one but different content is noted on every result.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class SceneSeries:
 
 @dataclass(frozen=True, eq=False)
 class Rendered:
-    """`images` uint8 [n, size, size, 3]; `factors` int64 [n] per factor, as `tasks.synthetic.Factors` has them."""
+    """`images` uint8 [n, size, size, 3]; `factors` int64 [n] per factor, as in `tasks.synthetic.Factors`."""
 
     images: npt.NDArray[np.uint8]
     factors: dict[Factor, Labels]

@@ -26,7 +26,7 @@ from tasks.datasets.readers.make_splits import file_split, wrong_content
 
 NAMED = ("easy", "hard", "junk")
 LARGEST = 64 * 1024**2
-"""Maximum size of a ground truth file in bytes; the published ones have less than a tenth of it."""
+"""Maximum size of a ground truth file in bytes; the published files are less than a tenth of it."""
 Box = tuple[float, float, float, float]
 
 

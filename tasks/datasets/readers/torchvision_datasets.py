@@ -172,7 +172,7 @@ def read_food(root: Path, card: DatasetCard) -> Dataset:
 
 
 def read_pets(root: Path, card: DatasetCard) -> Dataset:
-    """The official trainval split, here named train, and test."""
+    """The official trainval split, named train here, and test."""
     names = {"train": "trainval", "test": "test"}
     found = list_splits(card, root, lambda at, split: OxfordIIITPet(str(at), split=split), names, "oxford-iiit-pet")
     classes = found["train"].classes

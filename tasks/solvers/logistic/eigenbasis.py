@@ -295,7 +295,7 @@ class Design:
         return self._leading
 
     def forget_leading(self) -> None:
-        """Let go of the leading coordinates, which are copied again when they are asked for."""
+        """Release the leading coordinates, which are copied again on the next access."""
         self._leading = None
 
 

@@ -26,7 +26,7 @@ class _Regression:
     def __init__(self, classes: int, max_iter: int) -> None:
         self.classes = classes
         self.max_iter = max_iter
-        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - slow to import, and other solvers do without
+        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - slow to import, and not needed by other solvers
 
         self.estimator = LogisticRegression(warm_start=True, max_iter=max_iter)
         self.weights = np.zeros((classes, 0), dtype=np.float32)

@@ -56,7 +56,7 @@ class Trial:
     converged: bool
     passes: int
     test_score: float | None = None
-    """Score on test data of the same fit, if it was asked for; never part of the selection."""
+    """Score on test data of the same fit, if requested; never part of the selection."""
 
 
 @dataclass(frozen=True)

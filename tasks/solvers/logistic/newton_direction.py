@@ -107,7 +107,7 @@ STEP = 32
 ROUNDS = 100
 CHECKED = 3
 """Iterations of conjugate gradients on a GPU from one test of convergence to the next: a test costs several operations
-and a number that the host waits for, as much as a third of an iteration."""
+and a number for which the host waits, as much as a third of an iteration."""
 REDUCTION = 0.03
 """Factor by which conjugate gradients reduce the preconditioned residual."""
 ESTIMATE = 0.1
@@ -154,7 +154,7 @@ def newton_direction(
 def leading_count(design: Design, curvature: Tensor | float, lam: float) -> int:
     """Number of leading coordinates, including the intercept.
 
-    As many as are relevant where memory is not limited, on a card and for streamed samples at most `MOST_LEADING`. In
+    As many as are relevant where memory is not limited, on a GPU and for streamed samples at most `MOST_LEADING`. In
     steps, as a change copies the coordinates.
     """
     relevant = _last(curvature * design.moments[1:] > RELEVANT * lam)
@@ -216,7 +216,7 @@ def conjugate_gradients(system: Leading, right: Tensor, sufficient: float = 0.0)
 
     Ends when the preconditioned residual is reduced by `REDUCTION`, or earlier when the remaining decrease of the
     quadratic model is estimated as a small part of `sufficient`. On a GPU this is tested every `CHECKED` iterations,
-    and another one is started before the answer is known, so that the device does not wait for the host.
+    and another iteration is started before the result arrives, so that the device does not wait for the host.
     """
     groups, lagging = system.likelihood.groups, device_matrix.is_card(right.device)
     if groups == 1 and not lagging:
@@ -248,7 +248,7 @@ def conjugate_gradients(system: Leading, right: Tensor, sufficient: float = 0.0)
 
 
 def _conjugate_gradients_on_host(system: Leading, right: Tensor, sufficient: float) -> tuple[Tensor, int, float]:
-    """The same for a single group, with numbers of the host: operations on tensors of one element are slow."""
+    """The same for a single group, with numbers on the host: operations on tensors of one element are slow."""
     residual, solution = right.clone(), torch.zeros_like(right)
     direction = system.precondition(residual)
     strength = first = _dot(residual, direction)

@@ -26,11 +26,11 @@ MEMORY = 2
 PREDICTOR_ROUNDS = 8
 CORRECTOR_ROUNDS = 3
 DRIFT_FROM = 8
-"""Steps of a descent from which its margins are computed again at the end: with fewer, steps are far from parallel."""
+"""Number of steps of a descent from which its margins are recomputed at the end; fewer steps are far from parallel."""
 LABEL_WEIGHT = 4
-"""Iterations that an eigenbasis saves are as many times as frequent with labels, all of which must converge."""
+"""Iterations that an eigenbasis saves are multiplied by the number of labels, all of which must converge."""
 REPAIRS = 6
-"""Descents at one strength, each from the margins that the last one's weights have."""
+"""Maximum number of descents at one strength, each from the recomputed margins of the previous one."""
 
 
 class DirectionBuffer:
@@ -132,7 +132,7 @@ class PathSolver:
         self.blocks = ClassBlocks()
 
     def release(self) -> None:
-        """Let go of everything but the design: margins at the point, past steps, blocks, leading coordinates."""
+        """Release everything but the design: margins at the point, past steps, blocks, leading coordinates."""
         del self.point, self.steps, self.secants
         self.blocks = ClassBlocks()
         self.design.forget_leading()
@@ -197,10 +197,10 @@ class PathSolver:
         return descent
 
     def _repaired(self, ridge: L2Penalty, tolerance: float) -> bool:
-        """Whether the point's margins had drifted away from its weights; then it has those of its weights.
+        """Replace margins that have drifted away from the weights; return whether they had.
 
         Margins are sums of all steps'. Past steps that are nearly parallel, as they become at weak regularisation, may
-        be combined with large coefficients of opposite signs: then what is left of the margins is rounding.
+        be combined with large coefficients of opposite signs: the remaining margins are then rounding errors.
         """
         margins = self._margins(self.point.weights)
         state = self.likelihood.state(margins)
