@@ -51,7 +51,7 @@ def sniffed(head: bytes) -> bool:
 def kind_of(name: str) -> str:
     """Category in which a left-out file is counted: its suffix, or that it has none."""
     ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 - once per file
-    return f"{ending} files" if ending else "files without an ending"
+    return f"{ending} files" if ending else "files without a suffix"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _leftovers(path: Path, *, is_folder: bool) -> Iterator[FolderFile]:
 def why_not(path: Path) -> str:
     """Reason why a file is not a decodable image; empty for one that is."""
     if path.is_symlink() and not path.exists():
-        return "" if is_image_name(path.name) else "links that lead nowhere"
+        return "" if is_image_name(path.name) else "broken links"
     if is_image_name(path.name):
         return ""
     try:

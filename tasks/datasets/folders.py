@@ -106,16 +106,16 @@ def _without_masks(
     stems = {str(PurePosixPath(row.file).with_suffix("")) for row in rows}
     masks = {row.file for row in rows if _is_mask(PurePosixPath(row.file), stems)}
     if masks and not answered and not leave_out:
-        images = counted(len(masks), "image has the name of a mask of another", "images have names of masks of others")
+        images = counted(len(masks), "image is named like a mask of another", "images are named like masks of others")
         raise Ambiguous(
             f"{folder}: {images}, e.g. {min(masks)}: choose --leave-out to "
             "leave them out, or --layout class-folders where they are images like the others"
         )
     if masks and answered:
-        balance.remark(f"{len(masks)} images have names of masks of others and are read, e.g. {min(masks)}")
+        balance.remark(f"{len(masks)} images are named like masks of others and are read, e.g. {min(masks)}")
     for row in rows:
         if row.file in masks and not answered:
-            balance.leave_out("images with names of masks of others", row.file)
+            balance.leave_out("images named like masks of others", row.file)
         else:
             yield row
 

@@ -263,5 +263,5 @@ def _data_error(path: Path, dataset: str, error: Exception) -> DataError:
     reason = "unknown image format" if isinstance(error, UnidentifiedImageError) else reason
     return DataError(
         f"{path} cannot be decoded ({reason.strip() or type(error).__name__}): put the original file there; "
-        f"`ssl-console data check {dataset}` looks for others"
+        f"`ssl-console data check {dataset}` finds any others"
     )

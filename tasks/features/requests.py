@@ -49,7 +49,7 @@ class FormatError(ValueError):
 def check_format(path: Path) -> None:
     """Raises FormatError for an unsupported suffix, and for parquet without pyarrow."""
     if path.suffix not in FORMATS:
-        raise FormatError(f"{path}: features are written as {', '.join(FORMATS)}; choose by the ending of the name")
+        raise FormatError(f"{path}: features are written as {', '.join(FORMATS)}; the suffix of the name selects one")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise FormatError(f"{path}: parquet needs pyarrow (`pip install pyarrow`); or write .npz or .safetensors")
 

@@ -81,7 +81,7 @@ def _seen(path: Path) -> str:
     if path.is_file():
         return f"a {path.suffix or 'nameless'} file"
     kinds = Counter(child.suffix.lower() or "folders" if child.is_dir() else child.suffix for child in path.iterdir())
-    words = ", ".join(f"{count} {kind or 'without an ending'}" for kind, count in kinds.most_common(SHOWN))
+    words = ", ".join(f"{count} {kind or 'without a suffix'}" for kind, count in kinds.most_common(SHOWN))
     inner = [child for child in path.iterdir() if child.is_dir() and not is_leftover(child.name)]
     if len(inner) == 1 and (within := layouts(inner[0])):
         return f"its folder {inner[0].name} has the layout {within[0]}: add {inner[0]}"

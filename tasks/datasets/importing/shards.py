@@ -112,7 +112,7 @@ def _samples(shard: Path, name: str, split: str, balance: Balance) -> Iterator[I
         else:
             member = _image(shard, key, sample, balance)
             for ending in sample.unused:
-                balance.leave_out(f"files of labels or captions that end in .{ending}", f"{name}/{key}.{ending}")
+                balance.leave_out(f"files of labels or captions with the suffix .{ending}", f"{name}/{key}.{ending}")
             yield IndexRow(split, f"{name}/{member.name}", (sample.label,), member.offset_data, member.size)
 
 
@@ -131,7 +131,7 @@ def _take(
     elif ending in LABELS:
         sample.labels[ending] = _label(archive, member, ending)
     else:
-        balance.leave_out(f"members that end in .{ending}" if ending else "members without an ending", where)
+        balance.leave_out(f"members with the suffix .{ending}" if ending else "members without a suffix", where)
 
 
 def _image(shard: Path, key: str, sample: _Sample, balance: Balance) -> tarfile.TarInfo:
@@ -141,7 +141,7 @@ def _image(shard: Path, key: str, sample: _Sample, balance: Balance) -> tarfile.
         raise ValueError(f"{shard}: the sample {key} has several images, {', '.join(plain)}: keep one as .{plain[0]}")
     for ending, member in sample.images.items():
         if ending != plain[0]:
-            balance.leave_out(f"further images that end in .{ending}", member.name)
+            balance.leave_out(f"further images with the suffix .{ending}", member.name)
     return sample.images[plain[0]]
 
 

@@ -131,11 +131,11 @@ def test_masks_beside_images_are_a_question_and_left_out_on_request(tmp_path: Pa
     for name, number in numbered():
         save(tmp_path / "data" / name / f"{name} ({number}).png", number)
         save(tmp_path / "data" / name / f"{name} ({number})_mask.png", 100 + number)
-    with pytest.raises(Ambiguous, match=r"20 images have names of masks of others, e\.g\. ant/ant \(0\)_mask\.png"):
+    with pytest.raises(Ambiguous, match=r"20 images are named like masks of others, e\.g\. ant/ant \(0\)_mask\.png"):
         add(tmp_path / "data")
     found = add(tmp_path / "data", leave_out=True)
     assert images(found) == 20
-    assert "images with names of masks of others: 20" in notes_text(found)
+    assert "images named like masks of others: 20" in notes_text(found)
     assert images(add(tmp_path / "data", layout="class-folders")) == 40
 
 
@@ -231,4 +231,4 @@ def test_captions_beside_classes_in_shards_are_counted(tmp_path: Path) -> None:
     members = [(f"{number}.png", png(number)) for _, number in numbered()]
     members += [(f"{number}.{end}", name.encode()) for name, number in numbered() for end in ("txt", "cls")]
     found = add(shard(tmp_path / "data" / "s.tar", members).parent)
-    assert "files of labels or captions that end in .txt: 20" in notes_text(found)
+    assert "files of labels or captions with the suffix .txt: 20" in notes_text(found)

@@ -26,7 +26,7 @@ def test_members_of_shards_may_begin_with_a_dot_or_lie_in_dotted_folders(prefix:
     members += [(f"{prefix}{k}.seg.png", png(k)) for _, k in numbered()] + [(f"{prefix}._0.png", b"fork")]
     found = add(shard(tmp_path / "data" / "s.tar", members).parent)
     assert images(found) == 20
-    assert "further images that end in .seg.png: 20" in notes_text(found)
+    assert "further images with the suffix .seg.png: 20" in notes_text(found)
 
 
 def test_null_labels_in_shards_are_left_out_and_a_shard_without_samples_is_a_question(tmp_path: Path) -> None:
