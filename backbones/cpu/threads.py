@@ -46,7 +46,7 @@ def one_core_threads(count: int, name: str) -> ThreadPoolExecutor:
     usual, started = torch.get_num_threads(), threading.Barrier(count)
     pool = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_take_one_core, initargs=(started,))
     try:
-        for start in [pool.submit(_nothing) for _ in range(count)]:
+        for start in [pool.submit(lambda: None) for _ in range(count)]:
             start.result()
     except BaseException:
         started.abort()
@@ -61,7 +61,3 @@ def _take_one_core(started: threading.Barrier) -> None:
     torch.get_num_threads()  # otherwise the first operation would reset the number of all threads
     torch.set_num_threads(1)
     started.wait(START_S)
-
-
-def _nothing() -> None:
-    """First task of a thread."""

@@ -310,12 +310,9 @@ def _traits(image: Image.Image, content: bytes) -> Traits:
     transparent = False
     if image.has_transparency_data:
         transparent = int(np.asarray(image.convert("RGBA"))[:, :, 3].min(initial=255)) < 255
-    shallow = _deep_grey_alpha(content) and int(np.asarray(image.convert("RGB")).max(initial=0)) < 128
+    deep_grey_alpha = content.startswith(b"\x89PNG") and content[24:26] == b"\x10\x04"
+    shallow = deep_grey_alpha and int(np.asarray(image.convert("RGB")).max(initial=0)) < 128
     return Traits(orientation, transparent, frames=frames, shallow=shallow)
-
-
-def _deep_grey_alpha(content: bytes) -> bool:
-    return content.startswith(b"\x89PNG") and content[24:26] == b"\x10\x04"
 
 
 def _declared_bits(image: Image.Image, content: bytes) -> int | None:

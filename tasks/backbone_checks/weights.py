@@ -134,7 +134,7 @@ def check_normalisation(encoder: Encoder) -> Finding:
     """Compare the card's normalisation with the three usual ones on photographs and rendered scenes."""
     norm, spec = first_norm(encoder.model), preprocessing_for(encoder.card, "paper")
     if norm is None:
-        words = f"no batch norm stores image statistics, so {_own_name(spec)} cannot be checked by statistics"
+        words = f"no batch norm stores image statistics, so {candidates(spec)[0].name} cannot be checked by statistics"
         return Finding(name="normalisation", verdict="note", words=words)
     kinds = (photographs(COUNT), scenes(COUNT))
     distances = {
@@ -172,10 +172,6 @@ def candidates(spec: PreprocessingSpec) -> Sequence[Named]:
     own = next((named for named in usual if (named.mean, named.std) == (spec.mean, spec.std)), None)
     first = own or Named("its own", spec.mean, spec.std)
     return [first, *(named for named in usual if named is not own)]
-
-
-def _own_name(spec: PreprocessingSpec) -> str:
-    return candidates(spec)[0].name
 
 
 def _distance(

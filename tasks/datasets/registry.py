@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 
 from backbones.io.card_files import suggest
 from backbones.io.errors import counted
-from backbones.io.image_reading import TURNED_SIDEWAYS, WIDEST, ImageReading, Traits, colour
+from backbones.io.image_reading import TURNED_SIDEWAYS, WIDEST, Traits, colour
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import ContentDigests, using
 from tasks.datasets.dataset import DataError, Dataset, ImageSource, SourceSplit
@@ -96,7 +96,9 @@ def settle(dataset: Dataset) -> Dataset:
 
 def _settled(name: str, split: SourceSplit, bits: int | None) -> SourceSplit:
     if bits is not None:
-        split = _with_images(split, _mapped(split.images, lambda one: replace(one, reading=_deep(one.reading, bits))))
+        split = _with_images(
+            split, _mapped(split.images, lambda one: replace(one, reading=replace(one.reading, bits=bits)))
+        )
     if split.targets:
         split = _with_images(split, _framed(name, split))
     return replace(split, named_digest="") if any(_changed(*one) for one in _located(split.images)) else split
@@ -111,10 +113,6 @@ def _changed(images: ReadImages, place: int, traits: Traits) -> bool:
 
 def _with_images(split: SourceSplit, images: ImageSource) -> SourceSplit:
     return replace(split, images=images, images_digest=digest_of(images) or split.images_digest)
-
-
-def _deep(reading: ImageReading, bits: int) -> ImageReading:
-    return replace(reading, bits=bits)
 
 
 def _mapped(images: ImageSource, change: Callable[[ReadImages], ReadImages]) -> ImageSource:

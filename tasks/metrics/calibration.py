@@ -198,7 +198,7 @@ def predictions(
         "probability": shares[np.arange(len(logits)), labels].astype(np.float32),
         "confidence": shares.max(axis=1),
         **({} if calibration is None else _scaled(logits, calibration)),
-        "logits": _half(logits - logits.max(axis=1, keepdims=True)),
+        "logits": np.clip(logits - logits.max(axis=1, keepdims=True), -HALF_LIMIT, HALF_LIMIT).astype(np.float16),
     }
 
 
@@ -207,7 +207,3 @@ def _scaled(logits: StoredLogits, calibration: Calibration) -> dict[str, npt.NDA
     if len(calibration.temperatures) > 1:
         return {}
     return {"confidence_scaled": softmax(logits / calibration.temperatures[0]).max(axis=1)}
-
-
-def _half(logits: StoredLogits) -> npt.NDArray[np.float16]:
-    return np.clip(logits, -HALF_LIMIT, HALF_LIMIT).astype(np.float16)

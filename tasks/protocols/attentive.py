@@ -246,7 +246,10 @@ def _train(probe: AttentiveProbe, role: RoleImages, seed: int, reporter: Reporte
         rows = batch_of(step, len(role), parameters.batch_size, seed)
         images = role.views(rows, seed, 3, step) if parameters.augmented else role.centres(rows)
         if parameters.augmented and recipe.policy:
-            images = _after_policy(images, mean_colour(role.spec), generator_of(seed, 9, step))
+            fill, random = mean_colour(role.spec), generator_of(seed, 9, step)
+            images = torch.stack(
+                [on_pixels(view, lambda image: auto_augmented(image, fill, random)) for view in images]
+            )
         return images, torch.from_numpy(role.labels[rows])
 
     with prefetched(make, parameters.steps) as batches:
@@ -264,11 +267,6 @@ def _train(probe: AttentiveProbe, role: RoleImages, seed: int, reporter: Reporte
         checkpoint = None if inputs.checkpoint is None else Checkpoint(inputs.checkpoint / "attentive.pt", inputs.key)
         train(training, checkpoint, reporter, every_s=inputs.checkpoint_s)
     return training.losses
-
-
-def _after_policy(views: Tensor, fill: tuple[int, int, int], random: np.random.Generator) -> Tensor:
-    """Views uint8 [b, 3, h, w] after AutoAugment."""
-    return torch.stack([on_pixels(view, lambda image: auto_augmented(image, fill, random)) for view in views])
 
 
 def parameter_groups(probe: AttentiveProbe, recipe: HeadRecipe) -> list[dict[str, Any]]:

@@ -26,7 +26,9 @@ IMAGES_PER_COMPONENT = 10
 
 def evaluate(inputs: BankInputs, parameters: TransferabilitySampleParameters, seed: int, reporter: Reporter) -> Outcome:
     """Let the nearest neighbours vote, and score the bank; the seed initialises NLEEP's mixture."""
-    votes = knn.evaluate(inputs, _voting(parameters), seed, reporter)
+    k = parameters.neighbours
+    voting = KnnParameters(neighbours=(k,), headline=k, temperature=parameters.temperature)
+    votes = knn.evaluate(inputs, voting, seed, reporter)
     arrays, diagnostics = transferability.scored_bank(
         inputs, parameters.images, _components(inputs, parameters), seed, reporter
     )
@@ -35,12 +37,6 @@ def evaluate(inputs: BankInputs, parameters: TransferabilitySampleParameters, se
         metrics={**votes.metrics, **scores_of_jackknife(arrays)},
         diagnostics={**votes.diagnostics, **diagnostics},
         predictions={**votes.predictions, **arrays},
-    )
-
-
-def _voting(parameters: TransferabilitySampleParameters) -> KnnParameters:
-    return KnnParameters(
-        neighbours=(parameters.neighbours,), headline=parameters.neighbours, temperature=parameters.temperature
     )
 
 

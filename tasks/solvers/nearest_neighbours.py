@@ -170,7 +170,7 @@ def nearest(
     reporter.phase("neighbours", -(-len(queries) // QUERIES_HELD) * len(bank), "images")
     parts = [_searched(held, bank, kept, size, reporter) for _, held in unit_blocks(queries, QUERIES_HELD, device)]
     if not parts:
-        parts = [_none(device)]
+        parts = [Neighbours(torch.zeros((0, 0), device=device), torch.zeros((0, 0), dtype=torch.int64, device=device))]
     return Neighbours(torch.cat([part.similarity for part in parts]), torch.cat([part.index for part in parts]))
 
 
@@ -184,10 +184,6 @@ def _searched(queries: Tensor, bank: FeatureRows, kept: int, size: BlockSizes, r
         reporter.advance(len(block))
     ranked = [top.topk() for top in tops]
     return Neighbours(torch.cat([found for found, _ in ranked]), torch.cat([rows for _, rows in ranked]))
-
-
-def _none(device: str) -> Neighbours:
-    return Neighbours(torch.zeros((0, 0), device=device), torch.zeros((0, 0), dtype=torch.int64, device=device))
 
 
 def unit_blocks(rows: FeatureRows, size: int, device: str) -> Iterator[tuple[int, Tensor]]:

@@ -96,7 +96,7 @@ def _trace_body(traced: Traced, body: Body, owner: int, half_view: float) -> Non
     seen = np.flatnonzero(hits.t < traced.depth[window].ravel())
     normals = hits.normals[seen] @ body.inverse
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    dark = darkness(body.texture, hits.points[seen], body.phase)
+    dark = _PATTERNS[body.texture](hits.points[seen] + body.phase)
     rows, columns = np.divmod(seen, shape[1])
     place = (rows + window[0].start, columns + window[1].start)
     traced.depth[place] = hits.t[seen]
@@ -141,11 +141,6 @@ def _marble(points: Floats) -> Floats:
 
 
 _PATTERNS = (_plain, _stripes, _checks, _dots, _marble)
-
-
-def darkness(texture: int, points: Floats, phase: Floats) -> Floats:
-    """Darkness of a texture (as in `TEXTURE_NAMES`), 0 to 1, at points [n, 3] in a solid's frame; shape [n]."""
-    return _PATTERNS[texture](points + phase)
 
 
 @dataclass(frozen=True)

@@ -133,11 +133,6 @@ class ScannedSplit:
         )
 
 
-def look_through(images: Mapping[str, ImageSource], advance: Callable[[int], None]) -> dict[str, ScannedSplit]:
-    """Decode every image of every split; `advance` is called with the number of images scanned."""
-    return {name: look(source, advance) for name, source in images.items()}
-
-
 def warnings(dataset: Dataset, seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
     """Warnings on unreadable images, tiny classes, pictures in both training and test, and small images."""
     yield from _unreadable(seen)
@@ -292,7 +287,7 @@ def survey(card: DatasetCard, data_root: Path) -> ScanReport:
     except DataError as error:
         return ScanReport(error=str(error))
     manifest = manifest_of(dataset, card)
-    seen = look_through({name: split.images for name, split in dataset.splits.items()}, lambda _count: None)
+    seen = {name: look(split.images, lambda _count: None) for name, split in dataset.splits.items()}
     sides = np.concatenate([one.sides for one in seen.values()])
     return ScanReport(
         images={name: len(split.images) for name, split in dataset.splits.items()},
