@@ -97,7 +97,6 @@ class BlockInfo(LayerRecord):
         )
 
     def bytes_per_image(self, request: LayerRequest) -> int:
-        """Stored bytes per image."""
         return ITEM_BYTES[request.storage] * sum(column.width for column in self.columns(request.blocks))
 
 

@@ -58,7 +58,6 @@ class TransformersBackbone(nn.Module):
 
     @property
     def pooling_in_words(self) -> str:
-        """Description of the pooling."""
         if getattr(self.network, "pooler", None) is not None:
             return "features are the library's pooled output"
         return f"features are {'the class token' if self.has_class_token else 'the mean over positions'}"

@@ -27,7 +27,6 @@ class GridPoint:
 
     @property
     def weight_decay(self) -> float:
-        """Weight decay of SGD."""
         return self.base / self.rate
 
     def __str__(self) -> str:

@@ -79,7 +79,6 @@ class LineReporter(SilentReporter):
         _say(Advance(count=count))
 
     def warn(self, message: str) -> None:
-        """Write a warning."""
         _say(ExportWarning(words=message))
 
 

@@ -106,7 +106,6 @@ class Multiverse:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The dataset, opened."""
         request = self.request
         return open_dataset(request.dataset, Path(request.data), Path(request.cache) if request.cache else None)
 

@@ -143,7 +143,6 @@ class PreparedImages:
         return self
 
     def __next__(self) -> Tensor:
-        """The next batch."""
         while len(self._waiting) <= self._ahead and (rows := next(self._batches, None)) is not None:
             self._waiting.append(self._begun(rows))
         if not self._waiting:

@@ -95,7 +95,6 @@ class Explanation:
 
     @property
     def sentence(self) -> str:
-        """The explanation as a sentence."""
         if self.nearest is None:
             return f"nothing stored shares this backbone or these images: {self.key[:12]} has never been encoded here"
         if self.stored:

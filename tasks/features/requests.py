@@ -177,7 +177,6 @@ class MultiverseCard(CardModel):
         return tuple(EvaluationChoice(pooling=p, blocks=b, head=h, seed=s) for p, b, h, s in combinations)
 
     def with_seeds(self, seeds: tuple[int, ...]) -> MultiverseCard:
-        """The card with other seeds."""
         return self.model_copy(update={"seeds": seeds})
 
 

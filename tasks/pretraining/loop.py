@@ -255,7 +255,6 @@ class ProgressReports(SilentReporter):
         self._loss = value
 
     def warn(self, message: str) -> None:
-        """Print the warning."""
         print(message, file=sys.stderr, flush=True)
 
     def advance(self, count: int = 1) -> None:

@@ -191,7 +191,6 @@ class Prior(nn.Module):
         self.paint = nn.Conv2d(channels[0], 3, 1)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """The image."""
         return cast("Tensor", self.paint(self.scales(noise)))
 
 

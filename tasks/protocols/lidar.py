@@ -93,7 +93,6 @@ class ViewMoments:
     """[groups, d, d] sums of the outer products of views around their image's mean."""
 
     def merged(self) -> ViewMoments:
-        """All groups as one."""
         sums = (one.sum(axis=0, keepdims=True) for one in (self.counts, self.means, self.products, self.scatter))
         return ViewMoments(*sums)
 

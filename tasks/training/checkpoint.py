@@ -68,7 +68,6 @@ class Checkpoint:
         return state
 
     def remove(self) -> None:
-        """Remove the checkpoint."""
         self.path.unlink(missing_ok=True)
 
 

@@ -149,7 +149,6 @@ class Training:
         return value
 
     def state(self) -> dict[str, Any]:
-        """State of a checkpoint."""
         return {
             "step": self.step,
             "model": self.model.state_dict(),

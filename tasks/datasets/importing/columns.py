@@ -171,7 +171,6 @@ class SplitColumn:
     remark: str
 
     def split(self, cells: Mapping[str, str]) -> str:
-        """The split of a row."""
         return self.splits[cells[self.name]]
 
 

@@ -53,8 +53,7 @@ class DirectionBuffer:
         self.put(self.oldest, weights, margins)
         self.oldest = self.oldest + 1 if self.oldest + 1 < len(self.weights) else 1
 
-    def forget(self) -> None:
-        """Clear the buffer."""
+    def clear(self) -> None:
         self.filled, self.oldest = 0, 1
 
     @property
@@ -169,7 +168,7 @@ class PathSolver:
         fresh = self._at(predicted, ridge)
         if fresh.objective <= start.objective * (1 + ROUNDING):
             return fresh
-        self.secants.forget()
+        self.secants.clear()
         return start
 
     def _descend(self, ridge: L2Penalty, tolerance: float) -> ConvergenceTrace:
@@ -183,7 +182,7 @@ class PathSolver:
 
     def _approach(self, ridge: L2Penalty, tolerance: float) -> ConvergenceTrace:
         """Minimise over Newton directions and past steps until the certificate meets the tolerance."""
-        self.steps.forget()
+        self.steps.clear()
         descent = ConvergenceTrace()
         for _ in range(self.settings.max_iterations):
             direction = self._direction(ridge, tolerance * self.point.objective)

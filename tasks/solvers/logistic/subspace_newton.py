@@ -127,7 +127,6 @@ class _Line:
     quadratic: Coefficients
 
     def origin(self) -> _Trial:
-        """The start."""
         moved = torch.zeros_like(self.start.margins)
         return _Trial(np.zeros_like(self.linear), moved, self.start.state, self.start.objective)
 
