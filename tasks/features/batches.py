@@ -26,6 +26,9 @@ SHARE_OF_FREE = 0.25
 """Maximum fraction of free memory that a larger batch may add, since other processes use the device too."""
 STEADY = 3
 """Number of batches of one size before the next size."""
+RECOVERED_AFTER = 16
+"""Number of batches of one size after which a size that did not fit may be tried again, twice as many after each
+failure: another process may have held the memory."""
 MOST_TOGETHER = 8
 """Maximum number of images prepared by one task."""
 
@@ -57,6 +60,8 @@ class BatchGrowth:
     read: Callable[[], CardMemory] | None = None
     _size: int = 0
     _steady: int = 0
+    _failed: int | None = None
+    _patience: int = RECOVERED_AFTER
 
     def after(self, size: int, encoded: int) -> int:
         """Size of the next batch, after a batch of `encoded` images at `size`."""
@@ -64,13 +69,18 @@ class BatchGrowth:
             return size
         self._steady = self._steady + 1 if size == self._size else 1
         self._size = size
-        if self._steady % STEADY:
+        if self._steady % STEADY or (self._failed is not None and self._too_early(2 * size, self._failed)):
             return size
         return 2 * size if may_double(self.read()) else size
 
     def failed(self, size: int) -> None:
-        """Record that a batch of `size` images did not fit; later batches stay below it."""
-        self.largest = max(1, size - 1)
+        """Record that a batch of `size` images did not fit; for a while, later batches stay below it."""
+        if self._failed is not None and self._steady:  # else smaller parts of the same batch failed as well
+            self._patience *= 2
+        self._failed, self._steady = size, 0
+
+    def _too_early(self, size: int, failed: int) -> bool:
+        return size >= failed and self._steady < self._patience
 
 
 def card_reader(device: torch.device | None) -> Callable[[], CardMemory] | None:

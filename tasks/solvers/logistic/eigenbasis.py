@@ -9,7 +9,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -269,6 +272,11 @@ class Design:
     def spacious(self) -> bool:
         """Whether memory for copies of the coordinates is not limited; false on a GPU and for streamed samples."""
         return self.rows.spacious and not self.rows.streamed and not device_matrix.is_card(self.rows.device)
+
+    @cached_property
+    def moments_on_host(self) -> npt.NDArray[np.float32]:
+        """Second moments of the coordinates, read once."""
+        return self.moments.cpu().numpy()
 
     def transform(self, features: Tensor) -> DeviceMatrix:
         """Coordinates of other samples [m, d] in the same basis, for products on the same device."""

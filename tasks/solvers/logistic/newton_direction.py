@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -141,7 +142,8 @@ def newton_direction(
     scale[:, 1:].add_(lam)
     weights = likelihood.centre(gradient / scale)
     remaining: Tensor | float = 0.0
-    count = leading_count(design, curvature.max(), lam)
+    most = curvature.max() if state.most_curved is None else state.most_curved
+    count = leading_count(design, most, lam)
     if count > 1:
         coordinates = blocks.prepare(design, count, state.curvatures, lam)
         leading = Leading(coordinates, likelihood, state, scale[:, :count], lam, blocks.inverses)
@@ -157,7 +159,10 @@ def leading_count(design: Design, curvature: Tensor | float, lam: float) -> int:
     As many as are relevant where memory is not limited, on a GPU and for streamed samples at most `MOST_LEADING`. In
     steps, as a change copies the coordinates.
     """
-    relevant = _last(curvature * design.moments[1:] > RELEVANT * lam)
+    if isinstance(curvature, Tensor):
+        relevant = _last(curvature * design.moments[1:] > RELEVANT * lam)
+    else:
+        relevant = int(np.flatnonzero(np.r_[True, curvature * design.moments_on_host[1:] > RELEVANT * lam])[-1])
     step = max(STEP, 1 << max(0, relevant.bit_length() - 2))
     rounded = -(-relevant // step) * step
     limit = design.width - 1 if design.spacious else MOST_LEADING

@@ -69,6 +69,10 @@ class LossState:
     loss: float
     wrong: Tensor
     residual: Tensor
+    known_curvature: Tensor | None = None
+    """`curvature`, where it has been computed."""
+    most_curved: float | None = None
+    """Its largest value, where the host has read it."""
 
     def curvatures(self) -> Tensor:
         """p (1 - p) of each class and sample [c, n], from |residual|, which is p or 1 - p."""
@@ -77,6 +81,8 @@ class LossState:
 
     def curvature(self) -> Tensor:
         """Mean p (1 - p) of each class [c], from |residual|, which is p or 1 - p."""
+        if self.known_curvature is not None:
+            return self.known_curvature
         size = self.residual.shape[1]
         first = torch.linalg.vector_norm(self.residual, ord=1, dim=1)
         second = torch.linalg.vector_norm(self.residual, dim=1).square()
@@ -95,14 +101,24 @@ class Likelihood(ABC):
     def margins(self, logits: Tensor) -> Tensor:
         """Margins [c, n] of `logits` [c, n], which may be overwritten. Linear in the logits."""
 
-    @abstractmethod
     def state(self, margins: Tensor) -> LossState:
         """Loss and probabilities at `margins` [c, n]."""
+        total, wrong, residual = self.evaluate(margins)
+        return LossState(float(total) / margins.shape[1], wrong, residual)
 
     @abstractmethod
+    def evaluate(self, margins: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Sum of the losses at `margins` [c, n] (float64, on their device), and `wrong` and `residual` of the state."""
+
     def curve(self, state: LossState, span: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Gradient [groups, m] and Hessian [groups, m, m] of the loss along the directions with margins `span` [m,
         c, n]."""
+        packed = self.packed_curve(state, span).cpu().numpy() / span.shape[2]
+        return packed[:, :, 0], packed[:, :, 1:]
+
+    @abstractmethod
+    def packed_curve(self, state: LossState, span: Tensor) -> Tensor:
+        """Gradient and Hessian [groups, m, 1 + m] of the sum of the losses, float64, on the device of `span`."""
 
     @abstractmethod
     def bend(self, state: LossState) -> Callable[[Tensor], Tensor]:
@@ -131,7 +147,7 @@ class Multinomial(Likelihood):
         """Logits minus the logit of the true class."""
         return logits.sub_(logits.gather(0, self.row))
 
-    def state(self, margins: Tensor) -> LossState:
+    def evaluate(self, margins: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One exponential per entry; the true class (1) is excluded from the sums so that small terms keep their
         precision."""
         top = margins.amax(dim=0)
@@ -140,17 +156,15 @@ class Multinomial(Likelihood):
         losses = top + torch.log1p(against + torch.expm1(-top))
         total = against + torch.exp(-top)
         residual = powers.div_(total).scatter_(0, self.row, -(against / total)[None])
-        return LossState(float(losses.sum(dtype=torch.float64)) / len(self.targets), residual, residual)
+        return losses.sum(dtype=torch.float64), residual, residual
 
-    def curve(self, state: LossState, span: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def packed_curve(self, state: LossState, span: Tensor) -> Tensor:
         """The Hessian is the covariance of the margins under the model, summed over samples."""
         flat = span.flatten(1)
         weighted = state.wrong * span
         mean = weighted.sum(dim=1)
         hessian = weighted.flatten(1) @ flat.T - mean @ mean.T
-        packed = torch.cat([(flat @ state.wrong.flatten())[:, None], hessian], dim=1).double().cpu().numpy()
-        packed /= len(self.targets)
-        return packed[None, :, 0], packed[None, :, 1:]
+        return torch.cat([(flat @ state.wrong.flatten())[:, None], hessian], dim=1).double()[None]
 
     def bend(self, state: LossState) -> Callable[[Tensor], Tensor]:
         """p times the deviation from the mean under p, including the true class."""
@@ -183,20 +197,19 @@ class Binary(Likelihood):
         """Logits of absent labels, negated logits of present ones."""
         return logits.mul_(self.sign)
 
-    def state(self, margins: Tensor) -> LossState:
+    def evaluate(self, margins: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Softplus of the margins."""
         wrong = torch.sigmoid(margins)
         loss = torch.nn.functional.softplus(margins).sum(dtype=torch.float64)
-        return LossState(float(loss) / self.targets.shape[1], wrong, wrong * self.sign)
+        return loss, wrong, wrong * self.sign
 
-    def curve(self, state: LossState, span: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def packed_curve(self, state: LossState, span: Tensor) -> Tensor:
         """Each column has its own coefficients."""
         columns = span.transpose(0, 1)
         weighted = columns * (state.wrong - state.wrong.square())[:, None]
         hessian = weighted @ columns.transpose(1, 2)
         gradient = columns @ state.wrong[:, :, None]
-        packed = torch.cat([gradient, hessian], dim=2).double().cpu().numpy() / self.targets.shape[1]
-        return packed[:, :, 0], packed[:, :, 1:]
+        return torch.cat([gradient, hessian], dim=2).double()
 
     def bend(self, state: LossState) -> Callable[[Tensor], Tensor]:
         """p (1 - p), with the sign that converts margins back into logits."""

@@ -18,6 +18,7 @@ from tasks.solvers.logistic.newton_direction import ClassBlocks, Direction, newt
 from tasks.solvers.logistic.objective import Binary, Likelihood, Multinomial, Settings, TwoClasses
 from tasks.solvers.logistic.solution import ABSENT, Classes, Path, Solution
 from tasks.solvers.logistic.subspace_newton import ROUNDING, Iterate, L2Penalty, NewtonStep, extrapolate, minimise
+from tasks.solvers.logistic.subspace_on_card import extrapolate_on_card, iterate_at, minimise_on_card
 
 SECANTS = 3
 """Number of differences of past solutions used by the predictor."""
@@ -164,7 +165,8 @@ class PathSolver:
         """
         start = self._under(self.point, ridge)
         self.secants.put(0, start.weights, start.margins)
-        predicted = extrapolate(self.likelihood, ridge, start, *self.secants.directions, rounds=PREDICTOR_ROUNDS)
+        predict = extrapolate_on_card if self._on_card else extrapolate
+        predicted = predict(self.likelihood, ridge, start, *self.secants.directions, rounds=PREDICTOR_ROUNDS)
         fresh = self._at(predicted, ridge)
         if fresh.objective <= start.objective * (1 + ROUNDING):
             return fresh
@@ -210,7 +212,8 @@ class PathSolver:
         return True
 
     def _minimise(self, ridge: L2Penalty) -> tuple[Iterate, NewtonStep]:
-        return minimise(self.likelihood, ridge, self.point, *self.steps.directions, rounds=CORRECTOR_ROUNDS)
+        search = minimise_on_card if self._on_card else minimise
+        return search(self.likelihood, ridge, self.point, *self.steps.directions, rounds=CORRECTOR_ROUNDS)
 
     def _direction(self, ridge: L2Penalty, sufficient: float) -> Direction:
         state = self.point.state
@@ -218,12 +221,18 @@ class PathSolver:
         gradient[:, 1:].add_(self.point.weights[:, 1:], alpha=ridge.lam)
         return newton_direction(self.design, self.likelihood, state, gradient, ridge.lam, self.blocks, sufficient)
 
+    @property
+    def _on_card(self) -> bool:
+        return device_matrix.is_card(self.design.moments.device)
+
     def _margins(self, weights: Tensor) -> Tensor:
         return self.likelihood.margins(self.design.logits(weights))
 
     def _at(self, weights: Tensor, ridge: L2Penalty) -> Iterate:
         """Iterate at `weights` [c, 1 + r], which are centred in place."""
         margins = self._margins(self.likelihood.centre(weights))
+        if self._on_card:
+            return iterate_at(self.likelihood, ridge, weights, margins)
         state = self.likelihood.state(margins)
         return Iterate(weights, margins, state, state.loss + ridge.value(weights))
 

@@ -44,11 +44,15 @@ class L2Penalty:
 
     def products(self, weights: Tensor, span: Tensor, groups: int) -> tuple[Coefficients, Coefficients]:
         """lam times the inner products of `span` [m, c, r] with `weights` [groups, m] and itself [groups, m, m]."""
+        packed = self.packed_products(weights, span, groups).cpu().numpy()
+        return packed[:, :, 0], packed[:, :, 1:]
+
+    def packed_products(self, weights: Tensor, span: Tensor, groups: int) -> Tensor:
+        """Both [groups, m, 1 + m] in float64, on the device of `span`."""
         directions = span[:, :, 1:].reshape(len(span), groups, -1).transpose(0, 1)
         penalised = weights[:, 1:].reshape(groups, -1)
         both = torch.cat([directions @ penalised[:, :, None], directions @ directions.transpose(1, 2)], dim=2)
-        packed = self.lam * both.double().cpu().numpy()
-        return packed[:, :, 0], packed[:, :, 1:]
+        return both.double() * self.lam
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,7 @@ class _Line:
         return bent
 
 
-def combine(coefficients: Coefficients, span: Tensor) -> Tensor:
+def combine(coefficients: Coefficients | Tensor, span: Tensor) -> Tensor:
     """The sum of `span` [m, c, k] under `coefficients` [groups, m], as [c, k]."""
     factors = torch.as_tensor(coefficients, dtype=span.dtype, device=span.device)
     if len(factors) == 1:

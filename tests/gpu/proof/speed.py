@@ -57,7 +57,7 @@ cores."""
 def extraction(setting: Setting) -> Sequence[Check]:
     """Images per second of the pipeline, the forward pass from bytes on the host, and the published loop."""
     keep_freed_memory()
-    split = _files(setting)
+    split = listed_files(setting)
     checks = []
     for architecture, precision in _networks(setting):
         subject = _subject(setting, architecture, precision, split)
@@ -80,7 +80,7 @@ def _weights_cast_once(setting: Setting, subject: Subject, name: str) -> Sequenc
     encoder, spec = subject.encoder, preprocessing_for(subject.encoder.card, "paper")
     if encoder.network is encoder.model:
         return ()
-    images = _images(subject, 16 if setting.rehearsal else BATCH)
+    images = prepared(subject, 16 if setting.rehearsal else BATCH)
     with torch.inference_mode():
         ours, theirs = (encoder._pooled(network, images, spec) for network in (encoder.network, encoder.model))
     apart = float((ours - theirs).norm() / theirs.norm())
@@ -88,7 +88,7 @@ def _weights_cast_once(setting: Setting, subject: Subject, name: str) -> Sequenc
     for network in (encoder.network, encoder.model):
         encoder.network = network
         forwarded(encoder, images, spec, 2)
-        speeds.append(_speed(4 * len(images), lambda: forwarded(encoder, images, spec, 4)))
+        speeds.append(speed(4 * len(images), lambda: forwarded(encoder, images, spec, 4)))
     return [
         Check(f"{name}: features with weights cast once, relative difference", apart, holds=apart <= TOLERANCE),
         Check(f"{name}: speed with weights cast once, to cast in every batch", speeds[0] / speeds[1], "x"),
@@ -98,28 +98,28 @@ def _weights_cast_once(setting: Setting, subject: Subject, name: str) -> Sequenc
 def decoded(setting: Setting) -> Sequence[Check]:
     """Images per second from the store of decoded images."""
     keep_freed_memory()
-    split, checks = _files(setting), []
+    split, checks = listed_files(setting), []
     for architecture, precision in _networks(setting)[:2]:
         subject = _subject(setting, architecture, precision, split)
         store = DecodedImages(setting.folder / "decoded", 10**11)
         subject.pipeline(store, _machine())
-        speed = _piped(subject, store)
-        ratio = speed / _bare(setting, subject)
+        rate = _piped(subject, store)
+        ratio = rate / _bare(setting, subject)
         name = f"{architecture} at {precision}, decoded"
-        checks.append(Check(name, speed, "images/s"))
+        checks.append(Check(name, rate, "images/s"))
         checks.append(Check(f"{name}, of bare", ratio, holds=None if setting.rehearsal else ratio >= OF_BARE))
     return checks
 
 
 def nvjpeg(setting: Setting) -> Sequence[Check]:
     """Images per second with files decoded on the device, and how far pixels and features are from the threads'."""
-    split = _files(setting)
+    split = listed_files(setting)
     architecture, precision = _networks(setting)[-1]
     subject = _subject(setting, architecture, precision, split)
     checks = []
     if not setting.rehearsal:
         checks.append(Check("engine", usable_decoder("nvjpeg", setting.device, SilentReporter())))
-    speeds = {name: _speed(len(split.images), partial(subject.pipeline, None, _machine(name))) for name in DECODERS}
+    speeds = {name: speed(len(split.images), partial(subject.pipeline, None, _machine(name))) for name in DECODERS}
     title = f"{architecture} at {precision}, decoded by"
     checks += [Check(f"{title} {name}", speeds[name], "images/s") for name in DECODERS]
     encoder, rows = subject.encoder, range(min(64, len(split.images)))
@@ -188,7 +188,7 @@ def _networks(setting: Setting) -> Sequence[tuple[str, Precision]]:
     return ((SMALL, "bfloat16"),) if setting.rehearsal else NETWORKS
 
 
-def _files(setting: Setting) -> SourceSplit:
+def listed_files(setting: Setting) -> SourceSplit:
     """Few files, each listed several times."""
     few = photographs(setting.folder, 8 if setting.rehearsal else FILES, SIZE)
     assert isinstance(few.images, FileImages)
@@ -208,19 +208,19 @@ def _machine(decoder: Decoder = "cpu") -> Machine:
 
 def _piped(subject: Subject, store: DecodedImages | None = None) -> float:
     """Images per second through the feature store."""
-    return _speed(len(subject.split.images), lambda: subject.pipeline(store, _machine()))
+    return speed(len(subject.split.images), lambda: subject.pipeline(store, _machine()))
 
 
 def _bare(setting: Setting, subject: Subject) -> float:
     """Images per second through the encoder, with bytes ready on the host."""
     spec, count = preprocessing_for(subject.encoder.card, "paper"), 16 if setting.rehearsal else BATCH
-    images = _images(subject, count)
+    images = prepared(subject, count)
     rounds = 1 if setting.rehearsal else 32
     forwarded(subject.encoder, images, spec, 2)
-    return _speed(rounds * count, lambda: forwarded(subject.encoder, images, spec, rounds))
+    return speed(rounds * count, lambda: forwarded(subject.encoder, images, spec, rounds))
 
 
-def _images(subject: Subject, count: int) -> Tensor:
+def prepared(subject: Subject, count: int) -> Tensor:
     """Prepared images [count, 3, h, w] on the host."""
     spec = preprocessing_for(subject.encoder.card, "paper")
     return stack([prepare(pixels_of(subject.split.images, place), spec) for place in range(count)])
@@ -240,10 +240,11 @@ def _published(subject: Subject) -> float:
         for batch in DataLoader(Chained(split), batch_size=64, num_workers=workers, multiprocessing_context="fork"):
             subject.encoder.model(batch.to(device)).cpu()
 
-    return _speed(count, run)
+    return speed(count, run)
 
 
-def _speed(images: int, work: Callable[[], object]) -> float:
+def speed(images: int, work: Callable[[], object]) -> float:
+    """Images per second."""
     begun = time.perf_counter()
     work()
     return images / (time.perf_counter() - begun)

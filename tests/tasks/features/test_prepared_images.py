@@ -112,7 +112,16 @@ def test_a_batch_doubles_while_the_card_has_room_by_far() -> None:
     assert BatchGrowth(512, lambda: full).after(64, 64) == 64
 
 
-def test_a_batch_that_failed_is_not_tried_again_and_devices_that_do_not_say_keep_theirs() -> None:
+def test_a_size_that_failed_is_tried_again_only_after_many_batches_and_then_more() -> None:
+    growth, size = BatchGrowth(512, lambda: CardMemory(100 * GIGABYTE, 0, 0)), 128
+    waited = []
+    for _ in range(3):
+        growth.failed(256)
+        waited.append(next(number for number in range(1, 200) if growth.after(size, size) == 256))
+    assert waited == [18, 33, 66]  # the patience of 16, 32 and 64 batches, in threes
+
+
+def test_a_size_that_just_failed_is_not_tried_and_devices_that_do_not_report_memory_keep_theirs() -> None:
     growth, size = BatchGrowth(512, lambda: CardMemory(100 * GIGABYTE, 0, 0)), 128
     growth.failed(256)
     assert [size := growth.after(size, size) for _ in range(9)] == [128] * 9
