@@ -6,7 +6,7 @@ them another key by its id: `"plan.tick" = "t"`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from textual.binding import Binding, BindingType
@@ -371,35 +371,3 @@ def unknown_ids(chosen: Iterable[str]) -> list[str]:
     """Ids in a user's `[keys]` that are not in the table."""
     known = {f"{scope}.{key.name}" for scope, keys in KEYS.items() for key in keys}
     return sorted(set(chosen) - known - RETIRED)
-
-
-_SHOWN: Mapping[str, str] = {
-    "question_mark": "?",
-    "colon": ":",
-    "slash": "/",
-    "full_stop": ".",
-    "plus": "+",
-    "minus": "-",
-    "equals_sign": "=",
-    "escape": "esc",
-    "pageup": "pgup",
-    "pagedown": "pgdn",
-    "shift+tab": "shift-tab",
-    "up": "↑",
-    "down": "↓",
-    "left": "←",
-    "right": "→",
-    "f1": "F1",
-    "ctrl+p": "ctrl-p",
-    "ctrl+c": "ctrl-c",
-    "ctrl+l": "ctrl-l",
-    "asterisk": "*",
-    "dollar_sign": "$",
-    "left_square_bracket": "[",
-    "right_square_bracket": "]",
-}
-
-
-def shown(key: str) -> str:
-    """A key as displayed in the footer and the help."""
-    return _SHOWN.get(key, key)

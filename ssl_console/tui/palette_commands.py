@@ -15,8 +15,8 @@ from textual.markup import escape
 
 from ssl_console.system.safe_text import shorten
 from ssl_console.tui.host import HasPlaces, Host, ScreenEntry, host
-from ssl_console.tui.keys import KEYS, TITLES, Key, bindings, shown
-from ssl_console.tui.style.text import clean
+from ssl_console.tui.keys import KEYS, TITLES, Key, bindings
+from ssl_console.tui.style.text import clean, key_text
 
 PALETTE_HINT = "an action, a backbone, a task, a suite or a run"
 LONGEST = 200
@@ -139,7 +139,7 @@ class ConsoleCommands(Provider):
                 seen.add(name)
                 run = partial(self.app.run_action, binding.action, active.node)
                 words = f"{binding.description} {SYNONYMS.get(name, '')}"
-                yield Command(f"{binding.tooltip}  [{shown(binding.key)}]", _where(name), run, words)
+                yield Command(f"{binding.tooltip}  [{key_text(binding.key)}]", _where(name), run, words)
 
     def _here(self) -> Iterator[Command]:
         """Rows and columns of the screen in front."""
@@ -154,7 +154,7 @@ class ConsoleCommands(Provider):
         for entry in app.screens:
             for key in _keys_of(entry) if entry.name != here else ():
                 if not (app.readonly and key.changes):
-                    pressed = shown(app.user_keys.get(f"{entry.name}.{key.name}", key.keys).partition(",")[0])
+                    pressed = key_text(app.user_keys.get(f"{entry.name}.{key.name}", key.keys).partition(",")[0])
                     run = partial(app.act_in, entry.name, key.action)
                     words = f"{key.label} {SYNONYMS.get(f'{entry.name}.{key.name}', '')}"
                     yield Command(f"{key.help}  [{pressed}]", f"in {entry.title}", run, words)

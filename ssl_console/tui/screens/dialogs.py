@@ -13,9 +13,9 @@ from textual.screen import Screen
 from ssl_console.operations.disk_space import StorageUse, storage_of
 from ssl_console.planning.duration import megabytes
 from ssl_console.tui.host import Host, host
-from ssl_console.tui.keys import KEYS, TITLES, Key, bindings, shown
+from ssl_console.tui.keys import KEYS, TITLES, Key, bindings
 from ssl_console.tui.screens.base import Dialog
-from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
+from ssl_console.tui.style.text import Line, Span, Tone, fit, key_text, line, wrap
 from ssl_console.tui.terminal.colour_depth import ColourDepth
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import Lines
@@ -105,7 +105,7 @@ def help_lines(about: Sequence[str], scopes: Sequence[str], chosen: dict[str, st
 
 
 def _help_lines(key: Key, keys: str, width: int) -> list[Line]:
-    names = "  ".join(shown(name.strip()) for name in keys.split(","))
+    names = "  ".join(key_text(name.strip()) for name in keys.split(","))
     first, *rest = wrap(key.help, max(8, min(width - KEY_WIDTH - 3, HELP_WIDTH)))
     return [
         line(Span(f"  {fit(names, KEY_WIDTH)} ", Tone.KEY), first),

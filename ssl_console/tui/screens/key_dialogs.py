@@ -16,9 +16,9 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Label
 
-from ssl_console.tui.keys import bindings, shown
+from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
-from ssl_console.tui.style.text import Cell, Span, Tone, line, wrap
+from ssl_console.tui.style.text import Cell, Span, Tone, key_text, line, wrap
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.table_model import Column, TableModel
@@ -70,7 +70,7 @@ class MoreKeysDialog(Dialog[ActiveBinding]):
 
     def _cell(self, name: str, column: Column) -> Cell:
         binding = self._by_id[name].binding
-        return Cell(f" {shown(binding.key)}", Tone.KEY) if column.key == "key" else Cell(binding.tooltip)
+        return Cell(f" {key_text(binding.key)}", Tone.KEY) if column.key == "key" else Cell(binding.tooltip)
 
     @on(LineTable.Moved)
     def _moved(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -16,6 +16,31 @@ from ssl_console.system.safe_text import printable
 Align = Literal["left", "right", "center"]
 
 ELLIPSIS = "…"
+_SHOWN: Mapping[str, str] = {
+    "question_mark": "?",
+    "colon": ":",
+    "slash": "/",
+    "full_stop": ".",
+    "plus": "+",
+    "minus": "-",
+    "equals_sign": "=",
+    "escape": "esc",
+    "pageup": "pgup",
+    "pagedown": "pgdn",
+    "shift+tab": "shift-tab",
+    "up": "↑",
+    "down": "↓",
+    "left": "←",
+    "right": "→",
+    "f1": "F1",
+    "ctrl+p": "ctrl-p",
+    "ctrl+c": "ctrl-c",
+    "ctrl+l": "ctrl-l",
+    "asterisk": "*",
+    "dollar_sign": "$",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+}
 
 
 class Tone(StrEnum):
@@ -148,3 +173,8 @@ class Cell:
 
 
 EMPTY_CELL = Cell()
+
+
+def key_text(key: str) -> str:
+    """A key as displayed in the footer and the help."""
+    return _SHOWN.get(key, key)

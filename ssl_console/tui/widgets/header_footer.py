@@ -13,9 +13,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ssl_console.tui.host import host
-from ssl_console.tui.keys import shown
 from ssl_console.tui.style.palette import draw, render_context
-from ssl_console.tui.style.text import Line, Span, Tone, length
+from ssl_console.tui.style.text import Line, Span, Tone, key_text, length
 
 GAP = 2
 """Cells after a key's label in the footer."""
@@ -66,7 +65,7 @@ class TopBar(Widget):
         self._tabs = []
         for entry in app.screens:
             here = entry.name == self._mode
-            pressed = shown(app.user_keys.get(f"app.{entry.name}", entry.number).partition(",")[0])
+            pressed = key_text(app.user_keys.get(f"app.{entry.name}", entry.number).partition(",")[0])
             text = f"{gap}{pressed} {entry.title}" if labels or here else f"{gap}{pressed}"
             start = length(spans)
             self._tabs.append((start, start + len(text), entry.name))
@@ -153,14 +152,14 @@ def keys_of(screen: Screen[object]) -> tuple[list[ActiveBinding], list[ActiveBin
 
 def _typed(screen: Screen[object], key: str) -> bool:
     """Whether the focused pane accepts the key as text."""
-    sign = shown(key)
+    sign = key_text(key)
     return screen.focused is not None and screen.focused.check_consume_key(key, sign if len(sign) == 1 else None)
 
 
 def key_spans(bindings: Sequence[ActiveBinding]) -> tuple[Span, ...]:
     """Keys with their labels, each followed by a gap."""
     keys = (bound.binding for bound in bindings)
-    pairs = ((Span(shown(b.key), Tone.KEY), Span(f" {b.description}{' ' * GAP}", Tone.DIM)) for b in keys)
+    pairs = ((Span(key_text(b.key), Tone.KEY), Span(f" {b.description}{' ' * GAP}", Tone.DIM)) for b in keys)
     return tuple(span for pair in pairs for span in pair)
 
 

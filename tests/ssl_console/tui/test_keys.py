@@ -14,11 +14,12 @@ from ssl_console.operations.session import Session
 from ssl_console.tui import screens
 from ssl_console.tui.app import SCREENS, AppOptions, ConsoleApp
 from ssl_console.tui.data.local_backend import LocalBackend
-from ssl_console.tui.keys import KEYS, TITLES, changing_actions, shown, unknown_ids
+from ssl_console.tui.keys import KEYS, TITLES, changing_actions, unknown_ids
 from ssl_console.tui.screens.add import AddForm
 from ssl_console.tui.screens.base import ConsoleScreen, Dialog
 from ssl_console.tui.screens.choosers import ThemeDialog
 from ssl_console.tui.screens.dialogs import KEY_WIDTH, HelpDialog, scopes_of
+from ssl_console.tui.style.text import key_text
 from ssl_console.tui.widgets.header_footer import keys_of
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.tui.conftest import Opener, settled
@@ -84,7 +85,7 @@ async def test_keys_in_the_help_are_the_keys_that_are_bound(used: Workspace, ope
         told_in_help = " ".join(" ".join(lines).split())
         for scope in scopes:
             for key in KEYS[scope]:
-                first = shown(key.keys.split(",")[0])
+                first = key_text(key.keys.split(",")[0])
                 started = [
                     line[KEY_WIDTH + 2 :].strip() for line in lines if line[: KEY_WIDTH + 2].split()[:1] == [first]
                 ]
@@ -135,7 +136,7 @@ async def test_every_key_in_the_footer_of_a_dialog_has_room_at_60_columns(
         screen = pilot.app.screen
         footer = screen.query("KeyLine, WrappedKeys").first()
         drawn = " ".join(footer.render_line(y).text for y in range(footer.size.height))
-        named = [f"{shown(bound.binding.key)} {bound.binding.description}" for bound in keys_of(screen)[0]]
+        named = [f"{key_text(bound.binding.key)} {bound.binding.description}" for bound in keys_of(screen)[0]]
         assert [words for words in named if words not in drawn] == []
         assert screen.region.contains_region(footer.region)
 
