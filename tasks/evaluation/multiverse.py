@@ -52,6 +52,10 @@ from tasks.solvers.quick_classifiers import CLASSIFIERS, Indices, Labels, QuickC
 LAYERS = LayerRequest()
 VALIDATION_SHARE = LayersParameters().validation_share
 ValueT = TypeVar("ValueT")
+ByResolution = Mapping[int, LayerInputs]
+"""Features by the side of the input in pixels; 0: that of the backbone's card."""
+Used = tuple[int, tuple[Place, ...]]
+"""Resolution, blocks and poolings."""
 
 
 class FeaturesMissingError(ValueError):
@@ -82,7 +86,7 @@ class Multiverse:
         dataset, notes = self.dataset, list(self.dataset.notes)
         if next(iter(dataset.splits.values())).labels.ndim == 2:
             raise DataError(f"{dataset.name} has several labels per image: the multiverse needs one")
-        inputs = {card.name: self._layers(card) for card in self.request.backbones}
+        inputs = self._inputs(notes)
         protocols = self._protocols(inputs, notes)
         self.say(Phase(name="protocols", total=len(protocols) * len(inputs)))
         right = in_processes(
@@ -114,16 +118,42 @@ class Multiverse:
         """[n_test]."""
         return _labels(self.dataset, many_shot_indices(self.dataset, VALIDATION_SHARE, 0).test)
 
-    def _layers(self, card: BackboneCard) -> tuple[LayerInputs, str]:
+    def _inputs(self, notes: list[str]) -> dict[str, tuple[ByResolution, str]]:
+        """Stored features of every backbone by resolution, and the digest of its weights.
+
+        A resolution that is not stored for every backbone is left out with a note: protocols are common to all. Raises
+        FeaturesMissingError if none is left.
+        """
+        found: dict[str, tuple[ByResolution, str]] = {card.name: ({}, "") for card in self.request.backbones}
+        missing: list[FeaturesMissingError] = []
+        for resolution in self.request.card.resolutions:
+            try:
+                stored = {card.name: self._layers(card, resolution) for card in self.request.backbones}
+            except FeaturesMissingError as error:
+                notes.append(f"without {resolution} px: {error}" if resolution else str(error))
+                missing.append(error)
+                continue
+            for name, (layers, digest) in stored.items():
+                found[name] = ({**found[name][0], resolution: layers}, digest)
+        if len(missing) == len(self.request.card.resolutions):
+            raise missing[0]
+        return found
+
+    def _layers(self, card: BackboneCard, resolution: int) -> tuple[LayerInputs, str]:
         """Stored features, with validation images in the training role too, and the digest of the weights."""
+        if resolution:
+            card = card.model_copy(update={"input": card.input.model_copy(update={"size": resolution})})
         weights = WeightsFolder(Path(self.request.weights))
         subject = feature_subject(card, self.request.card.preprocessing, weights)
 
         def missing() -> NoReturn:
             name = f"layers/{self.dataset.name}"
+            advice = f"`ssl-console run -b {card.name} -t {name}` stores them"
+            if resolution:
+                advice = f"run {name} with a copy of the card whose input.size is {resolution}"
+            at = f" at {resolution} px" if resolution else ""
             raise FeaturesMissingError(
-                f"{card.name} has no stored features of all blocks on {self.dataset.name}: "
-                f"`ssl-console run -b {card.name} -t {name}` stores them"
+                f"{card.name} has no stored features of all blocks{at} on {self.dataset.name}: {advice}"
             )
 
         def encoder() -> Encoder:
@@ -138,39 +168,41 @@ class Multiverse:
         pooled = ManyShotSplit(split.train_and_val, (), split.test)
         return LayerInputs.of(pooled, arrays, columns), subject.digest
 
-    def _protocols(self, inputs: Mapping[str, tuple[LayerInputs, str]], notes: list[str]) -> list[EvaluationChoice]:
+    def _protocols(self, inputs: Mapping[str, tuple[ByResolution, str]], notes: list[str]) -> list[EvaluationChoice]:
         """The card's protocols without those that equal an earlier one for every backbone."""
-        card = self.request.card
+        card, stored = self.request.card, next(iter(inputs.values()))[0].keys()
+        choices = [choice for choice in card.protocols if choice.resolution in stored]
         kept: dict[object, EvaluationChoice] = {}
         parts = {seed: _digest_of_split(self.dataset, seed) for seed in card.seeds}
-        for choice in card.protocols:
-            seen = tuple(places_of(layers, choice) for layers, _ in inputs.values())
-            kept.setdefault((seen, choice.head, parts[choice.seed]), choice)
-        dropped = len(card.protocols) - len(kept)
+        for choice in choices:
+            seen = tuple(places_of(layers[choice.resolution], choice) for layers, _ in inputs.values())
+            kept.setdefault((choice.resolution, seen, choice.head, parts[choice.seed]), choice)
+        dropped = len(choices) - len(kept)
         if dropped:
             notes.append(
-                f"{dropped} of {len(card.protocols)} protocols equal another one for every backbone "
+                f"{dropped} of {len(choices)} protocols equal another one for every backbone "
                 "(no class token, fewer blocks, or a published validation split) and are counted once"
             )
-        without = [name for name, (layers, _) in inputs.items() if not layers.has("cls")]
+        without = [name for name, (layers, _) in inputs.items() if not next(iter(layers.values())).has("cls")]
         if without and {"cls", "cls+mean"} & set(card.poolings):
             notes.append(f"the mean in place of a class token, which they lack: {', '.join(without)}")
         return list(kept.values())
 
-    def _right(self, protocols: Sequence[EvaluationChoice], layers: LayerInputs) -> npt.NDArray[np.bool_]:
+    def _right(self, protocols: Sequence[EvaluationChoice], stored: ByResolution) -> npt.NDArray[np.bool_]:
         """Whether each test image [protocols, n_test] is classified correctly."""
         found: dict[object, npt.NDArray[np.bool_]] = {}
-        fitted: dict[tuple[tuple[Place, ...], str], QuickClassifier] = {}
+        fitted: dict[tuple[Used, str], QuickClassifier] = {}
         rows = []
         for choice in protocols:
-            places = places_of(layers, choice)
-            if (key := (places, choice.head, choice.seed)) not in found:
-                if (places, choice.head) not in fitted:
-                    pool = next((one.pool for (other, _), one in fitted.items() if other == places), None)
-                    fitted = {one: kept for one, kept in fitted.items() if one[0] == places}
-                    fitted[places, choice.head] = CLASSIFIERS[choice.head](pool or self._pool(layers, places))
+            layers = stored[choice.resolution]
+            used = choice.resolution, places_of(layers, choice)
+            if (key := (used, choice.head, choice.seed)) not in found:
+                if (used, choice.head) not in fitted:
+                    pool = next((one.pool for (other, _), one in fitted.items() if other == used), None)
+                    fitted = {one: kept for one, kept in fitted.items() if one[0] == used}
+                    fitted[used, choice.head] = CLASSIFIERS[choice.head](pool or self._pool(layers, used[1]))
                 roles = self._roles[choice.seed]
-                found[key] = fitted[places, choice.head].predict(*roles, self._score) == self.test_labels
+                found[key] = fitted[used, choice.head].predict(*roles, self._score) == self.test_labels
             rows.append(found[key])
             self.say(Advance(count=1))
         return np.stack(rows)

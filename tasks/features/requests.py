@@ -34,7 +34,7 @@ Tokens = Literal["cls", "mean", "cls+mean"]
 Depth = Literal["last", "last-2", "last-4", "three-quarters", "half"]
 """Consecutive blocks, or the block at this fraction of the depth; stages of a ConvNet."""
 Head = Literal["knn", "centroid", "ridge", "logistic"]
-CHOICES = ("pooling", "blocks", "head", "seed")
+CHOICES = ("resolution", "pooling", "blocks", "head", "seed")
 """Names of the choices of a protocol, in the order of its fields."""
 
 
@@ -159,11 +159,13 @@ class MultiverseCard(CardModel):
     poolings: tuple[Tokens, ...] = ("cls", "mean", "cls+mean")
     blocks: tuple[Depth, ...] = ("last", "last-4", "three-quarters", "half")
     heads: tuple[Head, ...] = ("knn", "centroid", "ridge", "logistic")
+    resolutions: tuple[int, ...] = (0,)
+    """Sides of the input in pixels, of which features are stored; 0: that of each backbone's card."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Seeds of the validation images; they change nothing where a dataset has a published validation split."""
     preprocessing: PreprocessingName = "paper"
 
-    @field_validator("poolings", "blocks", "heads", "seeds")
+    @field_validator("poolings", "blocks", "heads", "resolutions", "seeds")
     @classmethod
     def _several_once(cls, values: tuple[object, ...]) -> tuple[object, ...]:
         if not values or len(set(values)) < len(values):
@@ -173,8 +175,10 @@ class MultiverseCard(CardModel):
     @property
     def protocols(self) -> tuple[EvaluationChoice, ...]:
         """Every combination."""
-        combinations = product(self.poolings, self.blocks, self.heads, self.seeds)
-        return tuple(EvaluationChoice(pooling=p, blocks=b, head=h, seed=s) for p, b, h, s in combinations)
+        combinations = product(self.resolutions, self.poolings, self.blocks, self.heads, self.seeds)
+        return tuple(
+            EvaluationChoice(pooling=p, blocks=b, head=h, seed=s, resolution=r) for r, p, b, h, s in combinations
+        )
 
     def with_seeds(self, seeds: tuple[int, ...]) -> MultiverseCard:
         return self.model_copy(update={"seeds": seeds})
@@ -187,11 +191,20 @@ class EvaluationChoice(CardModel):
     blocks: Depth
     head: Head
     seed: int
+    resolution: int = 0
+    """Side of the input in pixels; 0: that of each backbone's card."""
 
     @property
     def values(self) -> Mapping[str, str]:
         """Value of every choice by its name."""
-        return {"pooling": self.pooling, "blocks": self.blocks, "head": self.head, "seed": str(self.seed)}
+        resolution = f"{self.resolution} px" if self.resolution else "own"
+        return {
+            "resolution": resolution,
+            "pooling": self.pooling,
+            "blocks": self.blocks,
+            "head": self.head,
+            "seed": str(self.seed),
+        }
 
 
 class MultiverseRequest(CardModel):

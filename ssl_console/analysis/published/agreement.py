@@ -11,7 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from ssl_console.analysis.published.tables import VARIANT, PublishedColumn, all_published, column_of_number, source_of
+from ssl_console.analysis.published.tables import (
+    VARIANT,
+    PublishedColumn,
+    PublishedTable,
+    all_published,
+    column_of_number,
+    source_of,
+)
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.analysis.ranking_cell import RankingCell, average_seeds
 from ssl_console.analysis.statistics.correlation import spearman
@@ -124,38 +131,50 @@ class AgainstPublished:
         return f"within {self.allowed:.2g} of it, {kind}" if self.agrees else f"further than {self.allowed:.2g}, {kind}"
 
 
-def against_published(backbone: str, results: Iterable[Result]) -> tuple[AgainstPublished, ...]:
+def against_published(
+    backbone: str, results: Iterable[Result], boards: Sequence[PublishedTable] = ()
+) -> tuple[AgainstPublished, ...]:
     """All own scores of a backbone that have a published one, in the order of the tables."""
     own = [result for result in results if result.backbone == backbone]
-    numbers = [number for number in all_published() if number.backbone == backbone]
+    numbers = [number for number in all_published(boards) if number.backbone == backbone]
     by_column: dict[str, list[Result]] = defaultdict(list)
     for result in sorted(own, key=lambda result: result.finished):
         by_column[result.column].append(result)
     moved = [number for number in with_published(own, numbers) if number.backbone == backbone + PUBLISHED]
-    return tuple(_against(by_column[number.column], number) for number in moved)
+    moved = [number for number in moved if _has_allowance(number, boards)]
+    return tuple(_against(by_column[number.column], number, boards) for number in moved)
 
 
-def published_backbones() -> tuple[str, ...]:
+def published_backbones(boards: Sequence[PublishedTable] = ()) -> tuple[str, ...]:
     """All backbones with published numbers."""
-    return tuple(dict.fromkeys(number.backbone for number in all_published()))
+    return tuple(dict.fromkeys(number.backbone for number in all_published(boards)))
 
 
-def published_numbers(backbone: str) -> tuple[tuple[PublishedColumn, float], ...]:
+def published_numbers(
+    backbone: str, boards: Sequence[PublishedTable] = ()
+) -> tuple[tuple[PublishedColumn, float], ...]:
     """The published numbers of a backbone, with their columns."""
-    own = (number for number in all_published() if number.backbone == backbone)
-    return tuple((column_of_number(number), number.value) for number in own)
+    own = (number for number in all_published(boards) if number.backbone == backbone)
+    return tuple((column_of_number(number, boards), number.value) for number in own)
 
 
-def other_protocols(backbone: str, found: Sequence[AgainstPublished]) -> tuple[tuple[PublishedColumn, float], ...]:
+def other_protocols(
+    backbone: str, found: Sequence[AgainstPublished], boards: Sequence[PublishedTable] = ()
+) -> tuple[tuple[PublishedColumn, float], ...]:
     """The published numbers of a backbone without a comparable own result."""
     used = {one.column.key for one in found}
-    return tuple((column, value) for column, value in published_numbers(backbone) if column.key not in used)
+    return tuple((column, value) for column, value in published_numbers(backbone, boards) if column.key not in used)
 
 
-def _against(own: Iterable[Result], number: Result) -> AgainstPublished:
+def _has_allowance(number: Result, boards: Sequence[PublishedTable]) -> bool:
+    """Whether a difference from the number can be judged: it has an interval, or its column a tolerance."""
+    return number.ci_low < number.ci_high or column_of_number(number, boards).tolerance is not None
+
+
+def _against(own: Iterable[Result], number: Result, boards: Sequence[PublishedTable]) -> AgainstPublished:
     newest = {result.seed: result for result in own}
     cell, printed = average_seeds(list(newest.values())), average_seeds([number])
-    column = column_of_number(number)
+    column = column_of_number(number, boards)
     half = printed.half_width
     allowed = column.tolerance if half is None else math.hypot(half, cell.half_width or 0.0)
     assert allowed is not None
@@ -220,16 +239,16 @@ class Ledger:
     others: tuple[OtherProtocol, ...]
 
 
-def ledger(backbones: Sequence[str], results: Iterable[Result]) -> Ledger:
+def ledger(backbones: Sequence[str], results: Iterable[Result], boards: Sequence[PublishedTable] = ()) -> Ledger:
     """Own results of these backbones against the published numbers of the same protocol."""
     own = list(results)
     columns: dict[tuple[str, str], list[tuple[str, AgainstPublished]]] = defaultdict(list)
     others: list[OtherProtocol] = []
     for name in backbones:
-        found = against_published(name, own)
+        found = against_published(name, own, boards)
         for pair in found:
             columns[pair.column.key, pair.variant].append((name, pair))
-        others += [OtherProtocol(name, column, value) for column, value in other_protocols(name, found)]
+        others += [OtherProtocol(name, column, value) for column, value in other_protocols(name, found, boards)]
     return Ledger(tuple(_column(pairs) for pairs in columns.values()), tuple(others))
 
 
@@ -280,6 +299,7 @@ def _about(column: PublishedColumn) -> dict[str, object]:
         "source": source_of(column),
         "protocol": column.protocol or None,
         "chosen_on": column.chosen_on,
+        "provenance": column.provenance,
     }
 
 

@@ -38,10 +38,18 @@ REFERENCES = (
     "reference-finetune",
     "reference-dense",
     "reference-retrieval",
+    "reference-board",
 )
 """Files of numbers published elsewhere, each column with the protocol of its measurement."""
 ChosenOn = Literal["validation", "test", "fixed", "unknown"]
 """Images on which the setting of a published number was chosen: validation images, the reported ones, or none."""
+Provenance = Literal["read", "third-party", "memory"]
+"""How a number is known: read at its source, cited by others than its authors, or from memory and not checked."""
+PROVENANCE_WORDS: Mapping[str, str] = {
+    "read": "",
+    "third-party": "cited by a third party",
+    "memory": "from memory, not checked",
+}
 VARIANT = "paper"
 """The preset with the parameters of the published numbers."""
 
@@ -60,7 +68,7 @@ class PublishedColumn(BaseModel):
     table: str
     """Place of publication: `Table 1`."""
     n: int
-    """Number of test images, or episodes."""
+    """Number of test images, or episodes; 0 where the source does not state it."""
     variant: str = VARIANT
     """The preset of the task with the same protocol, or a name of its own if no task has that protocol. Numbers of
     other variants than the paper's are shown only next to own results of the same variant.
@@ -73,6 +81,7 @@ class PublishedColumn(BaseModel):
     """Images on which its setting was chosen; `test` marks the number, which is too high by the optimism of that
     choice.
     """
+    provenance: Provenance = "read"
     tolerance: float | None = None
     """Tolerance for numbers without an interval, in the metric's unit."""
     higher_is_better: bool = True
@@ -93,6 +102,10 @@ class PublishedTable(BaseModel):
     title: str
     source: str
     note: str = ""
+    others: dict[str, str] = {}
+    """Backbones of rows without a card: name and description."""
+    remarks: dict[str, str] = {}
+    """Reasons for which a row is not comparable with the other rows, by backbone."""
     columns: tuple[PublishedColumn, ...]
     rows: dict[str, tuple[Number | None, ...]]
     """One number per column by backbone card; null where none was published."""
@@ -138,9 +151,12 @@ def reference_numbers() -> tuple[Result, ...]:
     return tuple(result for table in references() for result in table.results())
 
 
-def all_published() -> tuple[Result, ...]:
-    """The paper's numbers, then those of others."""
-    return (*published(), *reference_numbers())
+def all_published(boards: Sequence[PublishedTable] = ()) -> tuple[Result, ...]:
+    """The paper's numbers, then those of others; `boards` of the user replace columns of the same key."""
+    added = [number for board in boards for number in board.results()]
+    replaced = {number.column for number in added}
+    kept = (number for number in (*published(), *reference_numbers()) if number.column not in replaced)
+    return (*kept, *added)
 
 
 def column_of(task: str, metric: str, variant: str = VARIANT) -> PublishedColumn | None:
@@ -150,15 +166,16 @@ def column_of(task: str, metric: str, variant: str = VARIANT) -> PublishedColumn
 
 def source_of(column: PublishedColumn) -> str:
     """File or publication of a column's numbers."""
-    if column.source:
-        return column.source
-    return next(table.source for table in (*tables(), *references()) if column in table.columns)
+    source = column.source or next(table.source for table in (*tables(), *references()) if column in table.columns)
+    words = PROVENANCE_WORDS[column.provenance]
+    return f"{source} ({words})" if words else source
 
 
-def column_of_number(number: Result) -> PublishedColumn:
+def column_of_number(number: Result, boards: Sequence[PublishedTable] = ()) -> PublishedColumn:
     """The original column of a published number that was moved."""
     key = number.key.rpartition("|")[0]
-    return next(column for column in _columns().values() if column.key == key)
+    added = [column for board in boards for column in board.columns]
+    return next(column for column in (*added, *_columns().values()) if column.key == key)
 
 
 @lru_cache(maxsize=1)

@@ -30,7 +30,7 @@ from ssl_console.cli.command_group import (
 )
 from ssl_console.cli.commands.add import add, copy, edit, remove, rename
 from ssl_console.cli.commands.over_time import over_time
-from ssl_console.cli.commands.ranking import analyses, ranking
+from ssl_console.cli.commands.ranking import analyses, ledger, ranking
 from ssl_console.cli.commands.results import hand_over
 from ssl_console.cli.commands.results import results as of_results
 from ssl_console.cli.commands.stores import cache, completion_app, data, features_app, listings, weights
@@ -54,6 +54,7 @@ app.add_typer(edit, name="edit")
 app.add_typer(rename, name="rename")
 app.add_typer(copy, name="copy")
 app.add_typer(remove, name="remove")
+app.add_typer(ledger, name="ledger")
 app.add_typer(completion_app)
 app.add_typer(listings)
 app.add_typer(features_app)

@@ -12,6 +12,9 @@ from ssl_console.cli.command_group import AsJson, Backbones, CommandGroup, Figur
 
 ranking = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 analyses = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
+ledger = typer.Typer(
+    cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="Published scores, and boards to add to them."
+)
 
 
 @ranking.command()
@@ -112,6 +115,30 @@ def compare(
     if second is None or figure is not None:
         raise needs_second(figure)
     compare_backbones(context.obj, first, second, suite, margins(margin or ()), as_json=as_json)
+
+
+@ledger.command("list")
+def ledger_list(
+    context: typer.Context, backbone: Backbones = None, task: Tasks = None, as_json: AsJson = False
+) -> None:
+    """List published scores with protocol, split of selection and source."""
+    from ssl_console.cli.handlers.published import list_ledger
+
+    list_ledger(context.obj, tuple(backbone or ()), tuple(task or ()), as_json=as_json)
+
+
+@ledger.command("add")
+def ledger_add(
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="results.csv of the attentive board, results-*.csv of timm, or JSON.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Add a board to the published scores of this workspace."""
+    from ssl_console.cli.handlers.published import add_to_ledger
+
+    add_to_ledger(context.obj, file, as_json=as_json)
 
 
 @ranking.command()

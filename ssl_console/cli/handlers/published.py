@@ -1,5 +1,5 @@
-"""`compare --published` and `doctor --published`: own scores against published ones of the same protocol, with outliers
-and the scatter; and cells of published tables measured again.
+"""`ledger`, `compare --published` and `doctor --published`: published scores; own ones against those of the same
+protocol, with outliers and the scatter; and cells of published tables measured again.
 """
 
 from __future__ import annotations
@@ -19,11 +19,18 @@ from ssl_console.analysis.published.agreement import (
     ledger_document,
     published_backbones,
 )
-from ssl_console.analysis.published.tables import source_of
+from ssl_console.analysis.published.tables import PROVENANCE_WORDS, source_of
 from ssl_console.cli.handlers.backbones import fetch_weights
 from ssl_console.cli.handlers.run import RunOptions, RunSelection, run
 from ssl_console.cli.handlers.tasks import fetch_data
 from ssl_console.cli.output import stdout
+from ssl_console.operations.published_boards import (
+    PublishedRow,
+    add_board,
+    added_boards,
+    published_rows,
+    row_document,
+)
 from ssl_console.operations.published_check import (
     CELLS,
     CellVerdict,
@@ -54,7 +61,8 @@ def show_ledger(
 
         check_name(figure)
     results = results_with_published_metrics(session, suite)
-    found = ledger(_backbones(first, results), results)
+    boards = added_boards(session)
+    found = ledger(_backbones(first, results, set(published_backbones(boards))), results, boards)
     if as_json:
         stdout.document(ledger_document(found))
     elif found.columns:
@@ -72,7 +80,7 @@ def show_ledger(
         stdout.say(f"{figure} written")
 
 
-def _backbones(pattern: str, results: list[Result]) -> list[str]:
+def _backbones(pattern: str, results: list[Result], published: set[str]) -> list[str]:
     """Measured backbones of the pattern that have published numbers. Raises ConsoleError where there are none."""
     measured = list(dict.fromkeys(one.backbone for one in results))
     if not measured:
@@ -80,9 +88,9 @@ def _backbones(pattern: str, results: list[Result]) -> list[str]:
     names = (
         match([pattern], measured, "measured backbone") if is_glob(pattern) else [resolve_backbone(pattern, measured)]
     )
-    known = [name for name in names if name in set(published_backbones())]
+    known = [name for name in names if name in published]
     if not known:
-        raise ConsoleError(f"no published scores for {', '.join(names)}; `ssl-console rank --source paper` lists some")
+        raise ConsoleError(f"no published scores for {', '.join(names)}; `ssl-console ledger list` lists all")
     return known
 
 
@@ -138,6 +146,52 @@ def _say_others(found: Ledger) -> None:
         )
     if len(found.others) > OTHERS_SHOWN:
         stdout.say(f"{len(found.others) - OTHERS_SHOWN} more numbers of other protocols: --json lists all")
+
+
+LIST_HEAD = ("backbone", "task", "variant", "score", "chosen on", "mark", "where", "remark")
+
+
+def list_ledger(session: Session, backbones: Sequence[str], tasks: Sequence[str], *, as_json: bool) -> None:
+    """Print every published score of backbones and tasks (names or globs; empty: all). Raises UnknownName."""
+    rows = list(published_rows(session))
+    if backbones:
+        wanted = set(match(backbones, dict.fromkeys(row.backbone for row in rows), "backbone with published scores"))
+        rows = [row for row in rows if row.backbone in wanted]
+    if tasks:
+        wanted = set(match(tasks, dict.fromkeys(row.column.task for row in rows), "task with published scores"))
+        rows = [row for row in rows if row.column.task in wanted]
+    if as_json:
+        stdout.document({"published": [row_document(row) for row in rows]})
+        return
+    stdout.table(LIST_HEAD, [_listed(row) for row in rows], right=frozenset({3}))
+    sources = dict.fromkeys(source_of(row.column) for row in rows)
+    stdout.say(f"{len(rows)} published scores from {len(sources)} sources; --json has protocols and sources")
+    if any(row.column.chosen_on == "test" for row in rows):
+        stdout.say("TEST: settings were chosen on the reported images, so the score is too high")
+
+
+def _listed(row: PublishedRow) -> tuple[str, ...]:
+    column = row.column
+    chosen = "TEST" if column.chosen_on == "test" else column.chosen_on
+    mark = "" if column.provenance == "read" else PROVENANCE_WORDS[column.provenance]
+    score = f"{row.value:g}"
+    return row.backbone, f"{column.task} {column.metric}", column.variant, score, chosen, mark, column.table, row.remark
+
+
+def add_to_ledger(session: Session, file: Path, *, as_json: bool) -> None:
+    """Add a board's file to the ledger of the workspace. Raises ConsoleError."""
+    table, stored = add_board(session, file)
+    own = sum(name not in table.others for name in table.rows)
+    if as_json:
+        counts = {"rows": len(table.rows), "with_card": own, "columns": [column.key for column in table.columns]}
+        stdout.document({"file": str(stored), "title": table.title, **counts})
+        return
+    stdout.lines(
+        [f"{table.title}: {len(table.rows)} backbones, {own} of them with a card, {len(table.columns)} columns"]
+    )
+    if table.note:
+        stdout.say(table.note)
+    stdout.say(f"stored as {stored}; remove the file to remove the board")
 
 
 def check_published(session: Session, *, as_json: bool, cells: Sequence[PublishedCell] = CELLS) -> ExitCode:

@@ -19,6 +19,7 @@ from ssl_console.analysis.published.agreement import (
     published_backbones,
 )
 from ssl_console.analysis.published.tables import source_of
+from ssl_console.operations.published_boards import added_boards
 from ssl_console.operations.published_check import results_with_published_metrics
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError
@@ -41,12 +42,13 @@ OTHERS_SHOWN = 20
 def read_ledger(session: Session, suite: str | None) -> Ledger:
     """The ledger of every measured backbone that has published scores. Raises ConsoleError where there is none."""
     results = results_with_published_metrics(session, suite)
-    published = set(published_backbones())
+    boards = added_boards(session)
+    published = set(published_backbones(boards))
     names = [name for name in dict.fromkeys(one.backbone for one in results) if name in published]
     if not names:
         where = f"of suite {suite} " if suite else ""
         raise ConsoleError(f"no backbone that was measured {where}has published scores: p in Rankings lists some")
-    return ledger(names, results)
+    return ledger(names, results, boards)
 
 
 class LedgerDialog(Dialog[None]):
@@ -55,7 +57,8 @@ class LedgerDialog(Dialog[None]):
     BINDINGS: ClassVar = bindings("ledger")
     HELP_TEXT = (
         "A score is reproduced if it is within the allowed difference. TEST: the published settings were chosen on the "
-        "reported images, so the published score is too high. Scores of other protocols are listed, never compared."
+        "reported images, so the published score is too high. Scores of other protocols are listed, never compared. "
+        "`ssl-console ledger add FILE` adds the results file of a board (the ImageNet attentive board, timm)."
     )
 
     def __init__(self, suite: str | None) -> None:

@@ -116,7 +116,8 @@ class OptimismDialog(Dialog[None]):
     HELP_TEXT = (
         "Scores that would have been reported if C, learning rate, k, block or step had been chosen on the test "
         "images: by protocol, how much higher they are, how often another backbone would lead, and how many pairs "
-        "would change their order. Results whose record lacks it are counted with the reason."
+        "would change their order. Step and setting of a training are separate rows. Results whose record lacks it are "
+        "counted with the reason."
     )
 
     def __init__(self, ranking: Ranking, results: Sequence[Result]) -> None:

@@ -63,7 +63,7 @@ def test_every_published_column_states_source_and_split_of_selection() -> None:
             assert source_of(column)
             assert column.chosen_on in {"validation", "test", "fixed", "unknown"}
     by_key = {(column.task, column.variant): column.chosen_on for table in references() for column in table.columns}
-    assert by_key[KNN, "published"] == by_key["attentive-probe/imagenet", "ep"] == "test"
+    assert by_key[KNN, "published"] == by_key["attentive/imagenet", "ep"] == "test"
     assert {
         column.chosen_on for table in tables() for column in table.columns if column.task.startswith("linear/")
     } == {"validation"}

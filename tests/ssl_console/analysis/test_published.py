@@ -85,7 +85,8 @@ def test_references_are_cards_and_name_their_protocols(tmp_path: Path) -> None:
     assert all(column.protocol and column.variant != "paper" for column in columns)
     assert len({column.key for column in columns}) == len(columns)
     for table in references():
-        assert set(table.rows) <= set(cards), table.title
+        assert set(table.rows) - set(table.others) <= set(cards), table.title
+        assert set(table.others) <= set(table.rows) - set(cards), table.title
         assert {len(numbers) for numbers in table.rows.values()} == {len(table.columns)}, table.title
         assert all(any(number is not None for number in numbers) for numbers in table.rows.values()), table.title
 

@@ -95,6 +95,30 @@ def test_the_seed_draws_the_validation_images_of_the_protocols(paths: Evaluation
     assert len(carry_out(request(paths, (VIT, CONVNET), card))[0].protocols) == 3
 
 
+def at_side(card: BackboneCard, side: int) -> BackboneCard:
+    return card.model_copy(update={"input": card.input.model_copy(update={"size": side})})
+
+
+def test_stored_resolutions_are_a_choice_and_those_that_are_not_stored_are_named(paths: EvaluationPaths) -> None:
+    twin = CONVNET.model_copy(update={"name": "twin"})
+    evaluate_task(
+        at_side(CONVNET, 48), CATALOG.resolve("layers/shapes-hue"), DATA, seed=0, paths=paths, device="cpu",
+        reporter=SilentReporter(), encoder_cache=EncoderCache(),
+    )  # fmt: skip
+    card = MultiverseCard(blocks=("last", "half"), heads=("centroid",), seeds=(0,), resolutions=(0, 48, 64))
+    result, _ = carry_out(request(paths, (CONVNET, twin), card))
+    assert [one.values["resolution"] for one in result.protocols] == ["own", "own", "48 px", "48 px"]
+    assert "without 64 px: convnet has no stored features of all blocks at 64 px on shapes-hue" in result.notes[0]
+    alone, _ = carry_out(
+        request(paths, (at_side(CONVNET, 48), at_side(twin, 48)), card.model_copy(update={"resolutions": (0,)}))
+    )
+    assert result.backbones[0].scores[2:] == alone.backbones[0].scores
+    assert result.backbones[0].scores[:2] != alone.backbones[0].scores
+    only = card.model_copy(update={"resolutions": (64,)})
+    with pytest.raises(FeaturesMissingError, match=r"whose input\.size is 64"):
+        carry_out(request(paths, (CONVNET, twin), only))
+
+
 def independent(count: int) -> tuple[EvaluationChoice, ...]:
     return tuple(EvaluationChoice(pooling="cls", blocks="last", head="knn", seed=seed) for seed in range(count))
 
