@@ -2,9 +2,7 @@
 scores of a table. Pure; needs no numpy.
 
 One reason is that the backbone was pre-trained on the data, or on data curated by similarity to it, according to its
-card.
-
-Comparison of backbones with random twins, untrained networks of their architecture. Pure; needs no numpy.
+card. Random twins are untrained networks of the same architecture.
 """
 
 from __future__ import annotations

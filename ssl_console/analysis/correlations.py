@@ -1,11 +1,12 @@
 """Correlation of transfer with ImageNet accuracy, the paper's analysis, on any results; and rank correlations of
 training-free scores with results.
 
-Both sides are log-odds: of ImageNet top-1, and of the scores, averaged over the tasks of a setting if it has several.
-Angles are raw and negated, squared errors raw. Source: paper, figures 1, 2, 5, 6 and appendix A.7.
+For ImageNet accuracy, both sides are log-odds: of ImageNet top-1, and of the scores, averaged over the tasks of a
+setting if it has several. Angles are raw and negated, squared errors raw. Source: paper, figures 1, 2, 5, 6 and
+appendix A.7.
 
-The score is a metric of descriptive results (LogME of `transferability`, RankMe of `label-free`), or the results of
-another task on the same dataset (`knn`). Needs no numpy.
+A training-free score is a metric of descriptive results (LogME of `transferability`, RankMe of `label-free`), or the
+results of another task on the same dataset (`knn`). Needs no numpy.
 """
 
 from __future__ import annotations

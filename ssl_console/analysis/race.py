@@ -5,10 +5,9 @@ bound of its difference under the cheap protocol, and the error with which cheap
 under the target on other datasets, exclude it together. Half of the 5 % of error is for the images, half for the
 prediction; all rounds and all rivals share them, so that the best backbone is pruned in 5 % of races at most.
 
-How well cheap protocols predict a target protocol, measured on the other datasets of a workspace. Pure.
-
-Two measures: the error of a predicted difference in points, with which a race prunes; and how often a predictor orders
-two backbones differently from the target, which also exists for scores in other units (LogME, H-score, NLEEP).
+Two measures of how well cheap protocols predict the target on the other datasets of a workspace: the error of a
+predicted difference in points, with which a race prunes; and how often a predictor orders two backbones differently
+from the target, which also exists for scores in other units (LogME, H-score, NLEEP).
 """
 
 from __future__ import annotations

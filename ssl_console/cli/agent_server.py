@@ -1,12 +1,8 @@
 """Server of the Model Context Protocol on standard input and output: JSON-RPC 2.0, one message a line.
 
 Source: the specification of 2025-06-18 (lifecycle, tools, stdio transport). Every call of a tool is a command of the
-command line in a process of its own.
-
-Tools of the server for agents: names, arguments, and the command line that each one runs.
-
-Reading tools are always offered; `run` and `cancel` only with a budget. Every tool is a command with `--json`, so an
-agent and a user get the same answer.
+command line in a process of its own. Tools are commands with `--json`, so an agent and a user get the same answer.
+Those that only read are always offered; `run` and `cancel` only with a budget.
 """
 
 from __future__ import annotations

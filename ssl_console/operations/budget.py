@@ -1,10 +1,10 @@
-"""Selection of runs that fit a time budget, ordered by how much they improve the ranking. Pure functions.
+"""Selection of runs that fit a time budget, ordered by how much they improve the ranking.
 
 Model: a score's log-odds are the sum of a task effect, a backbone effect and noise. The value of a run is the amount by
 which it lowers the expected number of backbone pairs in the wrong order; the run with the largest reduction per second
 comes first. The outcome of a run is unknown, so the expectation is taken over its distribution.
 
-Durations of runs without comparable results, from the measured speed of the backbone on this device.
+The duration of a run without comparable results is estimated from the backbone's speed, measured on this device.
 """
 
 from __future__ import annotations

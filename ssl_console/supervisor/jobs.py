@@ -1,11 +1,9 @@
-"""Scheduling for launchers with a queue of their own: batches are submitted at once, up to the launcher's
-capacity, and each worker has a slot for its lifetime.
+"""Jobs, i.e. workers of launchers with a queue of their own: scheduling and monitoring.
 
-Monitoring of a job, i.e. a worker in its launcher's own queue: its present run, and the outcome of its runs at
-its end.
-
-Sources in order of precedence: a run's result, recent events of its newest attempt, the living job, the launcher's
-record of the job; otherwise the run is lost.
+Batches are submitted at once, up to the launcher's capacity, and each worker has a slot for its lifetime. The monitor
+follows the present run of a job, and records the outcome of its runs at its end. Sources in order of precedence: a
+run's result, recent events of its newest attempt, the living job, the launcher's record of the job; otherwise the run
+is lost.
 """
 
 from __future__ import annotations

@@ -4,11 +4,10 @@ tolerated.
 Never raises: unknown values are None. Memory is in MB of 2**20 bytes. The instances of a GPU in MIG mode are devices of
 their own, in its place: a process uses one of them, which its UUID names.
 
-CUDA's own numbering of the devices that this process may use, by UUID.
-
-Without CUDA_DEVICE_ORDER=PCI_BUS_ID, CUDA lists the fastest card first, and numbers in CUDA_VISIBLE_DEVICES refer to
-that order; the driver's management library counts by PCI address. Where cards differ, CUDA's driver library is queried
-in a subprocess, because initialising it in this process would allocate memory on every card.
+Devices are numbered as CUDA numbers those that this process may use. Without CUDA_DEVICE_ORDER=PCI_BUS_ID, CUDA lists
+the fastest card first, and numbers in CUDA_VISIBLE_DEVICES refer to that order; the driver's management library counts
+by PCI address. Where cards differ, CUDA's driver library is queried in a subprocess, because initialising it in this
+process would allocate memory on every card.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""Claiming a run: exactly one of the workers that were assigned it gets it.
+"""Claims of runs, and reports of helpers. Exactly one of the workers that were assigned a run gets it.
 
 A cluster restarts a job whose node was preempted or lost. The restarted job ends the attempt of its earlier process,
 which may still exist (e.g. when only its daemon died) and cannot publish a result from then on, and claims the next
 attempt.
 
-Helper of a run: computes features that the run's own worker extracts, and writes nothing to the run's folder.
-
-Whatever happens to a helper, its run continues: the shards that it leaves unfinished are computed by the run's worker.
+A helper computes features that the run's own worker extracts, and writes nothing to the run's folder. Whatever happens
+to it, the run continues: the shards that it leaves unfinished are computed by the run's worker.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Implementation of `tasks.reporter.Reporter`: a bounded number of events, however often a protocol reports.
 
-Heartbeat thread: reports that a run is alive as long as the process is working.
-
-A heartbeat is written only if this process used the processor since the last one. A run that computes for an hour
-without reporting therefore stays alive, and one whose threads all wait for something that never comes falls silent,
-which is how the supervisor detects it. (Waiting for a CUDA kernel keeps a processor busy.)
+The heartbeat thread reports that a run is alive as long as the process is working: it writes an event only if this
+process used the processor since the last one. A run that computes for an hour without reporting therefore stays alive,
+and one whose threads all wait for something that never comes falls silent, which is how the supervisor detects it.
+(Waiting for a CUDA kernel keeps a processor busy.)
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Events that a worker appends, and the state that readers fold from them.
+"""Events that a worker appends, the state that readers fold from them, and reading of files that grow.
 
-One JSON object per line. Counts are absolute, so a lost or repeated line does no harm.
+Events are one JSON object per line. Counts are absolute, so a lost or repeated line does no harm.
 
-Reading of files that grow: complete lines only, from the end of the last poll, in bounded amounts.
+A growing file is read from the end of the last poll, in complete lines and bounded amounts.
 """
 
 from __future__ import annotations

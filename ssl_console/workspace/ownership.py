@@ -1,9 +1,10 @@
-"""Checks of whether other users could change a workspace: owners, permissions, and symbolic links in its path.
+"""Other users of this machine, and whether they could change a workspace: owners, permissions, symbolic links in its
+path.
 
 A file of another user is never trusted: settings contain shell lines that jobs run, and a link named like a log would
 redirect writes to another file.
 
-Other users of this machine: accounts that could open a local port, and owners of open connections.
+Other users are accounts that could open a local port, and owners of open connections.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""Storage of `results.json` for TinyDB: whole files replaced by rename, one backup, under a lock between
-processes.
+"""Storage of `results.json` for TinyDB, its schema versions, and the upgrade of older ones. Files are replaced as a
+whole by rename, with one backup, under a lock between processes.
 
 TinyDB's own storage writes in place, and its tables cache the next row number: with several processes, or a kill at the
 wrong moment, rows or the file are lost. So every transaction takes the lock and opens a new `TinyDB`.
-
-Schema versions of the results database, and the upgrade of older ones.
 
 Results that an earlier version measured under a task card's own name get their protocol: their rows state neither
 protocol nor dataset, and neither follows from the name of the task; the run's specification contains both.

@@ -1,7 +1,7 @@
 """Paired test of two backbones from the stored predictions of their runs on one task.
 
-Scores over several draws of training images, from a jackknife over groups, or over few-shot episodes: differences,
-joint variation, and the two intervals of a few-shot accuracy.
+Also for scores over several draws of training images, from a jackknife over groups, or over few-shot episodes: their
+differences, joint variation, and the two intervals of a few-shot accuracy.
 
 k-shot results hold predictions [n, draws]; results of retrieval, clustering and of features' spectra hold a score of
 all images and without each of the groups, under `jackknife:METRIC`. Draws and groups are the same for every backbone.

@@ -1,7 +1,5 @@
-"""Calls of Slurm's own commands, each with a time limit and an environment free of other jobs' settings, and the
-doctor's checks of `[slurm]` by them.
-
-The jobs in Slurm's queue as reported by squeue and sacct. Pure functions.
+"""Calls of Slurm's own commands, the jobs that squeue and sacct report, and the doctor's checks of `[slurm]`. Each call
+has a time limit, and an environment free of other jobs' settings.
 """
 
 from __future__ import annotations

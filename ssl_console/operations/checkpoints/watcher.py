@@ -4,8 +4,6 @@ it can be killed at any time.
 No checkpoint is measured twice: a run's id is derived from its work, so submitting it again after a crash finds the
 same run.
 
-Detection of checkpoints in the folder of a training: which are complete, and of which step.
-
 A training may write for several seconds and does not always rename. A file counts as complete when two polls find it
 unchanged and its own format has nothing missing; it is then copied, and the copy is used only if the file has not
 changed meanwhile.
