@@ -46,7 +46,7 @@ class RankedPositives:
 def rank_positives(
     similarity: npt.NDArray[np.float32], relevant: Indices, ignored: Indices, groups: Indices
 ) -> RankedPositives:
-    """Rank `relevant` rows by `similarity` [n] among all rows except `ignored`; on ties the first row leads.
+    """Rank `relevant` rows by `similarity` [n] among all rows except `ignored`; on ties the first row precedes.
 
     `groups` [n] is the group of every row.
     """

@@ -1,10 +1,10 @@
 """The metric specified by a dataset, from class scores, with its 95 % interval.
 
-The interval of mean per-class accuracy: a mean of proportions of few images each is not normally distributed: it is
-bounded, and if every answer is correct its sample variance is 0. Therefore its variance is converted to the number of
-images whose proportion would have the same variance, and the interval is Wilson's for that number. Up to `FEW` wrong or
-correct answers it is no narrower than Clopper and Pearson's. Source: Dean and Pagano, Survey Methodology 41(1) (2015),
-for proportions of stratified samples.
+Mean per-class accuracy, a mean of proportions of few images each, is not normally distributed: it is bounded, and if
+every answer is correct its sample variance is 0. Therefore its variance is converted to the number of images whose
+proportion would have the same variance, and the interval is Wilson's for that number. Up to `FEW` wrong or correct
+answers it is no narrower than Clopper and Pearson's. Source: Dean and Pagano, Survey Methodology 41(1) (2015), for
+proportions of stratified samples.
 
 The variance within a class is estimated from its own images if it has enough, else from those of all classes. With few
 errors all classes are assumed to be equally hard, because two errors in one class are no evidence that the others have

@@ -18,7 +18,7 @@ COLOURS = 3
 REACH = 2.3
 """Standard deviations between the middle and the end of a channel, CAPI's."""
 RANK = 1e-6
-"""Singular values below this share of the largest count as zero."""
+"""Singular values below this fraction of the largest count as zero."""
 
 
 def entropy_rank(values: Floats) -> float:

@@ -2,7 +2,7 @@
 
 A window is moved over the image; where it covers something, the pooled features change by the root relative squared
 error |f - f_occluded| / |f|. A pixel's saliency is the mean over all windows that cover it, and attentive diffusion is
-the share of the map above its mean. Sources: paper section 4.9 and A.9; `saliency.py` of the authors' later code
+the fraction of the map above its mean. Sources: paper section 4.9 and A.9; `saliency.py` of the authors' later code
 (jonahanton/SSL_medicalimaging): occluded pixels are 0 after normalisation, and the image is enlarged by a margin that
 is cut off again, so that every retained pixel is covered equally often (224 and 242 pixels for windows of 10).
 """
@@ -128,7 +128,9 @@ class OcclusionEncoder:
         for side in range(wanted, wanted + LARGER + 1):
             if self._takes(side):
                 if side != wanted:
-                    self.reporter.warn(f"images are enlarged to {side} pixels, not {wanted}, which the network refuses")
+                    self.reporter.warn(
+                        f"images are enlarged to {side} pixels, not {wanted}, which the network does not accept"
+                    )
                 return side
         self.reporter.warn(f"the network takes {self.size} pixels alone: the rim of each map is of fewer windows")
         return self.size

@@ -282,7 +282,7 @@ def parameter_groups(probe: AttentiveProbe, recipe: HeadRecipe) -> list[dict[str
 
 
 def rate_at(step: int, steps: int, warmup: float) -> float:
-    """Factor of the learning rate: linear from 0 over the share `warmup` of the steps, then half a cosine to 0."""
+    """Factor of the learning rate: linear from 0 over the fraction `warmup` of the steps, then half a cosine to 0."""
     first = round(steps * warmup)
     if step < first:
         return (step + 1) / first

@@ -83,7 +83,7 @@ def evaluate(inputs: ImageInputs, parameters: InversionParameters, seed: int, re
 
 @dataclass
 class Inverter:
-    """A frozen backbone whose last feature map is to be matched."""
+    """Reconstruction from the last feature map of a frozen backbone."""
 
     inputs: ImageInputs
     parameters: InversionParameters

@@ -68,7 +68,7 @@ def sizes_of(
     fewer = int((there < max(parameters.shots)).sum())
     if fewer:
         reporter.warn(
-            f"{fewer} of {classes} classes have fewer than {max(parameters.shots)} training images: all count"
+            f"{fewer} of {classes} classes have fewer than {max(parameters.shots)} training images: all are used"
         )
     return sizes
 

@@ -99,7 +99,7 @@ class PatchMoments:
 
     @classmethod
     def empty(cls, width: int, device: torch.device) -> PatchMoments:
-        """Of no patches."""
+        """Sums over no patches."""
         zeros = torch.zeros(width, dtype=torch.float64, device=device)
         return cls(zeros, zeros.clone())
 

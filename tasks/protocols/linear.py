@@ -125,7 +125,7 @@ def selected_strength(
 def _calibration(
     inputs: ManyShotInputs, parameters: LinearParameters, selection: StrengthSelection, logits: Logits
 ) -> Calibration:
-    """ECE before and after scaling. T is fitted on validation logits of the classifier that did not see them."""
+    """ECE before and after scaling. T is fitted on validation logits of the classifier that was not trained on them."""
     if parameters.temperature == "published":
         return published_scaled(logits, inputs.test.labels)
     return validation_scaled(selection.validation_logits, inputs.val.labels, logits, inputs.test.labels)

@@ -105,7 +105,7 @@ def heads_for(layers: LayerInputs, parameters: LinearHeadsParameters, reporter: 
     for last in parameters.last:
         blocks = layers.last(last)
         if blocks is None:
-            reporter.warn(f"the backbone has {layers.blocks[-1]} blocks: no head sees the last {last}")
+            reporter.warn(f"the backbone has {layers.blocks[-1]} blocks: no head uses the last {last}")
             continue
         for pooling in parameters.poolings if layers.has("cls") else parameters.poolings[:1]:
             places = _places(layers, blocks, pooling)

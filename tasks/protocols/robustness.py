@@ -1,7 +1,7 @@
 """Robustness: one probe, tested on its test images, on corruptions of them, and on other sets.
 
 The probe is that of `linear`: logistic regression on frozen features, its strength selected on validation images. The
-corruptions are this project's own (`tasks.datasets.shifts`) not ImageNet-C. For another set with fewer classes
+corruptions are this project's own (`tasks.datasets.shifts`), not ImageNet-C. For another set with fewer classes
 (ImageNet-A and -R have 200), class scores are restricted to these classes before the largest is taken, and its drop is
 relative to the test images of the same classes, as scored by their authors and timm. Nothing is selected on shifted
 images. What choosing C on them would have given is the diagnostic `chosen_on_test`, where scoring all fits is cheap.

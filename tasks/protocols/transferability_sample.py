@@ -21,7 +21,7 @@ from tasks.protocols import knn, transferability
 from tasks.reporter import Reporter
 
 IMAGES_PER_COMPONENT = 10
-"""Of NLEEP's mixture, at least."""
+"""Minimum number of images per component of NLEEP's mixture."""
 
 
 def evaluate(inputs: BankInputs, parameters: TransferabilitySampleParameters, seed: int, reporter: Reporter) -> Outcome:

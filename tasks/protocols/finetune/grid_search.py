@@ -183,6 +183,6 @@ class Search(Generic[PointT]):
 
 
 def checkpoint_at(inputs: ImageInputs, name: str) -> Checkpoint | None:
-    """Checkpoint of this name in this run; None if nothing is to be stored."""
+    """Checkpoint of this name in this run; None if the run stores no checkpoints."""
     folder: Path | None = inputs.checkpoint
     return None if folder is None else Checkpoint(folder / f"{name}.pt", f"{inputs.key} {name}")

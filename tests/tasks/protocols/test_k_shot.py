@@ -80,7 +80,7 @@ def test_classes_without_or_with_few_training_images_are_told() -> None:
     fewer = ManyShotInputs(without(whole.train), without(whole.val), whole.test, whole.classes, "accuracy")
     outcome = evaluate(BankInputs.of(fewer), PARAMETERS, 0, Listener())
     assert warnings[0] == "1 of 3 classes have no training image and are never predicted"
-    assert warnings[1] == "1 of 3 classes have fewer than 4 training images: all count"
+    assert warnings[1] == "1 of 3 classes have fewer than 4 training images: all are used"
     assert not (outcome.predictions["predicted@4"] == 2).any()
 
 

@@ -143,7 +143,7 @@ def test_a_backbone_without_class_token_is_given_means() -> None:
 def test_a_backbone_with_fewer_blocks_is_told() -> None:
     listener = Listener()
     evaluate(layer_inputs(depth=2), PARAMETERS, 5, listener)
-    assert listener.warnings[0] == "the backbone has 2 blocks: no head sees the last 4"
+    assert listener.warnings[0] == "the backbone has 2 blocks: no head uses the last 4"
 
 
 def test_the_published_preset_has_52_heads_and_12500_steps() -> None:
