@@ -7,11 +7,13 @@ numbers. Everything of the project is imported from that tree, so only names are
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +30,28 @@ def digest(values: Any) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
 
 
+def of_any(name: str, *modules: str) -> Any:
+    """An object that versions have in different modules."""
+    for module in modules:
+        with suppress(ImportError, AttributeError):
+            return getattr(importlib.import_module(module), name)
+    raise ImportError(f"{name} is in none of {', '.join(modules)}")
+
+
 def features(folder: Path, architecture: str, precision: Any) -> str:
     """Features of JPEG files, through the feature store."""
     from backbones.catalog.card import identity, preprocessing_for  # noqa: PLC0415 - of that tree
     from tasks.features.extraction import Machine  # noqa: PLC0415
-    from tasks.features.manifest import FeatureKey  # noqa: PLC0415
     from tasks.features.store import FeatureRequest, FeatureStore  # noqa: PLC0415
     from tasks.reporter import SilentReporter  # noqa: PLC0415
     from tests.benchmarks._photographs import photographs  # noqa: PLC0415
     from tests.benchmarks.extraction import Subject  # noqa: PLC0415
 
+    feature_key = of_any("FeatureKey", "tasks.features.manifest", "tasks.features.key")
     torch.manual_seed(0)
     one = Subject.on(folder, architecture, photographs(folder, FILES, SIZE), precision)
     spec = preprocessing_for(one.encoder.card, "paper")
-    key = FeatureKey(identity(one.encoder.card, one.encoder.weights_digest, spec), one.split.images_digest)
+    key = feature_key(identity(one.encoder.card, one.encoder.weights_digest, spec), one.split.images_digest)
     request = FeatureRequest(key, "random", "photographs", one.split, spec)
     with tempfile.TemporaryDirectory(dir=folder) as store:
         made = FeatureStore(Path(store), Machine(batch_size=BATCH))
@@ -68,7 +78,7 @@ def timed(work: Callable[[], str]) -> tuple[float, float, str]:
 def main(root: str) -> None:
     """Print the object."""
     sys.path.insert(0, root)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # waiting threads would count as processor time
     found: dict[str, tuple[float, float, str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for architecture, precision in NETWORKS:

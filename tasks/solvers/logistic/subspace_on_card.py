@@ -83,7 +83,7 @@ def extrapolate_on_card(
 
 
 @dataclass(frozen=True)
-class _Trial:
+class _DeviceTrial:
     """One combination: coefficients [groups, m] in float64 on the device, added margins, and objective."""
 
     coefficients: Tensor
@@ -110,27 +110,27 @@ class _DeviceLine:
         packed = ridge.packed_products(start.weights, directions, likelihood.groups)
         return cls(likelihood, start, images, packed[:, :, 0], packed[:, :, 1:])
 
-    def origin(self) -> _Trial:
+    def origin(self) -> _DeviceTrial:
         """The start."""
         moved = torch.zeros_like(self.start.margins)
-        return _Trial(torch.zeros_like(self.linear), moved, self.start.state, self.start.objective)
+        return _DeviceTrial(torch.zeros_like(self.linear), moved, self.start.state, self.start.objective)
 
-    def newton(self, trial: _Trial) -> tuple[Tensor, Tensor]:
+    def newton(self, trial: _DeviceTrial) -> tuple[Tensor, Tensor]:
         """The Newton step from `trial` [groups, m], and the decrease predicted by the quadratic model."""
         packed = self.likelihood.packed_curve(trial.state, self.images).div_(self.images.shape[2])
         gradient = packed[:, :, 0] + self.linear + self._bent(trial.coefficients)
         step = _solve(packed[:, :, 1:] + self.quadratic, gradient).neg_()
         return step, -0.5 * (gradient * step).sum()
 
-    def at(self, coefficients: Tensor, gain: Tensor) -> tuple[_Trial, float]:
+    def at(self, coefficients: Tensor, gain: Tensor) -> tuple[_DeviceTrial, float]:
         """Evaluate one combination, and read `gain` along with it."""
         moved = combine(coefficients, self.images)
         penalty = (coefficients * (self.linear + 0.5 * self._bent(coefficients))).sum()
         state, (added, gained) = evaluated(self.likelihood, self.start.margins + moved, penalty, gain)
         objective = state.loss + self.start.objective - self.start.state.loss + added
-        return _Trial(coefficients, moved, state, objective), gained
+        return _DeviceTrial(coefficients, moved, state, objective), gained
 
-    def search(self, best: _Trial, step: Tensor, gain: Tensor) -> tuple[_Trial | None, float]:
+    def search(self, best: _DeviceTrial, step: Tensor, gain: Tensor) -> tuple[_DeviceTrial | None, float]:
         """The first backtracked step that does not increase the objective, up to rounding, or None; and the gain."""
         length = 1.0
         while length > SHORTEST_STEP:
