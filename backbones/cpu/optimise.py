@@ -1,5 +1,5 @@
-"""Folding of batch norms of a frozen network into the preceding convolutions: the same function with fewer
-passes.
+"""Faster layers for the CPU: batch norms of a frozen network folded into the preceding convolutions, packed linear
+layers, and max-pooling by channels.
 
 A batch norm in evaluation mode scales and shifts every channel by constants, and so can the preceding convolution.
 Pairs are inferred from the order of a module's children and verified by values: a network that uses its convolutions
@@ -158,6 +158,32 @@ def _approximate(activation: nn.Module) -> str | None:
     if type(activation) is nn.GELU:
         return activation.approximate
     return {GELU: "none", GELUTanh: "tanh"}.get(type(activation))
+
+
+MOST_CHANNELS_FIRST = 15
+"""Number of channels up to which max-pooling in their own layout is faster."""
+
+
+class MaxPool2dByChannels(nn.MaxPool2d):
+    """Max-pooling in the layout with channels last, in which PyTorch's CPU kernel takes a fifth of the time. Outputs
+    and gradients are equal bit by bit, and laid out as without it.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        """[n, c, h, w] to [n, c, h', w']."""
+        plain = input.ndim == 4 and input.is_contiguous() and not input.is_cuda and not self.return_indices
+        if not plain or input.shape[1] <= MOST_CHANNELS_FIRST:
+            return cast("Tensor", super().forward(input))
+        last = input.contiguous(memory_format=torch.channels_last)
+        return cast("Tensor", super().forward(last)).contiguous()
+
+
+def pooled_by_channels(model: nn.Module) -> nn.Module:
+    """The `model` with `MaxPool2dByChannels` instead of its max-pools, in place; subclasses are left as they are."""
+    for module in model.modules():
+        if type(module) is nn.MaxPool2d:
+            module.__class__ = MaxPool2dByChannels
+    return model
 
 
 def _hooked(module: nn.Module) -> bool:

@@ -25,6 +25,7 @@ from backbones.checkpoints.layouts import convert
 from backbones.checkpoints.read import read_checkpoint, safe_globals
 from backbones.checkpoints.resnet_conversions import from_byol, from_simclr, wanted_from_simclr
 from backbones.checkpoints.tensorflow_bundle import read_bundle
+from backbones.cpu.optimise import pooled_by_channels
 from backbones.io.errors import WeightsError
 from backbones.model.architecture import arguments_of, create, freeze, make, pad
 from backbones.model.transformers_model import filled, is_transformers
@@ -45,7 +46,7 @@ def load_model(card: BackboneCard, path: Path | None) -> nn.Module:
         if path is None:
             raise WeightsError(f"{card.name}: no file for weights of kind {card.weights.kind}")
         model = _filled(model, card, path)
-    return freeze(pad(model, card.padding))
+    return freeze(pooled_by_channels(pad(model, card.padding)))
 
 
 def read_tensors(keys: KeyMapping, path: Path) -> tuple[dict[str, Tensor], Mapping[str, object]]:
