@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from backbones.io.errors import counted
 from ssl_console.analysis.filter_query import parse
 from ssl_console.planning.duration import History, Work, format_duration, makespan
 from ssl_console.tui.data.backend import EventLine
@@ -214,6 +215,8 @@ def details(run: RunView, result: Result | None, now: float, width: int) -> list
     if progress.started is not None:
         end = run.status.ended or (now if not run.state.final else progress.last_event) or now
         pairs.append(("started", f"{_when(progress.started)}   {format_duration(max(0.0, end - progress.started))}"))
+    if run.helpers:
+        pairs.append(("devices", f"{run.places} ({counted(len(run.helpers), 'helper')})"))
     if run.job:
         pairs.append(("job", run.job.place))
     if run.priority:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ssl_console.analysis.result_diff import Change, FieldDifference, Group
 
 LABEL = 32
+HELPED = "images_encoded_by_helpers"
 NO_SOURCES = BadgeSources()
 NAME_WIDTH = 16
 """Minimum width of a class name."""
@@ -88,13 +89,19 @@ def _head(result: Result, record: ResultRecord | None, results: Sequence[Result]
                 "run": result.run_id,
                 "finished": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(result.finished)),
                 "took": format_duration(result.duration_s),
-                "device": result.device or "—",
+                "device": _devices(result, record),
                 **({"origin": result.origin} if result.origin else {}),
                 "images/s": "—" if result.images_per_s is None else f"{result.images_per_s:,.0f}",
                 "peak memory": "—" if result.memory_mb is None else f"{result.memory_mb / 1024:.2f} GB",
             }
         ),
     ]
+
+
+def _devices(result: Result, record: ResultRecord | None) -> str:
+    """The run's own device, and what helpers on others computed for it."""
+    helped = record.diagnostics.get(HELPED) if record is not None else None
+    return f"{result.device or '—'}{f', helpers encoded {helped:,} images' if isinstance(helped, int) else ''}"
 
 
 def _doubts(badges: Sequence[Badge], width: int) -> list[Line]:

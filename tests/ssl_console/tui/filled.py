@@ -10,6 +10,7 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
@@ -171,6 +172,21 @@ def supervise(workspace: Workspace) -> None:
         waiting=dict.fromkeys(("a" * 12, "b" * 12), "needs 18 GB, cuda:0 has 8 free: pid 812 of alice holds 66"),
     )
     workspace.supervisor_state.write_text(state.model_dump_json())
+
+
+def help_with(workspace: Workspace, run_id: str) -> None:
+    """The supervisor of `supervise` with a second GPU, whose worker computes features for a run of the first."""
+    state = SupervisorState.model_validate_json(workspace.supervisor_state.read_bytes())
+    first = state.devices[0]
+    gpu = replace(first.device, name="cuda:1", uuid="GPU-1")
+    users = (DeviceProcess(4243, "worker", 5100.0, ours=True),)
+    slots = (
+        SlotState(name="cuda:0/1", device="cuda:0", worker=4242, run_id=run_id, backbone="demo/simclr"),
+        SlotState(name="cuda:1/0", device="cuda:1", worker=4243, assists=run_id, backbone="demo/simclr"),
+    )
+    second = DeviceState(device=gpu, reading=Reading(81559.0, 74100.0, 92.0, 58.0, 610.0, users, 700.0))
+    told = state.model_copy(update={"slots": slots, "devices": (first, second)})
+    workspace.supervisor_state.write_text(told.model_dump_json())
 
 
 def finish(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from ssl_console.system.device import Device, DeviceProcess, Reading
 from ssl_console.system.processes import largest_processes, own_start, parents_of, this_host
@@ -25,7 +26,9 @@ from ssl_console.tui.data.devices import (
 from ssl_console.tui.style.glyphs import ASCII, UNICODE
 from ssl_console.tui.style.text import Line, length
 from ssl_console.tui.views.devices import device_lines, header_lines
+from ssl_console.tui.views.result import result_lines
 from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.result import ResultRecord
 from ssl_console.workspace.supervisor_state import DeviceState, SlotState, SupervisorState
 from tests.ssl_console.system.test_nvml import stand_in_driver
 from tests.ssl_console.tui import filled
@@ -175,3 +178,14 @@ def test_a_pane_of_eight_gpus_costs_little_over_the_wire(tmp_path: Path) -> None
         terminal.until_shown("cuda:7", "ours: this console")
         terminal.watch(2 * STEP_S)
         assert terminal.watch(2 * STEP_S) / (2 * STEP_S) < MOST_BYTES_PER_S
+
+
+@pytest.mark.parametrize(
+    ("diagnostics", "words"),
+    [({}, "cuda:0"), ({"images_encoded_by_helpers": 1536}, "cuda:0, helpers encoded 1,536 images")],
+)
+def test_a_result_names_what_helpers_encoded_beside_its_device(diagnostics: dict[str, JsonValue], words: str) -> None:
+    row = filled.result("demo/mae", "knn/digits")
+    record = ResultRecord(result=row, metrics={}, interval_method="", samples={}, diagnostics=diagnostics)
+    text = ["".join(span.text for span in line) for line in result_lines(row, record, [row], "command", 80)]
+    assert next(line for line in text if line.strip().startswith("device")).split(maxsplit=1)[1] == words

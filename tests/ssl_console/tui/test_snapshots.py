@@ -73,6 +73,13 @@ def test_live(snap_compare: Compare, supervised: Workspace, size: tuple[int, int
     assert snap_compare(snapshot_of(supervised, "live"), terminal_size=size, run_before=before())
 
 
+def test_live_on_two_devices(snap_compare: Compare, supervised: Workspace, size: tuple[int, int]) -> None:
+    filled.help_with(supervised, "cccccccccccc")
+    keys = ("shift+tab",) if size[0] == 120 else ()
+    shown = before(*keys, fact=lambda app: app.state.runs["cccccccccccc"].helpers)
+    assert snap_compare(snapshot_of(supervised, "live"), terminal_size=size, run_before=shown)
+
+
 def test_live_curve(snap_compare: Compare, supervised: Workspace, size: tuple[int, int]) -> None:
     app = snapshot_of(supervised, "live")
     assert snap_compare(app, terminal_size=size, run_before=before("tab"))
