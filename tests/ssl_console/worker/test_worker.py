@@ -119,7 +119,7 @@ def test_sigusr1_writes_the_stacks_of_all_threads_to_the_log(bench: Bench) -> No
     bench.until_at_work("one")
     worker.send_signal(signal.SIGUSR1)
     eventually(lambda: "in evaluate_task" in bench.log("one"), "the main thread's stack is there")
-    assert "heartbeat.py" in bench.log("one")
+    assert "reporter.py" in bench.log("one")
     assert worker.poll() is None
     bench.go()
 
