@@ -24,7 +24,8 @@ from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.encoder import Encoder
 from backbones.model.precision import with_half_weights
 from tasks.solvers.logistic import Settings, device_matrix
-from tasks.solvers.logistic.path_solver import PathSolver, checked_features, likelihood_of
+from tasks.solvers.logistic.path_solver import PathSolver
+from tasks.solvers.logistic.regularisation_path import checked_features, likelihood_of
 from tests.benchmarks._features import made_up
 from tests.benchmarks._options import parser
 from tests.benchmarks._record import Figure, keep, tell

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,7 +27,7 @@ from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.screens.export import free_name
-from ssl_console.tui.style.text import Line, Span, Tone, fit, fit_middle, length, line, wrap
+from ssl_console.tui.style.text import Line, Span, Tone, fit_middle, line, wrap
 from ssl_console.tui.widgets.styled_text import Lines, WrappedKeys
 from ssl_console.workspace.badges import ADVICE, marks
 
@@ -35,12 +35,8 @@ ABOUT = (
     "Own scores and published ones of the same protocol. The allowed difference is what both intervals allow, or the "
     "tolerance that the source states; an outlier differs in another way than the other backbones of its column."
 )
-SHORTEST_NAME, LONGEST_NAME = 12, 30
-NUMBERS = (("measured", 9), ("published", 9), ("differs", 8), ("allowed", 8))
-"""Columns of numbers and their widths in cells; the last ones are left out where there is no room."""
-WORD = 10
+NAME = 30
 OTHERS_SHOWN = 20
-LEAST_WIDTH = 48
 
 
 def read_ledger(session: Session, suite: str | None) -> Ledger:
@@ -93,7 +89,7 @@ class LedgerDialog(Dialog[None]):
         if not self.is_attached:
             return
         text = self.query_one(Lines)
-        width = max(LEAST_WIDTH, text.outer_size.width - text.gutter.width - text.styles.scrollbar_size_vertical)
+        width = max(60, text.scrollable_content_region.width or text.size.width)
         if isinstance(found, str):
             text.show([line(Span(f" {part}", Tone.WARN)) for part in wrap(found, width - 2)])
         else:
@@ -138,12 +134,16 @@ def ledger_lines(found: Ledger, width: int) -> list[Line]:
 def _column(column: LedgerColumn, width: int) -> Iterator[Line]:
     about, chosen = column.column, "TEST" if column.chosen_on_test else column.column.chosen_on
     flag = Tone.WARN if column.chosen_on_test else Tone.DIM
-    title = Span(f" {about.task} {about.metric} [{column.variant}]", Tone.TITLE)
-    selection = (Span(f"  {about.table}, settings chosen on: ", Tone.DIM), Span(chosen, flag))
-    fits = length((title, *selection)) <= width
-    yield from [line(title, *selection)] if fits else [line(title), line(*selection)]
-    yield line(Span(_row("backbone", [name for name, _ in NUMBERS], width), Tone.DIM))
-    yield from (_entry(one, width) for one in column.entries)
+    yield line(
+        Span(f" {about.task} {about.metric} [{column.variant}]", Tone.TITLE),
+        Span(f"  {about.table}, settings chosen on: ", Tone.DIM), Span(chosen, flag),
+    )  # fmt: skip
+    yield line(
+        Span(
+            f" {fit_middle('backbone', NAME)} {'measured':>9} {'published':>9} {'differs':>8} {'allowed':>8}", Tone.DIM
+        )
+    )
+    yield from map(_entry, column.entries)
     correlation = "" if column.correlation is None else f", Spearman {column.correlation:.2f}"
     outliers = ", ".join(one.backbone for one in column.outliers) or "none"
     sentence = f"median difference {column.shift:+.2f}{correlation}; outliers: {outliers}; {source_of(about)}"
@@ -156,23 +156,13 @@ def _column(column: LedgerColumn, width: int) -> Iterator[Line]:
         )
 
 
-def _row(name: str, numbers: Sequence[str], width: int) -> str:
-    """Name and numbers, with room for a word after them."""
-    room = width - 3 - WORD - SHORTEST_NAME
-    sizes = [size for _, size in NUMBERS]
-    while sum(sizes) + len(sizes) > room:
-        sizes.pop()
-    shortened = fit_middle(name, min(LONGEST_NAME, SHORTEST_NAME + room - sum(sizes) - len(sizes)))
-    return f" {shortened} {' '.join(fit(text, size, 'right') for text, size in zip(numbers, sizes, strict=False))}"
-
-
-def _entry(one: LedgerEntry, width: int) -> Line:
+def _entry(one: LedgerEntry) -> Line:
     pair = one.pair
     own, printed = (
         f"{pair.own.value:.2f}{marks(pair.own.badges)}",
         f"{pair.published.value:.2f}{marks(pair.published.badges)}",
     )
-    numbers = _row(one.backbone, (own, printed, f"{pair.difference:+.2f}", f"{pair.allowed:.2g}"), width)
+    numbers = f" {fit_middle(one.backbone, NAME)} {own:>9} {printed:>9} {pair.difference:>+8.2f} {pair.allowed:>8.2g}"
     word = "outlier" if one.outlier else "reproduced" if pair.agrees else "differs"
     tone = Tone.BAD if one.outlier else Tone.GOOD if pair.agrees else Tone.WARN
     return line(numbers, Span(f"  {word}", tone))
@@ -185,10 +175,7 @@ def _others(others: tuple[OtherProtocol, ...], width: int) -> Iterator[Line]:
     yield line(Span(" Published by other protocols, never compared", Tone.TITLE))
     for one in others[:OTHERS_SHOWN]:
         flag = ", chosen on the test images" if one.column.chosen_on == "test" else ""
-        name = fit_middle(one.backbone, min(LONGEST_NAME, width // 3))
-        source = f"{one.column.task} [{one.column.variant}]{flag}"
-        first, *rest = wrap(source, width - length(line(name)) - 12)
-        yield line(Span(f" {name} {one.value:>7.2f}  {first}", Tone.DIM))
-        yield from (line(Span(f" {' ' * length(line(name))}          {text}", Tone.DIM)) for text in rest)
+        text = f" {fit_middle(one.backbone, NAME)} {one.value:>9.2f}  {one.column.task} [{one.column.variant}]{flag}"
+        yield line(Span(fit_middle(text, width), Tone.DIM))
     if len(others) > OTHERS_SHOWN:
         yield line(Span(f" {len(others) - OTHERS_SHOWN} more: y copies the command, --json lists all", Tone.DIM))

@@ -10,7 +10,7 @@ from tasks.solvers.logistic.model_selection import (
     fit_selected,
 )
 from tasks.solvers.logistic.objective import Settings, StrengthGrid
-from tasks.solvers.logistic.path_solver import solve_path
+from tasks.solvers.logistic.regularisation_path import solve_path
 from tasks.solvers.logistic.solution import Path, Solution
 
 __all__ = [

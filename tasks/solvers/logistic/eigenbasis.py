@@ -100,18 +100,18 @@ class Basis:
         return found
 
     def restore(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights [c, d] and intercepts [c] for raw features, from `weights` [c, 1 + r] in this basis."""
-        raw = weights[:, 1:] @ self.directions.T.to(weights.dtype)
-        return raw, weights[:, 0] - (raw.double() @ self.mean).to(weights.dtype)
+        """Weights [c, d] and intercepts [c] for raw features, from `weights` [c, 1 + r] in this basis (float64)."""
+        raw = weights[:, 1:].double() @ self.directions.double().T
+        return raw, weights[:, 0] - raw @ self.mean
 
     def moved(self, shift: Tensor) -> Basis:
         """The same directions about the mean with coordinates `shift` [r] (float64)."""
         return replace(self, mean=self.mean + self.directions.double() @ shift)
 
     def express(self, weights: Tensor, intercepts: Tensor) -> Tensor:
-        """Inverse of `restore`, for weights in the span of the basis."""
-        about_mean = intercepts + (weights.double() @ self.mean).to(weights.dtype)
-        return torch.cat([about_mean[:, None], weights @ self.directions.to(weights.dtype)], dim=1)
+        """Inverse of `restore`, for weights in the span of the basis, as float32."""
+        about_mean = intercepts + weights.double() @ self.mean
+        return torch.cat([about_mean[:, None], weights.double() @ self.directions.double()], dim=1).float()
 
 
 def eigenbasis(features: Tensor, device: torch.device) -> Basis:

@@ -16,13 +16,14 @@ from backbones.cpu.threads import threads_for
 from tasks.solvers.logistic.device_matrix import DeviceMatrix, fits
 from tasks.solvers.logistic.eigenbasis import Design, extended
 from tasks.solvers.logistic.objective import Settings, StrengthGrid
-from tasks.solvers.logistic.path_solver import (
+from tasks.solvers.logistic.path_solver import PathSolver, design_of
+from tasks.solvers.logistic.regularisation_path import (
     Array,
-    PathSolver,
     as_tensor,
     checked_features,
-    design_of,
     likelihood_of,
+    solver_of,
+    solver_over,
 )
 from tasks.solvers.logistic.solution import Solution
 
@@ -131,7 +132,7 @@ class _Search:
             self.walk.restart()
         for strength in strengths:
             solution = self.walk.advance(self.factor * strength)
-            logits = solution.classes.expand_logits(self.validation.logits(solution.rotated))
+            logits = solution.classes.expand_logits(self.validation.logits(solution.rotated.float()))
             trial = Trial(
                 strength=strength,
                 score=self.score(logits, self.targets),
@@ -196,7 +197,7 @@ def fit_selected(  # noqa: PLR0913 - the data, the selection, and two observers
     factor = 2.0 if targets.ndim == 2 else 1.0
     likelihood, present = likelihood_of(targets, classes)
     with threads_for(rows.numel() * likelihood.classes):
-        walk = PathSolver.over(rows, likelihood, present, settings)
+        walk = solver_over(rows, likelihood, present, settings)
         search = _Search(walk, (walk.design.transform(held), held_targets.cpu()), score, factor, test_score)
         search.visit(grid.rising, on_trial)
         extended = grid.extensible and _extend(search, grid, on_trial)
@@ -230,7 +231,7 @@ class LabelledPool:
         self._size = rows.numel() * likelihood.classes
         with threads_for(self._size):
             self._design = design_of(rows, likelihood, settings)
-            self._walk = PathSolver(self._design, likelihood, present, settings)
+            self._walk = solver_of(self._design, likelihood, present, settings)
         self._left = list(grid.rising)
         self._fitted: dict[float, tuple[Logits, Logits]] = {}
 
@@ -240,7 +241,7 @@ class LabelledPool:
         likelihood, present = likelihood_of(self._targets[fitted], self._classes)
         with threads_for(self._size):
             design, others = self._design.split(fitted, held)
-            walk = PathSolver(design, likelihood, present, self._settings)
+            walk = solver_of(design, likelihood, present, self._settings)
             search = _Search(walk, (others, self._targets[held].cpu().numpy()), score, 1.0, None)
             search.visit(self._grid.rising, None)
         return search.best.trial.strength
@@ -304,7 +305,7 @@ def _refit(
     search.walk.release()
     likelihood, present = likelihood_of(torch.cat([train[1], held[1]]), classes)
     design = _joined(search, train[0], held[0], likelihood.classes, settings)
-    walk = PathSolver(design, likelihood, present, settings)
+    walk = solver_of(design, likelihood, present, settings)
     begin = nearest.trial.strength
     if torch.equal(present.solved, nearest.solution.classes.solved):
         walk.start(design.basis.express(*nearest.solution.basis.restore(nearest.solution.rotated)))

@@ -78,4 +78,4 @@ def test_the_optimum_is_the_same_in_both_bases(monkeypatch: pytest.MonkeyPatch) 
     assert near.converged
     assert exact.converged
     objectives = [[one.objective for one in path.solutions] for path in (near, exact)]
-    assert objectives[0] == pytest.approx(objectives[1], rel=1.1e-6)
+    assert objectives[0] == pytest.approx(objectives[1], rel=2e-6), "the second ones are of margins in single precision"

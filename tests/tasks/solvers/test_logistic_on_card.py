@@ -9,11 +9,20 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from tasks.solvers.logistic import Settings, Solution, StrengthGrid, fit_selected, path_solver, solve_path
+from tasks.solvers.logistic import (
+    Settings,
+    Solution,
+    StrengthGrid,
+    fit_selected,
+    path_solver,
+    regularisation_path,
+    solve_path,
+)
 from tasks.solvers.logistic import device_matrix as device_matrix_module
 from tasks.solvers.logistic.device_matrix import MARGINS_HELD, resident_bytes
 from tasks.solvers.logistic.eigenbasis import Design
-from tasks.solvers.logistic.path_solver import PathSolver, checked_features, likelihood_of
+from tasks.solvers.logistic.path_solver import PathSolver
+from tasks.solvers.logistic.regularisation_path import checked_features, likelihood_of
 from tasks.solvers.logistic.subspace_newton import Iterate, L2Penalty, NewtonStep, extrapolate, minimise
 from tasks.solvers.logistic.subspace_on_card import extrapolate_on_card, minimise_on_card
 from tests.benchmarks._features import Labelled, made_up, made_up_labels
@@ -168,6 +177,7 @@ def test_margins_that_drifted_from_their_weights_are_found_and_the_descent_goes_
         drifts.append(len(drifts))
         return (replace(point, objective=0.97 * point.objective) if len(drifts) % 7 == 0 else point), moved
 
+    monkeypatch.setattr(regularisation_path, "suited", lambda *_: False)
     monkeypatch.setattr(path_solver, "DRIFT_FROM", 1)
     monkeypatch.setattr(PathSolver, "_minimise", drifting)
     path = solve_path(*data.train, STRENGTHS)

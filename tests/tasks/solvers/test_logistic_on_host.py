@@ -1,0 +1,141 @@
+"""The path solver in NumPy: losses, Newton directions, and its solutions beside those of the solver in PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.solvers.logistic import Settings, StrengthGrid, fit_selected, host_newton, regularisation_path, solve_path
+from tasks.solvers.logistic.host_loss import Floats, HostLoss, HostSoftmax, host_loss
+from tasks.solvers.logistic.host_path import FEW, HostPathSolver, suited
+from tasks.solvers.logistic.objective import Binary, Likelihood, Multinomial, TwoClasses
+from tasks.solvers.logistic.path_solver import design_of
+from tests.benchmarks._drawn import drawn
+from tests.benchmarks._gap import Reference
+
+SAMPLES, CLASSES = 50, 4
+SEPARABLE = replace(
+    drawn(3, 1, 1e6)[0],
+    samples=400,
+    dimensions=60,
+    classes=2,
+    signal=0.8,
+    noise=0.01,
+    multi_label=False,
+    rectified=False,
+    scale=1.0,
+)
+"""Two nearly separable classes, most of whose samples hardly bend the loss at weak regularisation."""
+
+
+def likelihoods() -> list[Likelihood]:
+    made = torch.Generator().manual_seed(1)
+    labels = torch.randint(2, (3, SAMPLES), generator=made)
+    return [Multinomial(torch.arange(SAMPLES) % CLASSES, CLASSES), Binary(labels.float()), TwoClasses(labels[0])]
+
+
+def random(*shape: int, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+@pytest.mark.parametrize("likelihood", likelihoods(), ids=lambda likelihood: type(likelihood).__name__)
+def test_a_loss_in_numpy_is_that_in_pytorch_with_its_derivatives(likelihood: Likelihood) -> None:
+    loss, logits, span = (
+        host_loss(likelihood),
+        random(likelihood.classes, SAMPLES),
+        random(2, likelihood.classes, SAMPLES),
+    )
+    margins = loss.margins(logits.copy())
+    theirs = likelihood.state(likelihood.margins(torch.from_numpy(logits).float()))
+    state = loss.state(margins)
+    assert state.loss == pytest.approx(theirs.loss, rel=1e-6)
+    assert np.allclose(state.residual * SAMPLES, theirs.residual.numpy(), atol=1e-6)
+    assert np.allclose(loss.curvatures(state) * SAMPLES, theirs.curvatures().numpy(), atol=1e-6)
+    directions = np.stack([loss.margins(one.copy()) for one in span])
+    slopes, bends = likelihood.curve(theirs, torch.from_numpy(directions).float())
+    assert np.allclose(loss.curve(state, directions)[0], slopes, atol=1e-5)
+    assert np.allclose(loss.curve(state, directions)[1], bends, atol=1e-5)
+    short = loss.bend(state)(span[0].astype(np.float32))
+    longer, shorter = (loss.state(margins + length * directions[0]).residual for length in (1e-4, -1e-4))
+    assert np.allclose(short, (longer - shorter) / 2e-4, atol=1e-6)
+
+
+def test_the_loss_of_certain_samples_keeps_its_digits() -> None:
+    """Where 1 - p is smaller than the rounding of p."""
+    loss: HostLoss = HostSoftmax(np.zeros(1, dtype=np.int64), 2)
+    state = loss.state(np.array([[0.0], [-45.0]]))
+    assert state.loss == pytest.approx(np.exp(-45.0), rel=1e-12)
+    assert state.residual[:, 0] == pytest.approx([-np.exp(-45.0), np.exp(-45.0)], rel=1e-12)
+
+
+def solver_of_two() -> HostPathSolver:
+    rows, targets = (torch.from_numpy(part) for part in SEPARABLE.data().train)
+    likelihood, classes = regularisation_path.likelihood_of(targets, None)
+    solver = regularisation_path.solver_over(rows, likelihood, classes, Settings())
+    assert isinstance(solver, HostPathSolver)
+    return solver
+
+
+def test_the_blocks_of_a_single_column_are_its_hessian() -> None:
+    solver = solver_of_two()
+    solver.advance(1e3)
+    newton, state = solver.newton, solver.at.state
+    gradient, ridge = random(1, newton.design.width), np.full(newton.design.width, 1e-4)
+    ridge[0] = 0.0
+    newton.blocks = host_newton.HostBlocks(1)
+    rounds: list[int] = []
+    while newton.blocks.inverses is None and len(rounds) < 20:
+        newton.blocks._before = 0
+        newton.direction(state, gradient, ridge, 0.0)
+        rounds.append(newton.blocks.rounds)
+    assert rounds[-1] <= 2 < rounds[0]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["blocks", "half precision"])
+def test_two_nearly_separable_classes_are_within_the_promised_gap_with_samples_left_out(
+    whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picked: list[int] = []
+    pick = host_newton.HostMatrix.picked
+
+    def noted(self: host_newton.HostMatrix, places: np.ndarray) -> host_newton.HostMatrix:
+        picked.append(len(places))
+        return pick(self, places)
+
+    monkeypatch.setattr(host_newton.HostMatrix, "picked", noted)
+    monkeypatch.setattr(host_newton, "SCREENED_SIZE", 1)
+    monkeypatch.setattr(host_newton, "SMALL", 1)
+    monkeypatch.setattr(host_newton, "MOST_WHOLE", 512 if whole else 8)
+    rows, targets = SEPARABLE.data().train
+    reference = Reference.of(rows, targets)
+    for solution in solve_path(rows, targets, np.logspace(-4, 5, 19).tolist()).solutions:
+        gap = reference.gap(solution.weights.numpy(), solution.intercept.numpy(), solution.strength)
+        assert gap <= Settings().tolerance, f"C = {solution.strength:.1e}"
+    assert bool(picked) != whole or min(picked) < SEPARABLE.samples
+
+
+def test_both_solvers_select_the_same_strength_and_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = replace(SEPARABLE, classes=5, noise=0.1).data()
+    grid = StrengthGrid.of_weight_decays(-3, 3, 13)
+    chosen = []
+    for in_numpy in (True, False):
+        monkeypatch.setattr(regularisation_path, "suited", lambda *_, in_numpy=in_numpy: in_numpy)
+        chosen.append(fit_selected(data.train, data.validation, grid, accuracy))
+    assert chosen[0].strength == chosen[1].strength
+    assert [trial.score for trial in chosen[0].trials] == [trial.score for trial in chosen[1].trials]
+
+
+def accuracy(logits: np.ndarray, targets: np.ndarray) -> float:
+    return 100 * float(np.mean(logits.argmax(axis=1) == targets))
+
+
+def test_large_problems_and_limited_memory_are_not_solved_in_numpy() -> None:
+    rows = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    two, many = TwoClasses(torch.arange(200) % 2), Multinomial(torch.arange(200) % 2, 2)
+    assert suited(design_of(rows, two, Settings()), two)
+    assert not suited(design_of(rows, two, Settings(memory=10_000)), two)
+    many.classes = FEW
+    assert not suited(design_of(rows, two, Settings()), many)
