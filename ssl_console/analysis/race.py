@@ -26,7 +26,7 @@ from ssl_console.analysis.ladder import LadderRung, LadderStep, climb
 from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics.distributions import t_quantile
 from ssl_console.analysis.statistics.selection import BestOf, Floats, best_of
-from ssl_console.analysis.statistics.sequential import ERROR, share_of_error
+from ssl_console.analysis.statistics.sequential import ERROR, PERCENT, share_of_error
 from ssl_console.workspace.race_record import PredictorError
 from ssl_console.workspace.result import Result
 from tasks.metrics.outcome import NORMAL_95
@@ -90,8 +90,7 @@ def belief_of_race(rounds: Sequence[RaceRound]) -> BestOf:
         error = ((cell.half_width or 0.0) / NORMAL_95) ** 2
         means.append(cell.value + (fmean(gains) if gains else 0.0))
         variances.append(error + (0.0 if found is rounds[-1] else _variance(found, gains)))
-    covariance = np.diag(variances) + _shared(rounds[-1].rung, names)
-    return best_of(np.array(means), covariance)
+    return best_of(np.array(means), _covariance(rounds[-1].rung, names, np.array(variances)))
 
 
 def _gains(rung: LadderRung, last: Mapping[str, RankingCell]) -> list[float]:
@@ -107,17 +106,22 @@ def _variance(found: RaceRound, gains: Sequence[float]) -> float:
     return max(known) if known else pvariance(values)
 
 
-def _shared(rung: LadderRung, names: Sequence[str]) -> Floats:
-    """Covariance of scores on the same images, without the variances."""
-    size = len(names)
-    found = np.zeros((size, size))
+def _covariance(rung: LadderRung, names: Sequence[str], variances: Floats) -> Floats:
+    """Covariance of the errors of scores, of which those on the same images are correlated.
+
+    `variances` [backbones] are the smallest ones. Besides, every score errs by one image at least, so that backbones
+    with equal answers have no difference that is certain.
+    """
+    size, least = len(names), 0.0
+    shared = np.zeros((size, size))
     known = [name for name in names if name in rung.samples]
     if len(known) > 1:
         samples = np.stack([rung.samples[name] for name in known])
         places = [names.index(name) for name in known]
-        found[np.ix_(places, places)] = np.cov(samples) / samples.shape[1]
-        np.fill_diagonal(found, 0.0)
-    return found
+        shared[np.ix_(places, places)] = np.cov(samples) / samples.shape[1]
+        least = (PERCENT / samples.shape[1]) ** 2
+    covariance: Floats = shared + np.diag(np.maximum(variances - np.diag(shared), least))
+    return covariance
 
 
 Goal = Literal["accuracy", "speed", "memory"]
@@ -139,8 +143,20 @@ class Contender:
     images_per_s: float | None = None
     memory_mb: float | None = None
     energy_j: float | None = None
-    """Energy of its last run in joules."""
+    """Energy of its last run in joules, drawn by the whole device."""
+    energy_reason: str = ""
+    """Why the energy is unknown."""
     licence: str | None = None
+
+
+def energy_notes(reasons: Mapping[str, str]) -> list[str]:
+    """Sentences on unknown energy, from the reason for every backbone; empty for one whose energy is known."""
+    notes = []
+    for reason in dict.fromkeys(filter(None, reasons.values())):
+        without = [name for name, one in reasons.items() if one == reason]
+        names = "" if len(without) == len(reasons) else f" of {', '.join(without)}"
+        notes.append(f"energy{names} is unknown: {reason}")
+    return notes
 
 
 def chosen(contenders: Sequence[Contender], goal: Goal, margin: float) -> Contender:

@@ -40,7 +40,7 @@ from ssl_console.workspace.race_record import (
     race_file,
     write_race,
 )
-from ssl_console.workspace.result import Result
+from ssl_console.workspace.result import Result, ResultRecord
 
 SAMPLE: tuple[Alternative, ...] = (("transferability-sample", None),)
 CHEAP: tuple[tuple[Alternative, ...], ...] = (SAMPLE, *RUNGS[:2])
@@ -149,6 +149,7 @@ class Race:
             images_per_s=max(speeds, default=None),
             memory_mb=None if newest is None else newest.memory_mb,
             energy_j=None if record is None else record.energy_j,
+            energy_reason=energy_reason(record),
             licence=card.facts.license,
         )
 
@@ -163,6 +164,18 @@ class Race:
             reasons = "; ".join(dict.fromkeys(self.excluded.values()))
             raise ConsoleError(f"{left} backbones can be measured on {self.request.dataset.name}: {reasons}")
         return len(self.excluded) > before
+
+
+def energy_reason(record: ResultRecord | None) -> str:
+    """Why the energy of a run is unknown; empty if it is known."""
+    if record is None:
+        return "the record of the run is missing"
+    if record.energy_j is not None:
+        return ""
+    device = record.result.device or "an unknown device"
+    if not device.startswith("cuda"):
+        return f"the run was on {device}, whose energy is not counted"
+    return f"{device} does not report it (NVML), or the run used several devices"
 
 
 def _fate(name: str, mine: Sequence[RaceRound], last_round: RaceRound) -> str:
@@ -214,6 +227,7 @@ class RaceProgress:
                     images_per_s=one.images_per_s,
                     memory_mb=one.memory_mb,
                     energy_j=one.energy_j,
+                    energy_reason=one.energy_reason,
                     licence=one.licence,
                 )
                 for one in contenders

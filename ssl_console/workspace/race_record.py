@@ -84,6 +84,8 @@ class RaceContender(Record):
     images_per_s: float | None = None
     memory_mb: float | None = None
     energy_j: float | None = None
+    energy_reason: str = ""
+    """Why the energy is unknown."""
     licence: str | None = None
 
 

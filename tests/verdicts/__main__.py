@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from tests.verdicts import backbones, classification, few_shot, images, protocols, selection
+from tests.verdicts import backbones, choices, classification, few_shot, images, protocols, selection
 from tests.verdicts.rates import SIMULATIONS, Rate
 
-assert all((backbones, classification, few_shot, images, protocols, selection)), "registers the simulations"
+assert all((backbones, choices, classification, few_shot, images, protocols, selection)), "registers the simulations"
 
 
 def measured(names: Sequence[str], scale: float) -> Iterator[Rate]:

@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from tests.verdicts import backbones, classification, few_shot, images, protocols, selection
+from tests.verdicts import backbones, choices, classification, few_shot, images, protocols, selection
 from tests.verdicts.rates import SIMULATIONS, Rate
 
-assert all((backbones, classification, few_shot, images, protocols, selection))
+assert all((backbones, choices, classification, few_shot, images, protocols, selection))
 LONG = os.environ.get("SSL_CONSOLE_FAULTS") == "full"
 SCALE = 1.0 if LONG else 0.1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from ssl_console.analysis.race import Contender, Goal, RaceRound, chosen
+from ssl_console.analysis.race import Contender, Goal, RaceRound, chosen, energy_notes
 from ssl_console.cli.handlers.run import RunOptions
 from ssl_console.cli.handlers.stages import StagesEnded, TimeLimit, run_stage
 from ssl_console.cli.output import stdout
@@ -132,7 +132,7 @@ def _show(race: Race, goal: Goal, code: ExitCode, options: RunOptions) -> None:
     taken = chosen(contenders, goal, race.rounds[-1].step.margin)
     if options.as_json:
         rows = [asdict(one) for one in contenders]
-        about = {"choice": taken.name, "goal": goal, "notes": energy_notes(contenders)}
+        about = {"choice": taken.name, "goal": goal, "notes": _energy_notes(contenders)}
         stdout.json_line({"event": "choice", **about, "contenders": rows, "exit_code": code})
         return
     stdout.table(HEAD, [_row(one) for one in contenders], right=frozenset({2, 3, 4, 5, 6}))
@@ -140,20 +140,14 @@ def _show(race: Race, goal: Goal, code: ExitCode, options: RunOptions) -> None:
     settled = race.settled and taken.name in race.rounds[-1].survivors
     certain = "certainly the best" if settled else f"the best with probability {taken.probability:.2f}"
     stdout.lines([f"{taken.name}, chosen for {goal}: {certain} on {where}, expected regret {taken.regret:.1f} points"])
-    for note in energy_notes(contenders):
+    for note in _energy_notes(contenders):
         stdout.say(note)
     if race.rounds[-1].step.one_training:
         stdout.say("networks were trained with one seed each: another seed may give another order")
 
 
-def energy_notes(contenders: Sequence[Contender]) -> list[str]:
-    """Why the energy of some backbones is unknown, in words."""
-    without = [one.name for one in contenders if one.energy_j is None]
-    if not without:
-        return []
-    names = "" if len(without) == len(contenders) else f" of {', '.join(without)}"
-    reason = "the device does not report it (NVML), or a run used several devices"
-    return [f"energy{names} is unknown: {reason}"]
+def _energy_notes(contenders: Sequence[Contender]) -> list[str]:
+    return energy_notes({one.name: one.energy_reason for one in contenders})
 
 
 def _row(one: Contender) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ from ssl_console.workspace.result import Result
 from tasks.datasets.presence import presence
 
 HEAD = ("task", "backbone", "measured", "published", "difference", "chosen on", "where", "verdict")
+COLUMNS = 80
+"""Width of a plot that is not written to a terminal."""
 OTHERS_SHOWN = 12
 """Published numbers of other protocols that are listed; more are counted."""
 MARKS = {True: "ok  ", False: "BAD "}
@@ -97,7 +99,8 @@ def _backbones(pattern: str, results: list[Result], published: set[str]) -> list
 def _print(found: Ledger) -> None:
     rows = [_row(column, entry) for column in found.columns for entry in column.entries]
     stdout.table(HEAD, rows, right=frozenset({2, 3, 4}))
-    stdout.lines(["", *(_sentence(column) for column in found.columns)])
+    for column in found.columns:
+        stdout.lines(["", *_scatter(column), _sentence(column)])
     own = [
         MarkedScore(entry.backbone, column.column.task, entry.pair.own.run_id, entry.pair.own.badges)
         for column in found.columns
@@ -111,6 +114,15 @@ def _print(found: Ledger) -> None:
                 f"{column.column.task}: published settings were chosen on the test images ({column.column.protocol}), "
                 "so published scores are too high"
             )
+
+
+def _scatter(column: LedgerColumn) -> list[str]:
+    """Published against own scores as a plot in characters; empty for a single backbone."""
+    from ssl_console.tui.style.glyphs import choose
+    from ssl_console.tui.views.ledger import scatter_lines
+
+    lines = scatter_lines(column, stdout.terminal_columns() or COLUMNS, choose())
+    return ["".join(span.text for span in one).rstrip() for one in lines]
 
 
 def _row(column: LedgerColumn, entry: LedgerEntry) -> tuple[str, ...]:

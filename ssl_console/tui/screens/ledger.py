@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,13 +11,9 @@ from textual.containers import Vertical
 
 from ssl_console.analysis.published.agreement import (
     Ledger,
-    LedgerColumn,
-    LedgerEntry,
-    OtherProtocol,
     ledger,
     published_backbones,
 )
-from ssl_console.analysis.published.tables import source_of
 from ssl_console.operations.published_boards import added_boards
 from ssl_console.operations.published_check import results_with_published_metrics
 from ssl_console.operations.session import Session
@@ -27,16 +22,10 @@ from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.screens.export import free_name
-from ssl_console.tui.style.text import Line, Span, Tone, fit_middle, line, wrap
+from ssl_console.tui.style.palette import render_context
+from ssl_console.tui.style.text import Span, Tone, line, wrap
+from ssl_console.tui.views.ledger import ledger_lines
 from ssl_console.tui.widgets.styled_text import Lines, WrappedKeys
-from ssl_console.workspace.badges import ADVICE, marks
-
-ABOUT = (
-    "Own scores and published ones of the same protocol. The allowed difference is what both intervals allow, or the "
-    "tolerance that the source states; an outlier differs in another way than the other backbones of its column."
-)
-NAME = 30
-OTHERS_SHOWN = 20
 
 
 def read_ledger(session: Session, suite: str | None) -> Ledger:
@@ -94,7 +83,7 @@ class LedgerDialog(Dialog[None]):
             text.show([line(Span(f" {part}", Tone.WARN)) for part in wrap(found, width - 2)])
         else:
             self._found = found
-            text.show(ledger_lines(found, width))
+            text.show(ledger_lines(found, width, render_context(self).glyphs))
 
     def action_copy(self) -> None:
         """Copy the command line of the same table."""
@@ -119,63 +108,3 @@ class LedgerDialog(Dialog[None]):
 def ledger_command(suite: str | None) -> str:
     """Equivalent command line."""
     return shlex.join(["ssl-console", "compare", "*", "--published", *(["--suite", suite] if suite else [])])
-
-
-def ledger_lines(found: Ledger, width: int) -> list[Line]:
-    """A table for each column, then the numbers of other protocols."""
-    lines = [line(Span(f" {text}", Tone.DIM)) for text in wrap(ABOUT, width - 2)]
-    for column in found.columns:
-        lines += [(), *_column(column, width)]
-    if not found.columns:
-        lines += [(), line(Span(" nothing measured has the protocol of a published score", Tone.WARN))]
-    return [*lines, *_others(found.others, width)]
-
-
-def _column(column: LedgerColumn, width: int) -> Iterator[Line]:
-    about, chosen = column.column, "TEST" if column.chosen_on_test else column.column.chosen_on
-    flag = Tone.WARN if column.chosen_on_test else Tone.DIM
-    yield line(
-        Span(f" {about.task} {about.metric} [{column.variant}]", Tone.TITLE),
-        Span(f"  {about.table}, settings chosen on: ", Tone.DIM), Span(chosen, flag),
-    )  # fmt: skip
-    yield line(
-        Span(
-            f" {fit_middle('backbone', NAME)} {'measured':>9} {'published':>9} {'differs':>8} {'allowed':>8}", Tone.DIM
-        )
-    )
-    yield from map(_entry, column.entries)
-    correlation = "" if column.correlation is None else f", Spearman {column.correlation:.2f}"
-    outliers = ", ".join(one.backbone for one in column.outliers) or "none"
-    sentence = f"median difference {column.shift:+.2f}{correlation}; outliers: {outliers}; {source_of(about)}"
-    yield from (line(Span(f" {text}", Tone.DIM)) for text in wrap(sentence, width - 2))
-    doubts = dict.fromkeys(badge for one in column.entries for badge in one.pair.own.badges)
-    for badge in doubts:
-        yield from (
-            line(Span(f" {text}", Tone.WARN))
-            for text in wrap(f"{marks([badge])} {badge}: {ADVICE.get(badge, '')}", width - 2)
-        )
-
-
-def _entry(one: LedgerEntry) -> Line:
-    pair = one.pair
-    own, printed = (
-        f"{pair.own.value:.2f}{marks(pair.own.badges)}",
-        f"{pair.published.value:.2f}{marks(pair.published.badges)}",
-    )
-    numbers = f" {fit_middle(one.backbone, NAME)} {own:>9} {printed:>9} {pair.difference:>+8.2f} {pair.allowed:>8.2g}"
-    word = "outlier" if one.outlier else "reproduced" if pair.agrees else "differs"
-    tone = Tone.BAD if one.outlier else Tone.GOOD if pair.agrees else Tone.WARN
-    return line(numbers, Span(f"  {word}", tone))
-
-
-def _others(others: tuple[OtherProtocol, ...], width: int) -> Iterator[Line]:
-    if not others:
-        return
-    yield ()
-    yield line(Span(" Published by other protocols, never compared", Tone.TITLE))
-    for one in others[:OTHERS_SHOWN]:
-        flag = ", chosen on the test images" if one.column.chosen_on == "test" else ""
-        text = f" {fit_middle(one.backbone, NAME)} {one.value:>9.2f}  {one.column.task} [{one.column.variant}]{flag}"
-        yield line(Span(fit_middle(text, width), Tone.DIM))
-    if len(others) > OTHERS_SHOWN:
-        yield line(Span(f" {len(others) - OTHERS_SHOWN} more: y copies the command, --json lists all", Tone.DIM))

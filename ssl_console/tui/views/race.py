@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from backbones.io.errors import counted
+from ssl_console.analysis.race import energy_notes
 from ssl_console.operations.stages import PlannedStage
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, fit, fit_middle, line, wrap
@@ -93,6 +94,8 @@ def contender_lines(record: RaceRecord, width: int) -> list[Line]:
     lines += [_contender(one, width) for one in record.contenders[:MOST_CONTENDERS]]
     if (more := len(record.contenders) - MOST_CONTENDERS) > 0:
         lines.append(line(Span(f" {more} more with smaller chances", Tone.DIM)))
+    for note in energy_notes({one.backbone: one.energy_reason for one in record.contenders}):
+        lines += [line(Span(f" {text}", Tone.DIM)) for text in wrap(note, width - 2)]
     return [*lines, (), *race_lines(record, width)]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ssl_console.tui.views.race import contender_lines
 from ssl_console.workspace.race_record import races
+from ssl_console.workspace.result import ResultRecord
 from tests.ssl_console.cli.shell import Shell
 
 ASKED = ("choose", "-b", "own/*", "--data", "things", "--target", "echo")
@@ -20,7 +22,8 @@ def test_the_finalists_are_measured_once_and_every_backbone_has_its_chances(shel
     }
     assert sum(one["probability"] for one in choice["contenders"]) == pytest.approx(1)
     (note,) = choice["notes"]
-    assert note.startswith("energy is unknown")
+    assert note == "energy is unknown: the run was on cpu, whose energy is not counted"
+    assert {one["energy_reason"] for one in choice["contenders"]} == {"the run was on cpu, whose energy is not counted"}
     (race,) = races(shell.workspace)
     assert (race.target, race.state, race.choice) == ("echo/things", "ended", choice["choice"])
     assert [(one.role, one.state, len(one.entrants)) for one in race.rungs] == [("target", "done", 2)]
@@ -31,6 +34,21 @@ def test_the_finalists_are_measured_once_and_every_backbone_has_its_chances(shel
     assert "chosen for memory" in again.out
     assert "energy is unknown" in again.err
     assert len((shell.workspace.features / "journal").read_text().splitlines()) == 2
+
+
+def test_energy_that_a_device_has_counted_is_printed_and_exported(shell: Shell) -> None:
+    assert shell(*ASKED, "--hours", "1").code == 12
+    for folder in shell.workspace.run_folders():
+        record = ResultRecord.model_validate_json(folder.result.read_bytes())
+        if record.result.backbone == "own/first":
+            folder.result.write_text(record.model_copy(update={"energy_j": 1234.0}).model_dump_json())
+    found = shell(*ASKED, "--hours", "1", "--json").lines[-1]
+    assert {one["name"]: one["energy_j"] for one in found["contenders"]} == {"own/first": 1234.0, "own/second": None}
+    assert found["notes"] == ["energy of own/second is unknown: the run was on cpu, whose energy is not counted"]
+    (race,) = races(shell.workspace)
+    text = "\n".join("".join(span.text for span in one) for one in contender_lines(race, 120))
+    assert "1,234 J" in text
+    assert found["notes"][0] in text
 
 
 def test_without_time_nothing_is_run_and_the_reason_is_given(shell: Shell) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
 import pytest
 
+import tasks
 from ssl_console.analysis.judgement import Judgement, answer_of
 from ssl_console.analysis.published.agreement import ledger
 from ssl_console.analysis.statistics.sequential import AnytimeTest
@@ -18,11 +20,18 @@ from ssl_console.tui.keys import KEYS
 from ssl_console.tui.screens import ledger as ledger_screen
 from ssl_console.tui.screens import verdicts
 from ssl_console.tui.screens import verdicts as race_screen
+from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.screens.dialogs import HelpDialog
-from ssl_console.tui.screens.ledger import ledger_command, ledger_lines
-from ssl_console.tui.screens.verdicts import RaceDialog
+from ssl_console.tui.screens.ledger import LedgerDialog, ledger_command
+from ssl_console.tui.screens.multiverse import MultiverseDialog
+from ssl_console.tui.screens.ranking_dialogs import OptimismDialog
+from ssl_console.tui.screens.verdicts import JudgeDialog, LadderDialog, RaceDialog
 from ssl_console.tui.style.glyphs import ASCII, UNICODE, Glyphs
+from ssl_console.tui.style.palette import DARK, Palette
 from ssl_console.tui.style.text import Line, Tone, length
+from ssl_console.tui.terminal.colour_depth import ColourDepth
+from ssl_console.tui.views.ledger import ledger_lines, scatter_lines
+from ssl_console.tui.views.paired_tests import short_name
 from ssl_console.tui.views.race import (
     RaceReading,
     choice_lines,
@@ -228,7 +237,7 @@ async def test_compare_judges_the_backbone_under_the_cursor_and_the_margin_is_a_
 
 def test_the_ledger_names_outliers_their_column_and_the_split_of_selection() -> None:
     shifts = dict(zip(PUBLISHED, (0.5, 0.6, 0.4, 0.55, -3.0), strict=False))
-    text = text_of(ledger_lines(ledger(list(shifts), own(shifts)), 98), 98)
+    text = text_of(ledger_lines(ledger(list(shifts), own(shifts)), 98, UNICODE), 98)
     (outlier,) = [one for one in text.splitlines() if one.endswith("outlier")]
     assert "-3.00" in outlier
     words = " ".join(text.split())
@@ -236,6 +245,50 @@ def test_the_ledger_names_outliers_their_column_and_the_split_of_selection() -> 
     assert "settings chosen on: " in words
     assert "Published by other protocols, never compared" in words
     assert ledger_command("demo") == "ssl-console compare '*' --published --suite demo"
+
+
+@pytest.mark.parametrize("width", [74, 98, 160])
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
+def test_the_scatter_of_the_ledger_names_its_outliers_in_the_colour_of_outliers(glyphs: Glyphs, width: int) -> None:
+    shifts = dict(zip(PUBLISHED, (0.5, 0.6, 0.4, 0.55, -9.0), strict=False))
+    (column,) = ledger(list(shifts), own(shifts)).columns
+    lines = scatter_lines(column, width, glyphs)
+    text = text_of(lines, width)
+    assert glyphs is UNICODE or text.isascii()
+    assert {"measured", "outliers"} <= set(text.split())
+    outlier = short_name(list(shifts)[4])
+    (named,) = [one for one in lines if any(outlier in span.text for span in one)]
+    assert Tone.BAD in {span.tone for span in named}
+    drawn = [span for one in lines[:-2] for span in one if span.tone is Tone.ACCENT and span.text.strip()]
+    assert len(drawn) >= 2, "points that lie in one cell are one"
+    for depth in (ColourDepth.SIXTEEN, ColourDepth.MANY):
+        palette = Palette.of(DARK, depth)
+        assert palette.tone(Tone.BAD).color != palette.tone(Tone.ACCENT).color
+
+
+@pytest.mark.parametrize(
+    ("dialog", "words"),
+    [
+        (LadderDialog, ("Ladder", "Anytime-valid", "P(best)")),
+        (JudgeDialog, ("Judge",)),
+        (RaceDialog, ("Race", "Choose", "Expected regret")),
+        (MultiverseDialog, ("Multiverse", "Specification curve")),
+        (LedgerDialog, ("Ledger",)),
+        (OptimismDialog, ("Optimism",)),
+    ],
+)
+def test_every_dialog_of_verdicts_is_explained_by_the_help_and_in_the_glossary(
+    dialog: type[Dialog[None]], words: tuple[str, ...]
+) -> None:
+    assert len(str(getattr(dialog, "HELP_TEXT", "")).split()) > 25
+    glossary = (Path(tasks.__file__).parent / "README.md").read_text().partition("## Glossary")[2]
+    assert all(f"* **{word}**" in glossary for word in words)
+
+
+def test_one_backbone_has_no_scatter() -> None:
+    shifts = dict(zip(PUBLISHED, (0.5,), strict=False))
+    (column,) = ledger(list(shifts), own(shifts)).columns
+    assert scatter_lines(column, 80, UNICODE) == []
 
 
 async def test_published_scores_without_a_measured_backbone_are_explained(

@@ -1,0 +1,117 @@
+"""Own scores against published ones as lines: a table and a scatter for each published column. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ssl_console.analysis.published.agreement import Ledger, LedgerColumn, LedgerEntry, OtherProtocol
+from ssl_console.analysis.published.tables import source_of
+from ssl_console.tui.style.glyphs import Glyphs
+from ssl_console.tui.style.text import Line, Span, Tone, fit_middle, line, wrap
+from ssl_console.tui.views.paired_tests import short_name
+from ssl_console.tui.widgets.plot import AXIS, GHOST, LABEL, Chart, Series, draw
+from ssl_console.workspace.badges import ADVICE, marks
+
+ABOUT = (
+    "Own scores and published ones of the same protocol. The allowed difference is what both intervals allow, or the "
+    "tolerance that the source states; an outlier differs in another way than the other backbones of its column."
+)
+NAME = 30
+OTHERS_SHOWN = 20
+FEWEST_POINTS = 2
+MOST_NAMED = 12
+"""Points of a scatter up to which all have their names; outliers always have."""
+SCATTER_WIDTH, SCATTER_HEIGHT = 76, 16
+OUTLIERS = 1
+"""Series of the outliers."""
+
+
+def ledger_lines(found: Ledger, width: int, glyphs: Glyphs) -> list[Line]:
+    """A table and a scatter for each column, then the numbers of other protocols."""
+    lines = [line(Span(f" {text}", Tone.DIM)) for text in wrap(ABOUT, width - 2)]
+    for column in found.columns:
+        lines += [(), *_column(column, width), *scatter_lines(column, width, glyphs)]
+    if not found.columns:
+        lines += [(), line(Span(" nothing measured has the protocol of a published score", Tone.WARN))]
+    return [*lines, *_others(found.others, width)]
+
+
+def _column(column: LedgerColumn, width: int) -> Iterator[Line]:
+    about, chosen = column.column, "TEST" if column.chosen_on_test else column.column.chosen_on
+    flag = Tone.WARN if column.chosen_on_test else Tone.DIM
+    yield line(
+        Span(f" {about.task} {about.metric} [{column.variant}]", Tone.TITLE),
+        Span(f"  {about.table}, settings chosen on: ", Tone.DIM), Span(chosen, flag),
+    )  # fmt: skip
+    yield line(
+        Span(
+            f" {fit_middle('backbone', NAME)} {'measured':>9} {'published':>9} {'differs':>8} {'allowed':>8}", Tone.DIM
+        )
+    )
+    yield from map(_entry, column.entries)
+    correlation = "" if column.correlation is None else f", Spearman {column.correlation:.2f}"
+    outliers = ", ".join(one.backbone for one in column.outliers) or "none"
+    sentence = f"median difference {column.shift:+.2f}{correlation}; outliers: {outliers}; {source_of(about)}"
+    yield from (line(Span(f" {text}", Tone.DIM)) for text in wrap(sentence, width - 2))
+    doubts = dict.fromkeys(badge for one in column.entries for badge in one.pair.own.badges)
+    for badge in doubts:
+        yield from (
+            line(Span(f" {text}", Tone.WARN))
+            for text in wrap(f"{marks([badge])} {badge}: {ADVICE.get(badge, '')}", width - 2)
+        )
+
+
+def _entry(one: LedgerEntry) -> Line:
+    pair = one.pair
+    own, printed = (
+        f"{pair.own.value:.2f}{marks(pair.own.badges)}",
+        f"{pair.published.value:.2f}{marks(pair.published.badges)}",
+    )
+    numbers = f" {fit_middle(one.backbone, NAME)} {own:>9} {printed:>9} {pair.difference:>+8.2f} {pair.allowed:>8.2g}"
+    word = "outlier" if one.outlier else "reproduced" if pair.agrees else "differs"
+    tone = Tone.BAD if one.outlier else Tone.GOOD if pair.agrees else Tone.WARN
+    return line(numbers, Span(f"  {word}", tone))
+
+
+def _others(others: tuple[OtherProtocol, ...], width: int) -> Iterator[Line]:
+    if not others:
+        return
+    yield ()
+    yield line(Span(" Published by other protocols, never compared", Tone.TITLE))
+    for one in others[:OTHERS_SHOWN]:
+        flag = ", chosen on the test images" if one.column.chosen_on == "test" else ""
+        text = f" {fit_middle(one.backbone, NAME)} {one.value:>9.2f}  {one.column.task} [{one.column.variant}]{flag}"
+        yield line(Span(fit_middle(text, width), Tone.DIM))
+    if len(others) > OTHERS_SHOWN:
+        yield line(Span(f" {len(others) - OTHERS_SHOWN} more: y copies the command, --json lists all", Tone.DIM))
+
+
+def scatter_chart(column: LedgerColumn) -> Chart:
+    """Published against own scores with the line of equality; outliers are a series of their own, with their names."""
+    ends = [value for one in column.entries for value in (one.pair.published.value, one.pair.own.value)]
+    low, high = min(ends), max(ends)
+    usual = [one for one in column.entries if not one.outlier]
+    equality = Series("equal", ((low, low), (high, high)), "ghost")
+    others = [_points(name, found, number) for number, (name, found) in enumerate(
+        (("measured", usual), ("outliers", list(column.outliers)))) if found]  # fmt: skip
+    return Chart((equality, *others), x=f"published ({column.column.metric})", y="measured here")
+
+
+def _points(name: str, entries: Sequence[LedgerEntry], number: int) -> Series:
+    points = tuple((one.pair.published.value, one.pair.own.value) for one in entries)
+    named = number == OUTLIERS or len(entries) <= MOST_NAMED
+    labels = tuple(short_name(one.backbone) if named else "" for one in entries)
+    return Series(name, points, "points", number, labels)
+
+
+def scatter_lines(column: LedgerColumn, width: int, glyphs: Glyphs) -> list[Line]:
+    """The scatter in characters; nothing for a single backbone."""
+    if len(column.entries) < FEWEST_POINTS:
+        return []
+    drawn = draw(scatter_chart(column), min(width - 2, SCATTER_WIDTH), SCATTER_HEIGHT, glyphs)
+    return [(Span(" "), *(Span(text, _tone(colour)) for text, colour in runs)) for runs in drawn]
+
+
+def _tone(colour: int) -> Tone:
+    tones = {OUTLIERS: Tone.BAD, AXIS: Tone.FAINT, GHOST: Tone.FAINT, LABEL: Tone.DIM}
+    return tones.get(colour, Tone.ACCENT if colour >= 0 else Tone.PLAIN)
