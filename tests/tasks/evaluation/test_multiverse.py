@@ -134,6 +134,18 @@ def test_the_share_of_wins_is_that_of_a_count_by_hand() -> None:
     assert pair.low <= pair.share <= pair.high
 
 
+def test_protocols_with_equal_answers_change_neither_the_fraction_nor_its_interval() -> None:
+    random, labels = np.random.default_rng(6), np.arange(300) % 4
+    levels = np.linspace(0.4, 0.8, 20)[:, None]
+    once = {"a": random.random((20, 300)) < levels, "b": random.random((20, 300)) < 0.62}
+    thrice = {name: np.repeat(found, 3, axis=0) for name, found in once.items()}
+    (single,) = pairwise_wins(once, labels, "accuracy", independent(20))
+    (repeated,) = pairwise_wins(thrice, labels, "accuracy", independent(60))
+    assert repeated.share == pytest.approx(single.share)
+    assert (repeated.low, repeated.high) == pytest.approx((single.low, single.high), abs=0.06)
+    assert single.high - single.low < 0.6
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "mean-per-class"])
 def test_the_interval_is_narrow_for_clear_differences_and_wide_for_those_of_few_images(metric: str) -> None:
     random, labels = np.random.default_rng(4), np.arange(400) % 4
