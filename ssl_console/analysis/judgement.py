@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from ssl_console.analysis.badged_results import MarkedScore
 from ssl_console.analysis.comparison import TaskComparison
 from ssl_console.analysis.statistics.paired_tests import PairedTest
 from ssl_console.analysis.statistics.sequential import (
@@ -57,6 +58,8 @@ class JudgedTask:
     test: PairedTest | None = None
     """Test of the lead; None if only a part of the images is known."""
     one_training: bool = False
+    marked: tuple[MarkedScore, ...] = ()
+    """Those of its scores that have a mark."""
 
     @classmethod
     def compared(
@@ -66,6 +69,7 @@ class JudgedTask:
         images: str = "",
         leads: Floats | None = None,
         reach: float = 100.0,
+        marked: tuple[MarkedScore, ...] = (),
     ) -> JudgedTask:
         """A task with results of both backbones; `leads` [n] are in random order."""
         return cls(
@@ -79,6 +83,7 @@ class JudgedTask:
             reach=reach,
             test=comparison.test,
             one_training=comparison.one_training,
+            marked=marked,
         )
 
     @property
@@ -116,6 +121,8 @@ class Judgement:
     """Probability that its bounds are wrong."""
     part: JudgedPart | None = None
     """The task that was judged on a part of its images; None if all images were used."""
+    marked: tuple[MarkedScore, ...] = ()
+    """Scores behind the answer that have a mark."""
 
     @property
     def final(self) -> bool:
@@ -140,6 +147,7 @@ def judge(tasks: Sequence[JudgedTask], margin: float = DEFAULT_MARGIN, error: fl
         one_training=any(task.one_training for task in counted),
         error=error,
         part=next((task.part for task in counted if task.part), None),
+        marked=tuple(score for task in counted for score in task.marked),
     )
 
 

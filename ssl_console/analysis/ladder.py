@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ssl_console.analysis.badged_results import MarkedScore
 from ssl_console.analysis.comparison import TaskComparison
 from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics.paired_tests import PairedTest
@@ -91,6 +92,12 @@ class LadderRung:
     def name(self) -> str:
         """The task, with its variant unless that is the default one."""
         return self.task if self.variant == "default" else f"{self.task} ({self.variant})"
+
+    @property
+    def marked(self) -> tuple[MarkedScore, ...]:
+        """The scores with a mark."""
+        scores = (MarkedScore(name, self.name, cell.run_id, cell.badges) for name, cell in self.cells.items())
+        return tuple(score for score in scores if score.marks)
 
     @property
     def one_training(self) -> bool:

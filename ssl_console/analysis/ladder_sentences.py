@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ssl_console.analysis.badged_results import marked_document
 from ssl_console.analysis.ladder import LadderStep
 from ssl_console.analysis.statistics.distributions import format_p
 from ssl_console.analysis.statistics.sequential import AnytimeTest
@@ -75,6 +76,7 @@ def step_document(step: LadderStep) -> dict[str, object]:
         "task": step.rung.task,
         "variant": step.rung.variant,
         "scores": {name: cell.value for name, cell in step.rung.cells.items()},
+        "marked_scores": marked_document(step.rung.marked),
         "leader": step.leader,
         "probability_best": dict(step.probability),
         "expected_regret": dict(step.regret),

@@ -295,6 +295,7 @@ class RaceProgress:
             ahead=None if lead is None else lead.difference,
             ahead_low=None if lead is None else lead.low,
             ahead_high=None if lead is None else lead.high,
+            badges=cell.badges,
         )
 
 

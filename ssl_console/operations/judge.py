@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from backbones.catalog.card import BackboneCard, FileWeights
+from ssl_console.analysis.badged_results import MarkedScore
 from ssl_console.analysis.comparison import TaskComparison
 from ssl_console.analysis.judgement import PATIENCE, JudgedTask, Judgement, judge
 from ssl_console.analysis.ladder import largest_score, part_scores, sample_scores
@@ -200,6 +201,7 @@ def _partly_judged(session: Session, run_id: str, theirs: Result, dataset: str) 
         leads=leads,
         of=len(other),
         reach=largest_score(theirs.metric, reference[0]["label"]),
+        marked=_marked([theirs]),
     )
 
 
@@ -218,10 +220,15 @@ def _judged(session: Session, task: TaskComparison, names: tuple[str, str], resu
     dataset = mine[0].dataset_name
     scores = [sample_scores(task.metric, arrays) for arrays in runs] if all(runs) and not task.note else [None, None]
     if scores[0] is None or scores[1] is None:
-        return JudgedTask.compared(task, dataset)
+        return JudgedTask.compared(task, dataset, marked=_marked(mine))
     leads = (scores[0] - scores[1])[scoring_order(len(scores[0]))]
     reach = largest_score(task.metric, runs[0][0]["label"])
-    return JudgedTask.compared(task, dataset, images_digest(runs[0][0]), leads, reach)
+    return JudgedTask.compared(task, dataset, images_digest(runs[0][0]), leads, reach, _marked(mine))
+
+
+def _marked(results: Iterable[Result]) -> tuple[MarkedScore, ...]:
+    scores = (MarkedScore(one.backbone, one.task, one.run_id, one.badges) for one in results)
+    return tuple(score for score in scores if score.marks)
 
 
 def _digest(path: Path) -> str:

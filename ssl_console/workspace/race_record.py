@@ -39,6 +39,8 @@ class RaceEntrant(Record):
     ahead_low: float | None = None
     """Anytime-valid bounds of `ahead`: it is pruned where `ahead_low` is above `slack` of the rung."""
     ahead_high: float | None = None
+    badges: tuple[str, ...] = ()
+    """Names of the score's warnings."""
 
 
 class PredictorError(Record):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from ssl_console.analysis.badged_results import marked_document
 from ssl_console.analysis.race import Contender, Goal, RaceRound, chosen, energy_notes
 from ssl_console.cli.handlers.run import RunOptions
 from ssl_console.cli.handlers.stages import StagesEnded, TimeLimit, run_stage
+from ssl_console.cli.handlers.verdicts import say_marks
 from ssl_console.cli.output import stdout
 from ssl_console.operations.choose import FINALISTS, TARGET, Race, RaceProgress
 from ssl_console.operations.ladder import Alternative, LadderRequest, dataset_named, rungs_named
@@ -119,6 +121,7 @@ def round_document(found: RaceRound) -> dict[str, object]:
     return {
         "task": found.rung.task,
         "scores": {name: cell.value for name, cell in found.rung.cells.items()},
+        "marked_scores": marked_document(found.rung.marked),
         "leader": found.step.leader,
         "pruned": list(found.pruned),
         "prediction_error": None if found.prediction is None else asdict(found.prediction),
@@ -142,6 +145,7 @@ def _show(race: Race, goal: Goal, code: ExitCode, options: RunOptions) -> None:
     stdout.lines([f"{taken.name}, chosen for {goal}: {certain} on {where}, expected regret {taken.regret:.1f} points"])
     for note in _energy_notes(contenders):
         stdout.say(note)
+    say_marks(score for one in race.rounds for score in one.rung.marked)
     if race.rounds[-1].step.one_training:
         stdout.say("networks were trained with one seed each: another seed may give another order")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from ssl_console.analysis.badged_results import MarkedScore, mark_sentences
+from ssl_console.analysis.badged_results import MarkedScore, mark_sentences, marked_document
 from ssl_console.analysis.judgement import Answer, Judgement, judgement_sentence
 from ssl_console.analysis.ladder import LadderStep
 from ssl_console.analysis.ladder_sentences import (
@@ -31,7 +31,6 @@ from ssl_console.operations.launch import LaunchOptions
 from ssl_console.operations.session import Session
 from ssl_console.operations.stages import next_stage
 from ssl_console.system.errors import ConsoleError, ExitCode
-from ssl_console.workspace.badges import marks
 
 CODES: dict[Answer, ExitCode] = {
     "better": ExitCode.DONE,
@@ -110,13 +109,12 @@ def show_end(steps: Sequence[LadderStep]) -> None:
     stdout.table(HEAD, [step_row(step) for step in steps], right=frozenset({2, 4}))
     last = steps[-1]
     stdout.lines([interaction_sentence(last), verdict_sentence(last)])
-    marked = [
-        MarkedScore(name, step.rung.task, cell.run_id, cell.badges)
-        for step in steps
-        for name, cell in step.rung.cells.items()
-        if marks(cell.badges)
-    ]
-    for sentence in mark_sentences(marked):
+    say_marks(score for step in steps for score in step.rung.marked)
+
+
+def say_marks(marked: Iterable[MarkedScore]) -> None:
+    """Print the warnings of scores."""
+    for sentence in mark_sentences(list(marked)):
         stdout.say(sentence)
 
 
@@ -170,6 +168,7 @@ def judge(session: Session, selection: JudgeSelection, hours: float | None, opti
         stdout.lines(["needs more: no dataset has results of both backbones yet"])
     else:
         stdout.lines([judgement_sentence(request.first.name, request.second.name, last)])
+        say_marks(last.marked)
     return code
 
 
@@ -215,4 +214,5 @@ def judgement_document(judgement: Judgement) -> dict[str, object]:
         "left_out": list(judgement.left_out),
         "one_training": judgement.one_training,
         "part": None if judgement.part is None else asdict(judgement.part),
+        "marked_scores": marked_document(judgement.marked),
     }

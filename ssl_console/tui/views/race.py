@@ -12,15 +12,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from backbones.io.errors import counted
+from ssl_console.analysis.badged_results import MarkedScore
 from ssl_console.analysis.race import energy_notes
 from ssl_console.operations.stages import PlannedStage
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, fit, fit_middle, line, wrap
 from ssl_console.tui.views.paired_tests import short_name
+from ssl_console.tui.views.verdicts import mark_lines
+from ssl_console.workspace.badges import marks
 from ssl_console.workspace.race_record import PredictorError, RaceContender, RaceEntrant, RaceRecord, RaceRungRecord
 
-NAME, SCORE, WORD = 22, 6, 7
-"""Widths of name, score and the last word of a line in the chart."""
+NAME, SCORE, MARKS, WORD = 22, 6, 2, 7
+"""Widths of name, score, its marks and the last word of a line in the chart."""
 SMALLEST_CHART = 12
 MOST_CONTENDERS = 8
 
@@ -129,7 +132,7 @@ def rung_charts(record: RaceRecord, width: int, glyphs: Glyphs) -> list[list[Lin
     """A chart for every rung that is done, the newest first, all of them on one axis."""
     done = [rung for rung in record.rungs if rung.state == "done"]
     reaches = [found for rung in done for one in rung.entrants if (found := reach_of(one, rung.slack))]
-    axis = RaceAxis.of(reaches, max(SMALLEST_CHART, width - NAME - SCORE - WORD - 6))
+    axis = RaceAxis.of(reaches, max(SMALLEST_CHART, width - NAME - SCORE - MARKS - WORD - 5))
     return [list(_rung(rung, axis, width, glyphs)) for rung in reversed(done)]
 
 
@@ -163,7 +166,9 @@ def _rung(rung: RaceRungRecord, axis: RaceAxis, width: int, glyphs: Glyphs) -> I
     ends = f"{axis.low:+.0f}"
     zero = axis.half(0.0) // 2
     scale = f"{ends}{'leader'.rjust(max(7, zero + 1 - len(ends)))}"
-    yield line(Span(f" {' ' * (NAME + SCORE + 2)}{scale[: axis.width]}", Tone.FAINT))
+    yield line(Span(f" {' ' * (NAME + SCORE + MARKS + 1)}{scale[: axis.width]}", Tone.FAINT))
+    marked = (MarkedScore(one.backbone, rung.task, one.run_id, one.badges) for one in measured)
+    yield from mark_lines((score for score in marked if score.marks), width)
     for sentence in _notes(rung):
         yield from (line(Span(f" {text}", Tone.DIM)) for text in wrap(sentence, width - 2))
 
@@ -173,7 +178,7 @@ def _entrant(one: RaceEntrant, rung: RaceRungRecord, axis: RaceAxis, glyphs: Gly
     tone = Tone.FAINT if out else Tone.GOOD if leads else Tone.ACCENT
     word = "leads" if leads else "pruned" if out else ""
     name = Span(
-        f" {fit_middle(short_name(one.backbone), NAME)} {one.score or 0.0:>{SCORE}.1f} ",
+        f" {fit_middle(short_name(one.backbone), NAME)} {one.score or 0.0:>{SCORE}.1f}{fit(marks(one.badges), MARKS)}",
         Tone.DIM if out else Tone.PLAIN,
     )
     return line(name, Span(_drawn(reach_of(one, rung.slack), axis, glyphs), tone), Span(f" {word}", tone))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ssl_console.analysis.badged_results import MarkedScore, mark_sentences
 from ssl_console.analysis.judgement import Answer, Judgement, judgement_sentence
 from ssl_console.analysis.ladder import LadderStep
 from ssl_console.analysis.ladder_sentences import interaction_sentence, step_row, verdict_sentence
@@ -107,6 +108,7 @@ def ladder_lines(reading: LadderReading, backbones: Sequence[str], width: int, p
         lines += [(), *(line(f" {text}") for text in wrap(sentences, width - 2))]
     else:
         lines.append(line(Span(" no rung has results of all of these backbones yet", Tone.DIM)))
+    lines += mark_lines((score for step in reading.steps for score in step.rung.marked), width)
     if not reading.left and reading.rungs:
         lines += [(), line(Span(f" {'settled' if reading.settled else 'all rungs are done'}", Tone.DIM))]
     return lines
@@ -171,7 +173,13 @@ def judge_lines(reading: JudgeReading, names: tuple[str, str], margin: float, wi
     if last.left_out:
         left_out = f"not part of the mean, because the scores are no percentages: {', '.join(last.left_out)}"
         lines += [line(Span(f" {text}", Tone.DIM)) for text in wrap(left_out, width - 2)]
-    return lines
+    return [*lines, *mark_lines(last.marked, width)]
+
+
+def mark_lines(marked: Iterable[MarkedScore], width: int) -> list[Line]:
+    """The marks of scores with their meaning, and the scores."""
+    sentences = mark_sentences(list(marked))
+    return [line(Span(f" {text}", Tone.WARN)) for sentence in sentences for text in wrap(sentence, width - 2)]
 
 
 def _look(name: str, one: Judgement, scale: int, reach: float, glyphs: Glyphs) -> Line:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from ssl_console.tui.screens.verdicts import RaceQuestion, read_judgement, read_
 from ssl_console.tui.style.glyphs import UNICODE
 from ssl_console.tui.style.text import Line
 from ssl_console.tui.views.ledger import ledger_lines
-from ssl_console.tui.views.race import contender_lines
+from ssl_console.tui.views.race import contender_lines, rung_charts
 from ssl_console.tui.views.verdicts import judge_lines, ladder_lines
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.race_record import races
@@ -113,6 +113,34 @@ def test_the_race_is_read_from_results_as_the_command_has_left_it(
     reading = read_race_of(session_of(asked.workspace), question, "accuracy", 1.0, write=False)
     assert reading.record.contenders == kept.contenders
     assert (reading.record.choice, reading.record.rungs) == (kept.choice, kept.rungs)
+
+
+def text_of(lines: Iterable[Line]) -> str:
+    return " ".join("".join(span.text for span in one).strip() for one in lines)
+
+
+def test_marks_of_scores_accompany_every_verdict(asked: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, task = ("own/first", "own/second"), "answers/asked"
+    commands = (
+        ("ladder", "-b", "own/*", "--data", "asked", "--rung", "answers"),
+        ("judge", "own/first", "--against", "own/second", "-t", task),
+        ("choose", "-b", "own/*", "--data", "asked", "--target", "answers", "--hours", "1"),
+    )
+    sentence = f"! reason to doubt the score: own/first on {task} (chance; "
+    for words in commands:
+        assert sentence in asked(*words).err, words
+        documents = [line for line in asked(*words, "--json").lines if "marked_scores" in line]
+        assert documents, words
+        assert all([one["backbone"] for one in line["marked_scores"]] == list(names) for line in documents)
+    session = session_of(asked.workspace)
+    judgement = read_judgement(session, names, None, (task,), 0.5)
+    assert sentence in text_of(judge_lines(judgement, names, 0.5, WIDTH, UNICODE))
+    monkeypatch.setattr(verdicts, "RUNGS", ((("answers", None),),))
+    assert sentence in text_of(ladder_lines(read_ladder(session, names, "asked", (), None), names, WIDTH))
+    (kept,) = races(asked.workspace)
+    (chart,) = rung_charts(kept, WIDTH, UNICODE)
+    assert sentence in text_of(chart)
+    assert any(re.match(r" first .* \d+\.\d! ", one[0].text) for one in chart if one)
 
 
 def test_published_scores(shell: Shell) -> None:
