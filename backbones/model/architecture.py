@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, cast
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 import timm
 import torch
 from timm.layers.conv2d_same import Conv2dSame
@@ -37,9 +39,6 @@ from backbones.catalog.trusted_code import (
 )
 from backbones.io.errors import WeightsError
 from backbones.model.transformers_model import is_transformers, make_transformers
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
 
 ANY_SIZE: Mapping[str, bool] = {"dynamic_img_size": True, "strict_img_size": False}
 """Arguments by which timm's classes accept images of any size: plain transformers, and Swin."""

@@ -1,6 +1,6 @@
 """The working tree compared with an earlier commit on a CPU: the same work in turns, and whether the numbers are equal.
 
-    python -m tests.benchmarks.versions [--quick] [--base COMMIT]
+    python -m tests.benchmarks.versions [--quick] [--base COMMIT] [--turns N]
 
 The commit's files are taken from git into a temporary folder. Every turn is a new process in each tree. `numbers the
 same` compares features and weights bit for bit.
@@ -62,13 +62,14 @@ def rows(ours: Sequence[Found], theirs: Sequence[Found], name: str) -> list[Row]
 def main() -> int:
     """Print and keep."""
     options = parser(__doc__)
+    options.add_argument("--turns", type=int, default=5, help="times that each version does the work")
     options.add_argument("--base", default="HEAD", metavar="COMMIT", help="the earlier commit; the last one by default")
     given = options.parse_args()
     ours: list[Found] = []
     theirs: list[Found] = []
     with tempfile.TemporaryDirectory() as folder:
         name = unpacked(given.base, Path(folder))
-        for turn in range(1 if given.quick else 5):
+        for turn in range(1 if given.quick else given.turns):
             pairs = [(ours, ROOT), (theirs, Path(folder))]
             for found, tree in pairs[:: 1 if turn % 2 else -1]:
                 found.append(done_in(tree))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -35,6 +36,7 @@ from ssl_console.operations.add_dataset import (
     write_dataset,
 )
 from ssl_console.operations.option_texts import options_of_form
+from ssl_console.planning.duration import format_duration
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
@@ -202,6 +204,11 @@ class AddBackboneDialog(AddForm):
         """Inspection of the file; None until it is completed for the current fields."""
         self._timer: Timer | None = None
         self._inspected: tuple[str, ...] = ()
+        self._began: float | None = None  # of the present inspection
+        self._adds = False  # enter was pressed during it
+
+    def on_mount(self) -> None:
+        self.set_interval(1.0, self._show_elapsed)
 
     @property
     def options(self) -> BackboneOptions:
@@ -212,6 +219,7 @@ class AddBackboneDialog(AddForm):
     def _typed(self, event: Input.Changed) -> None:
         """Check the fields at once, and inspect the file when typing pauses."""
         event.stop()
+        self._began, self._adds = None, False
         if not self.value("path"):
             self.show_lines([])
             return
@@ -227,10 +235,17 @@ class AddBackboneDialog(AddForm):
         if self.inspection is not None:
             self._show(options, self.inspection)
             return
-        self.show_text("Inspecting the file ...", tone=Tone.DIM)
+        self._began = time.monotonic()
+        self._show_elapsed()
         if self._timer is not None:
             self._timer.stop()
         self._timer = self.set_timer(SETTLED_S, lambda: self._inspect(options, inspected))
+
+    def _show_elapsed(self) -> None:
+        if self._began is not None:
+            kept = ["Enter is kept: added unless something is missing; enter again cancels this."] if self._adds else []
+            elapsed_s = time.monotonic() - self._began
+            self.show_text(f"Inspecting the file ...  {format_duration(elapsed_s)}", *kept, tone=Tone.DIM)
 
     def _inspect(self, options: BackboneOptions, inspected: tuple[str, ...]) -> None:
         session = host(self).backend.session
@@ -246,11 +261,14 @@ class AddBackboneDialog(AddForm):
     def _take(self, inspection: Inspection | str, inspected: tuple[str, ...]) -> None:
         if not self.is_mounted or inspected != tuple(self.query_one(f"#{name}", Input).value for name in OPENS):
             return
+        self._began, adds, self._adds = None, self._adds, False
         if isinstance(inspection, str):
             self.show_text(inspection, tone=Tone.BAD)
             return
         self.inspection, self._inspected = inspection, inspected
         self._show(self.options, inspection)
+        if adds:
+            self.action_add()
 
     def _show(self, options: BackboneOptions, inspection: Inspection) -> None:
         texts = map(in_words_of_backbone_form, format_inspection(inspection, options))
@@ -269,6 +287,10 @@ class AddBackboneDialog(AddForm):
             check_checkpoint(app.backend.session.workspace, options)
         except ConsoleError as error:
             self.show_text(str(error), tone=Tone.BAD)
+            return
+        if self._began is not None:
+            self._adds = not self._adds
+            self._show_elapsed()
             return
         if inspection is None or inspection.chosen is None:
             app.notify_user("Incomplete: see below what is missing.")

@@ -27,6 +27,8 @@ from ssl_console.tui.style.text import Span, Tone, line, wrap
 from ssl_console.tui.views.ledger import ledger_lines
 from ssl_console.tui.widgets.styled_text import Lines, WrappedKeys
 
+LEAST_WIDTH = 48
+
 
 def read_ledger(session: Session, suite: str | None) -> Ledger:
     """The ledger of every measured backbone that has published scores. Raises ConsoleError where there is none."""
@@ -78,7 +80,7 @@ class LedgerDialog(Dialog[None]):
         if not self.is_attached:
             return
         text = self.query_one(Lines)
-        width = max(60, text.scrollable_content_region.width or text.size.width)
+        width = max(LEAST_WIDTH, text.outer_size.width - text.gutter.width - text.styles.scrollbar_size_vertical)
         if isinstance(found, str):
             text.show([line(Span(f" {part}", Tone.WARN)) for part in wrap(found, width - 2)])
         else:

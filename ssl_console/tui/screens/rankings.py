@@ -31,7 +31,7 @@ from ssl_console.tui.screens.editing import EditTarget, card_target
 from ssl_console.tui.screens.export import ExportDialog
 from ssl_console.tui.screens.marking import MarkingScreen, marking_keys
 from ssl_console.tui.style.palette import render_context
-from ssl_console.tui.style.text import Line
+from ssl_console.tui.style.text import Line, wrap_line
 from ssl_console.tui.views.ranking import NAME, PLACE, RankingTable, ranking_table
 from ssl_console.tui.views.ranking_details import about_score, column_name, copied_cell, left_out_of_view, summary_lines
 from ssl_console.tui.views.ranking_query import (
@@ -157,7 +157,9 @@ class RankingsScreen(MarkingScreen[str]):
     def _show_details(self) -> None:
         table = self.query_one("#ranking", LineTable)
         if self.table is not None:
-            self.query_one("#details", StyledText).show(about_score(self.table, table.row, table.column))
+            lines = about_score(self.table, table.row, table.column)
+            parts = [part for one in lines for part in wrap_line(one, self.size.width - 1)]
+            self.query_one("#details", StyledText).show(parts)
 
     def _set_query(self, query: RankingQuery) -> None:
         self._ranking_query = query

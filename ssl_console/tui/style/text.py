@@ -137,6 +137,19 @@ def _until(spans: Line, width: int, ellipsis: str) -> Iterator[Span]:
         yield Span(text, span.tone, span.heat)
 
 
+def wrap_line(spans: Line, width: int) -> list[Line]:
+    """The spans in lines of at most `width` cells, broken at spaces; further lines are indented by two cells."""
+    if length(spans) <= width:
+        return [spans]
+    lines: list[list[Span]] = [[]]
+    for span in spans:
+        for word in re.findall(r"\S+\s*|\s+", clean(span.text)):
+            if lines[-1] and length(lines[-1]) + cell_len(word.rstrip()) > width:
+                lines.append([Span("  ")])
+            lines[-1].append(Span(word, span.tone, span.heat))
+    return [(*parts[:-1], Span(parts[-1].text.rstrip(), parts[-1].tone, parts[-1].heat)) for parts in lines]
+
+
 def wrap(text: str, width: int) -> list[str]:
     """`text` in lines of at most `width` cells, broken at spaces, else anywhere."""
     lines: list[str] = []

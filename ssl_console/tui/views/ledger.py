@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ssl_console.analysis.published.agreement import Ledger, LedgerColumn, LedgerEntry, OtherProtocol
 from ssl_console.analysis.published.tables import source_of
 from ssl_console.tui.style.glyphs import Glyphs
-from ssl_console.tui.style.text import Line, Span, Tone, fit_middle, line, wrap
+from ssl_console.tui.style.text import Line, Span, Tone, fit, fit_middle, length, line, wrap
 from ssl_console.tui.views.paired_tests import short_name
 from ssl_console.tui.widgets.plot import AXIS, GHOST, LABEL, Chart, Series, draw
 from ssl_console.workspace.badges import ADVICE, marks
@@ -16,7 +16,10 @@ ABOUT = (
     "Own scores and published ones of the same protocol. The allowed difference is what both intervals allow, or the "
     "tolerance that the source states; an outlier differs in another way than the other backbones of its column."
 )
-NAME = 30
+SHORTEST_NAME, LONGEST_NAME = 12, 30
+NUMBERS = (("measured", 9), ("published", 9), ("differs", 8), ("allowed", 8))
+"""Columns of numbers and their widths in cells; the last ones are left out where there is no room."""
+WORD = 10
 OTHERS_SHOWN = 20
 FEWEST_POINTS = 2
 MOST_NAMED = 12
@@ -39,16 +42,12 @@ def ledger_lines(found: Ledger, width: int, glyphs: Glyphs) -> list[Line]:
 def _column(column: LedgerColumn, width: int) -> Iterator[Line]:
     about, chosen = column.column, "TEST" if column.chosen_on_test else column.column.chosen_on
     flag = Tone.WARN if column.chosen_on_test else Tone.DIM
-    yield line(
-        Span(f" {about.task} {about.metric} [{column.variant}]", Tone.TITLE),
-        Span(f"  {about.table}, settings chosen on: ", Tone.DIM), Span(chosen, flag),
-    )  # fmt: skip
-    yield line(
-        Span(
-            f" {fit_middle('backbone', NAME)} {'measured':>9} {'published':>9} {'differs':>8} {'allowed':>8}", Tone.DIM
-        )
-    )
-    yield from map(_entry, column.entries)
+    title = Span(f" {about.task} {about.metric} [{column.variant}]", Tone.TITLE)
+    selection = (Span(f"  {about.table}, settings chosen on: ", Tone.DIM), Span(chosen, flag))
+    fits = length((title, *selection)) <= width
+    yield from [line(title, *selection)] if fits else [line(title), line(*selection)]
+    yield line(Span(_row("backbone", [name for name, _ in NUMBERS], width), Tone.DIM))
+    yield from (_entry(one, width) for one in column.entries)
     correlation = "" if column.correlation is None else f", Spearman {column.correlation:.2f}"
     outliers = ", ".join(one.backbone for one in column.outliers) or "none"
     sentence = f"median difference {column.shift:+.2f}{correlation}; outliers: {outliers}; {source_of(about)}"
@@ -61,13 +60,23 @@ def _column(column: LedgerColumn, width: int) -> Iterator[Line]:
         )
 
 
-def _entry(one: LedgerEntry) -> Line:
+def _row(name: str, numbers: Sequence[str], width: int) -> str:
+    """Name and numbers, with room for a word after them."""
+    room = width - 3 - WORD - SHORTEST_NAME
+    sizes = [size for _, size in NUMBERS]
+    while sum(sizes) + len(sizes) > room:
+        sizes.pop()
+    shortened = fit_middle(name, min(LONGEST_NAME, SHORTEST_NAME + room - sum(sizes) - len(sizes)))
+    return f" {shortened} {' '.join(fit(text, size, 'right') for text, size in zip(numbers, sizes, strict=False))}"
+
+
+def _entry(one: LedgerEntry, width: int) -> Line:
     pair = one.pair
     own, printed = (
         f"{pair.own.value:.2f}{marks(pair.own.badges)}",
         f"{pair.published.value:.2f}{marks(pair.published.badges)}",
     )
-    numbers = f" {fit_middle(one.backbone, NAME)} {own:>9} {printed:>9} {pair.difference:>+8.2f} {pair.allowed:>8.2g}"
+    numbers = _row(one.backbone, (own, printed, f"{pair.difference:+.2f}", f"{pair.allowed:.2g}"), width)
     word = "outlier" if one.outlier else "reproduced" if pair.agrees else "differs"
     tone = Tone.BAD if one.outlier else Tone.GOOD if pair.agrees else Tone.WARN
     return line(numbers, Span(f"  {word}", tone))
@@ -80,8 +89,11 @@ def _others(others: tuple[OtherProtocol, ...], width: int) -> Iterator[Line]:
     yield line(Span(" Published by other protocols, never compared", Tone.TITLE))
     for one in others[:OTHERS_SHOWN]:
         flag = ", chosen on the test images" if one.column.chosen_on == "test" else ""
-        text = f" {fit_middle(one.backbone, NAME)} {one.value:>9.2f}  {one.column.task} [{one.column.variant}]{flag}"
-        yield line(Span(fit_middle(text, width), Tone.DIM))
+        name = fit_middle(one.backbone, min(LONGEST_NAME, width // 3))
+        source = f"{one.column.task} [{one.column.variant}]{flag}"
+        first, *rest = wrap(source, width - length(line(name)) - 12)
+        yield line(Span(f" {name} {one.value:>7.2f}  {first}", Tone.DIM))
+        yield from (line(Span(f" {' ' * length(line(name))}          {text}", Tone.DIM)) for text in rest)
     if len(others) > OTHERS_SHOWN:
         yield line(Span(f" {len(others) - OTHERS_SHOWN} more: y copies the command, --json lists all", Tone.DIM))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ssl_console.analysis.ranking_cell import seeds_text
 from ssl_console.analysis.statistics.distributions import format_p
 from ssl_console.tui.style.glyphs import Glyphs
-from ssl_console.tui.style.text import Line, Span, Tone, fit, length, line, wrap
+from ssl_console.tui.style.text import Line, Span, Tone, fit, length, line, wrap, wrap_line
 from ssl_console.workspace.badges import ADVICE, marks
 from tasks.catalog.protocol import POINT
 
@@ -46,11 +46,11 @@ class PairedTests:
 
 
 def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
-    """The test in one line, or in two if there is not enough room, and its note."""
+    """The test, in one line if there is enough room, and its note."""
     if task is None:
         return [line()]
     test = task.test
-    chance = f"{format_p(test.p_value)}, {format_p(task.adjusted_p, 'Holm p')}, effect {test.effect:+.2f}"
+    chance = f"{format_p(test.p_value)} (Holm {format_p(task.adjusted_p, '')}), effect {test.effect:+.2f}"
     first = line(
         Span(f" {task.task}  ", Tone.DIM),
         f"{test.difference:+.2f} ({test.low:+.2f} to {test.high:+.2f})",
@@ -63,7 +63,8 @@ def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
     note = _doubts(task, width) + [
         line(Span(f" {text}", Tone.WARN)) for text in wrap(task.note, width - 2) if task.note
     ]
-    return [(*first, *more), *note] if length((*first, *more)) <= width else [first, more, *note]
+    numbers = [(*first, *more)] if length((*first, *more)) <= width else [first, more]
+    return [*(part for one in numbers for part in wrap_line(one, width)), *note]
 
 
 def _sample(task: TaskComparison) -> str:

@@ -30,7 +30,8 @@ REHEARSED = 2
 
 def graphs(setting: Setting) -> Sequence[Check]:
     """Forward passes by CUDA graphs: the decision, features and speed, alone and in the pipeline."""
-    split = _files(setting)
+    keep_freed_memory()
+    split = listed_files(setting)
     cuda_graphs.CONSIDERED_AFTER = SOON
     checks: list[Check] = []
     for architecture, precision in ((SMALL, "float32"),) if setting.rehearsal else NETWORKS:
@@ -42,14 +43,6 @@ def graphs(setting: Setting) -> Sequence[Check]:
             checks += _alone(subject, prepared(subject, size), REHEARSED if setting.rehearsal else TIMED, name)
         checks += _piped(setting, subject, split, name)
     return checks
-
-
-def _files(setting: Setting) -> SourceSplit:
-    """Files to encode; in a rehearsal on one thread, as waiting threads use up a busy machine."""
-    keep_freed_memory()
-    if setting.rehearsal:
-        torch.set_num_threads(1)
-    return listed_files(setting)
 
 
 def _alone(subject: Subject, images: Tensor, batches: int, network: str) -> Sequence[Check]:
@@ -82,7 +75,8 @@ def _piped(setting: Setting, subject: Subject, split: SourceSplit, name: str) ->
 
 def growth(setting: Setting) -> Sequence[Check]:
     """The batch size at the end of an extraction: grown on a device with free memory, smaller on one with little."""
-    split = _files(setting)
+    keep_freed_memory()
+    split = listed_files(setting)
     architecture, precision = (SMALL, "float32") if setting.rehearsal else NETWORKS[0]
     subject = Subject.on(setting.folder, architecture, split, precision, setting.device)  # type: ignore[arg-type]
     machine = Machine(batch_size=GROWS_FROM)

@@ -60,6 +60,8 @@ def prove(parts: Sequence[Part], out: Path, *, rehearsal: bool, whole_s: float |
     """Run the parts in order; the remainder of `whole_s` also bounds each of them. The document grows part by part."""
     factor = PATIENCE_OF_A_REHEARSAL if rehearsal else 1.0
     whole_s = factor * WHOLE_S if whole_s is None else whole_s
+    if rehearsal:  # threads that wait for each other would use up a busy machine
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.gpu.proof.preload"])
     begun = time.monotonic()

@@ -63,7 +63,7 @@ def test_weights_are_fetched_and_then_listed_and_checked(shell: Shell, near: Pat
     row = shell("weights", "list", "near", "--json").document["weights"][0]
     assert (row["status"], row["size"]) == ("present", len(CONTENT))
     assert row["digest"].startswith(hashlib.sha256(CONTENT).hexdigest()[:12])
-    assert "whole" in shell("weights", "check", "near").out
+    assert "verified" in shell("weights", "check", "near").out
 
 
 def test_damaged_weights_are_found_and_end_in_exit_code_3(shell: Shell, near: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -10,8 +11,11 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from backbones.inspection.inspect_main import propose
+from backbones.inspection.proposal import Inspection
 from ssl_console.operations import add_backbone
+from ssl_console.operations.add_backbone import BackboneOptions
 from ssl_console.tui.app import AppOptions, ConsoleApp
+from ssl_console.tui.screens import add
 from ssl_console.tui.screens.add import BACKBONE_FIELDS, OPTION, WORDS, AddBackboneDialog, in_words_of_backbone_form
 from ssl_console.tui.screens.dialogs import ConfirmDialog
 from ssl_console.tui.screens.training import TrainingScreen
@@ -103,6 +107,29 @@ async def test_the_form_takes_what_the_tensors_do_not_show(
         await pilot.press("enter")
         await until(pilot, lambda: "own/odd" in app_of(pilot).state.catalogue.backbone)
     assert "num_heads = 10" in (used.backbones / "own" / "odd.toml").read_text()
+
+
+async def test_enter_during_the_inspection_is_kept_and_its_elapsed_time_is_shown(
+    used: Workspace, opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, inspected = Event(), add_backbone.inspect_checkpoint
+
+    def slow(options: BackboneOptions) -> Inspection:
+        release.wait(60)
+        return inspected(options)
+
+    monkeypatch.setattr(add_backbone, "inspect", propose)  # in this process, which has imported torch
+    monkeypatch.setattr(add, "inspect_checkpoint", slow)
+    torch.save(LAYOUTS["MoCo"][0](), tmp_path / "last.pth")
+    async with opened(used, AppOptions(suite="demo")) as pilot:
+        await pilot.press("B")
+        fill(pilot, path=str(tmp_path / "last.pth"), name="own/early")
+        await until(pilot, lambda: "Inspecting the file ...  1 s" in shown(pilot, "#found"))
+        await pilot.press("enter")
+        assert "Enter is kept" in shown(pilot, "#found")
+        release.set()
+        await until(pilot, lambda: "own/early" in app_of(pilot).state.catalogue.backbone)
+    assert (used.backbones / "own" / "early.toml").is_file()
 
 
 async def test_nothing_is_written_when_the_form_is_left(used: Workspace, opened: Opener) -> None:

@@ -291,6 +291,16 @@ def test_one_backbone_has_no_scatter() -> None:
     assert scatter_lines(column, 80, UNICODE) == []
 
 
+@pytest.mark.parametrize("width", [52, 74, 98])
+def test_scores_and_words_of_the_ledger_are_whole_at_every_width(width: int) -> None:
+    shifts = dict(zip(PUBLISHED, (0.5, 0.6, 0.4, 0.55, -3.0), strict=False))
+    found = ledger(list(shifts), own(shifts))
+    lines = text_of(ledger_lines(found, width, UNICODE), width).splitlines()
+    words = [one.split()[-1] for one in lines if " 79.00!" in one or " 79.10!" in one]
+    assert words == ["reproduced", "outlier"]
+    assert any(f" {found.others[0].value:.2f}  " in one for one in lines), "never cut in its middle"
+
+
 async def test_published_scores_without_a_measured_backbone_are_explained(
     used: Workspace, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

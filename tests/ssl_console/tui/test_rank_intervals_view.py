@@ -146,7 +146,7 @@ async def test_compare_says_in_plain_words_what_the_paired_tests_see(measured: W
         (other,) = screen._paired.by_backbone.values()
         assert {task.test.method for task in other.tasks} == {"half-splits of the pool", "McNemar, exact"}
         assert other.sentence in " ".join(shown(pilot, "#details").split())
-        assert "with Holm" in shown(pilot, "#details")
+        assert "(Holm " in shown(pilot, "#details")
         comparison = screen._comparison(screen.state)
         tested = {task.column: task.verdict for task in other.tasks}
         for label in ("few-shot-5/digits", "knn/digits"):

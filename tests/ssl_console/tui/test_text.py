@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from ssl_console.tui.style.text import Span, Tone, clean, cut, fit, length, line, wrap
+from ssl_console.tui.style.text import Span, Tone, clean, cut, fit, length, line, wrap, wrap_line
 
 HOSTILE = "\x1b[31mred\x1b[0m \x1b]52;c;aGk=\x07[bold]not markup[/bold] a\rb\x00\u202eevil"
 
@@ -38,3 +38,14 @@ def test_wrapped_lines_are_never_too_long_and_lose_no_word() -> None:
     lines = wrap(text, 20)
     assert max(map(cell_len, lines)) <= 20
     assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize("width", [20, 40, 200])
+def test_a_line_of_spans_is_wrapped_with_every_word_in_its_tone(width: int) -> None:
+    spans = line(Span(" demo/mae", Tone.STRONG), Span("  ! chance: not better than guessing; check labels", Tone.WARN))
+    parts = wrap_line(spans, width)
+    assert max(map(length, parts)) <= width
+    assert " ".join("".join(span.text for span in part).strip() for part in parts).split() == (
+        "".join(span.text for span in spans).split()
+    )
+    assert {span.tone for part in parts for span in part if "guessing" in span.text} == {Tone.WARN}
