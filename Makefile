@@ -43,7 +43,8 @@ faults: install  ## Break everything that can break, simulate every verdict, and
 	SSL_CONSOLE_FAULTS=full SSL_CONSOLE_FAULTS_FIGURES=tests/faults/figures.json \
 		$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults tests/verdicts \
 		tests/backbones/inspection/test_timm_modules.py tests/ssl_console/analysis/statistics/test_simulation.py \
-		tests/tasks/protocols/test_killed.py tests/tasks/protocols/test_families.py tests/ssl_console/cli/test_watch.py
+		tests/tasks/protocols/test_killed.py tests/tasks/protocols/test_families.py tests/packaging/test_gpu_proof.py \
+		tests/ssl_console/cli/test_watch.py
 	$(BIN)/python -m tests.faults.tally
 
 cases: install  ## Check datasets, checkpoints and verdicts as people have them: make cases CASES=DIR ARGS=datasets

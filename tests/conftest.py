@@ -29,7 +29,8 @@ light_import.install(any_program=True)
 forked_processes.provide()
 forked_processes.take_over()
 atexit.register(shutil.rmtree, Path(os.environ["SSL_CONSOLE_TRUSTED_CODE"]).parent, ignore_errors=True)
-MOST_PROCESSES = 6
+MOST_PROCESSES = 4
+"""More take no less time: tests keep all cores busy."""
 MEMORY_OF_A_PROCESS = 2.5e9
 """Bytes of a process that has imported torch and of the programs that its tests start."""
 AS_QUICK_ONES = 20
@@ -38,9 +39,9 @@ AS_QUICK_ONES = 20
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Number of processes of `-n auto`: four more than cores, as tests often wait, where memory suffices for them."""
+    """Number of processes of `-n auto`: two more than cores, as tests often wait, where memory suffices for them."""
     fit = int(psutil.virtual_memory().available / MEMORY_OF_A_PROCESS)
-    return max(1, min((os.cpu_count() or 1) + 4, MOST_PROCESSES, fit))
+    return max(1, min((os.cpu_count() or 1) + 2, MOST_PROCESSES, fit))
 
 
 @pytest.hookimpl(trylast=True)
