@@ -53,7 +53,9 @@ def test_a_part_for_which_no_time_is_left_is_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.environ.get("SSL_CONSOLE_FAULTS") != "full", reason="a minute of CPU time: part of `make faults`")
+@pytest.mark.skipif(
+    os.environ.get("SSL_CONSOLE_FAULTS") != "full", reason="a minute of CPU time: part of `make faults`"
+)
 def test_a_rehearsal_on_the_cpu_comes_to_its_end_and_names_what_it_leaves_out(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "OUT")}
     ran = subprocess.run(
