@@ -107,13 +107,13 @@ class Navigation(DiffingApp[int]):
         are mounted: Textual is prevented from parsing all style rules again when the screen is first shown. The first
         switch to Rankings takes 0.3 (80x24) and 0.4 (120x40) of the time without it (`make bench ARGS=tui_privates`).
 
-        A screen's timer of updates waits for its first period when it is created, and is created here already.
+        A screen's timer of updates waits for a period of 17 ms when it is resumed for the first time: here already.
         """
         if name not in self._screen_stacks:
             self._init_mode(name)
             screen = self._screen_stacks[name][0]
             screen._css_update_count = self._css_update_count
-            screen._update_timer.pause()
+            screen._update_timer.resume()
 
     def open_run(self, run_id: str) -> None:
         """Show a run in Live."""
