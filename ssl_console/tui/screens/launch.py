@@ -85,6 +85,8 @@ class LaunchDialog(Dialog[None]):
         self._began = 0.0
         self._starts = False
         """Whether enter was pressed while the launch was being planned."""
+        self._next_screen = ""
+        """Key of the screen to show after the start; typed while enter was kept."""
         self._downloads: Downloads = {}
         self._sharing: Share | None = None
         """Sharing of GPUs in the settings; None where no run uses one."""
@@ -174,6 +176,8 @@ class LaunchDialog(Dialog[None]):
         else:
             submit(host(self), plan, self._request, self._started)
             self.dismiss(None)  # before the supervisor has started: further keys go to the screen
+            if self._next_screen:
+                self.app.call_later(self.app.simulate_key, self._next_screen)
 
     def action_override(self) -> None:
         """Measure backbones that fail their checks, after a confirmation; or revert this."""
@@ -208,7 +212,10 @@ class LaunchDialog(Dialog[None]):
         self._replan(replace(self._request, again=not self._request.again))
 
     def action_seeds(self, typed: str = "") -> None:
-        """Open the seeds dialog, starting with a typed digit."""
+        """Open the seeds dialog, starting with a typed digit; one that follows enter names the next screen."""
+        if typed and self._starts:
+            self._next_screen = typed
+            return
         text = typed or launch.format_seeds(self._request.seeds)
         self.app.push_screen(SeedsDialog(text), self._take_seeds)
 

@@ -132,7 +132,7 @@ def test_a_text_that_is_no_list_of_seeds_is_refused_with_an_example(text: str) -
         parse_seeds(text)
 
 
-async def test_what_planning_waits_for_is_shown_with_the_time_and_enter_is_kept(
+async def test_what_planning_waits_for_is_shown_with_the_time_and_enter_and_the_next_screen_are_kept(
     used: Workspace, opened: Opener
 ) -> None:
     async with opened(used) as pilot:
@@ -151,9 +151,11 @@ async def test_what_planning_waits_for_is_shown_with_the_time_and_enter_is_kept(
         await until(pilot, lambda: "Looking at 1 selected ... 1 s" in text_of(pilot))
         await pilot.press("a", "enter")
         assert "starts when nothing prevents it" in text_of(pilot)
+        await pilot.press("2")
         release.set()
         await until(pilot, lambda: not isinstance(app.screen, LaunchDialog))
         await until(pilot, lambda: started == [1])
+        await until(pilot, lambda: app.current_mode == "live")
 
 
 async def test_keys_pressed_while_runs_are_being_queued_go_to_the_screen(used: Workspace, opened: Opener) -> None:
