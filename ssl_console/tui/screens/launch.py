@@ -148,6 +148,8 @@ class LaunchDialog(Dialog[None]):
         self._show()
         if starts and self._plan.to_run and not self._plan.missing:
             self.action_start()
+        else:
+            self._next_screen = ""
 
     def _show(self) -> None:
         assert self._plan is not None
