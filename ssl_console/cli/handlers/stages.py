@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from backbones.io.errors import counted
 from ssl_console.cli.handlers.follow import Stop, follow_runs
 from ssl_console.cli.handlers.run import RunOptions
 from ssl_console.cli.output import stdout
@@ -55,7 +56,7 @@ def run_stage(
         refused = all(item.kind == "doctor" for item in stage.blockers)
         raise StagesEnded(ExitCode.REFUSED if refused else ExitCode.MISSING)
     expected = f", about {format_duration(stage.seconds)}" if stage.seconds else ""
-    stdout.say(f"{stage.name}: {len(stage.to_run) + len(stage.active)} runs{expected}")
+    stdout.say(f"{stage.name}: {counted(len(stage.to_run) + len(stage.active), 'run')}{expected}")
     submitted = submit_runs(session.workspace, stage.to_run, options.placement)
     followed = tuple(dict.fromkeys([*stage.active, *submitted.run_ids]))
     if not followed:
