@@ -33,7 +33,16 @@ from backbones.catalog.card import (
 )
 from backbones.catalog.hub_models import HubStore, hub_reference, is_hub_name
 from backbones.catalog.timm_info import Description, Resolver, timm_card
-from backbones.io.card_files import CardNameError, CardProblem, MalformedName, UnknownName, match, read_cards, suggest
+from backbones.io.card_files import (
+    CardNameError,
+    CardProblem,
+    MalformedName,
+    Override,
+    UnknownName,
+    match,
+    read_cards,
+    suggest,
+)
 from backbones.io.files import expand_user
 from backbones.io.plugins import BACKBONES, PlugInProblem, card_folders
 
@@ -164,18 +173,6 @@ def _size(name: str, given: str | None, native: int) -> int:
     if not given.isdecimal() or not 8 <= int(given) <= 2048:
         raise MalformedName(f"{name!r}: size={given!r} is not a number of pixels from 8 to 2048")
     return int(given)
-
-
-@dataclass(frozen=True)
-class Override:
-    """A user's card that replaces another one of the same name."""
-
-    name: str
-    path: Path
-    instead_of: Path
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.path} is used instead of {self.instead_of}"
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,18 @@ class CardProblem:
 
 
 @dataclass(frozen=True)
+class Override:
+    """A user's card that replaces another one of the same name."""
+
+    name: str
+    path: Path
+    instead_of: Path
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.path} is used instead of {self.instead_of}"
+
+
+@dataclass(frozen=True)
 class CardFolder(Generic[CardT]):
     """Content of a folder of cards: valid cards by name, their paths, and the problems of the others."""
 

@@ -14,7 +14,16 @@ from typing import Annotated, TypeVar
 
 from pydantic import Discriminator, RootModel, Tag
 
-from backbones.io.card_files import CardNameError, CardProblem, MalformedName, UnknownName, match, read_cards, suggest
+from backbones.io.card_files import (
+    CardNameError,
+    CardProblem,
+    MalformedName,
+    Override,
+    UnknownName,
+    match,
+    read_cards,
+    suggest,
+)
 from backbones.io.files import expand_user
 from backbones.io.plugins import DATASETS, PlugInProblem, card_folders
 from tasks.catalog.protocol import PROTOCOL_PROBLEMS, ProtocolSpec
@@ -53,18 +62,6 @@ class AnyCard(
 
 
 @dataclass(frozen=True)
-class Replacement:
-    """A user's card that replaces another one of the same kind and name."""
-
-    name: str
-    path: Path
-    instead_of: Path
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.path} is used instead of {self.instead_of}"
-
-
-@dataclass(frozen=True)
 class FoundCards:
     """All readable cards by name; `paths` by kind and name."""
 
@@ -73,7 +70,7 @@ class FoundCards:
     suites: Mapping[str, SuiteCard]
     paths: Mapping[tuple[type, str], Path]
     problems: tuple[CardProblem | PlugInProblem, ...]
-    replacements: tuple[Replacement, ...]
+    replacements: tuple[Override, ...]
 
     def good(
         self, cards: Mapping[str, CardT], check: Callable[[CardT], None], problems: list[CardProblem | PlugInProblem]
@@ -95,7 +92,7 @@ def load_cards(user_folders: Sequence[Path] = ()) -> FoundCards:
     cards: dict[tuple[type, str], Card] = {}
     paths: dict[tuple[type, str], Path] = {}
     problems: list[CardProblem] = []
-    replacements: list[Replacement] = []
+    replacements: list[Override] = []
     plugged, plug_in_problems = card_folders(DATASETS)
     for folder in (BUILT_IN / "datasets", BUILT_IN / "suites", *plugged, *user_folders):
         found = read_cards(folder, AnyCard)
@@ -107,7 +104,7 @@ def load_cards(user_folders: Sequence[Path] = ()) -> FoundCards:
                 problems.append(CardProblem(path, *wrong))
                 continue
             if key in paths:
-                replacements.append(Replacement(name, path, paths[key]))
+                replacements.append(Override(name, path, paths[key]))
             cards[key], paths[key] = card, path
     return FoundCards(
         datasets=_of(DatasetCard, cards),
@@ -182,7 +179,7 @@ class TaskCatalog:
     task_cards: Mapping[str, TaskCard]
     suites: Mapping[str, SuiteCard]
     problems: tuple[CardProblem | PlugInProblem, ...] = ()
-    replacements: tuple[Replacement, ...] = ()
+    replacements: tuple[Override, ...] = ()
     task_names: tuple[str, ...] = field(init=False)
     """`protocol/dataset` for every dataset card and every suitable protocol, then the task cards."""
 
