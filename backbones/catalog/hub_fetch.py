@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from backbones.catalog.card import HubFile, HubWeights
 from backbones.catalog.hub_models import COMMIT, HubReference
-from backbones.catalog.weights_folder import BESIDE, CHECKPOINTS, PREFERRED, WeightsFolder, hub_token, shards_of
+from backbones.catalog.weights_folder import CHECKPOINTS, PREFERRED, TRAINING_FILES, WeightsFolder, hub_token, shards_of
 from backbones.io.download import TIMEOUT, Download, Progress, RefusedDownload
 from backbones.io.errors import WeightsError
 from backbones.io.file_digests import sha256_of
@@ -97,7 +97,9 @@ def choose(snapshot: HubSnapshot) -> str:
 
 
 def _checkpoints(names: Mapping[str, RemoteFile]) -> list[str]:
-    return sorted(name for name in names if name.endswith(CHECKPOINTS) and not any(part in name for part in BESIDE))
+    return sorted(
+        name for name in names if name.endswith(CHECKPOINTS) and not any(part in name for part in TRAINING_FILES)
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

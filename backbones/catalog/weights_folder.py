@@ -42,7 +42,7 @@ DISTRIBUTED = ".metadata"
 ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 ADAPTER_CONFIG = "adapter_config.json"
 """PEFT's file names of an adapter and its configuration, which names the base network."""
-BESIDE = ("optim", "scheduler", "rng_state", "training_args", "scaler", "random_states")
+TRAINING_FILES = ("optim", "scheduler", "rng_state", "training_args", "scaler", "random_states")
 """Parts of the names of files that trainers write next to the weights."""
 
 
@@ -68,7 +68,7 @@ def checkpoint_files(path: Path) -> list[Path]:
 def candidates(folder: Path) -> list[Path]:
     """Files of the folder that may be a checkpoint, sorted by name."""
     found = [file for file in sorted(folder.iterdir()) if file.suffix in CHECKPOINTS and file.is_file()]
-    return [file for file in found if not any(part in file.name for part in BESIDE)]
+    return [file for file in found if not any(part in file.name for part in TRAINING_FILES)]
 
 
 def adapter_base(adapter: Path) -> Path | None:

@@ -218,7 +218,7 @@ class PatchVoting:
         return [(count, distance) for count in self.parameters.neighbours for distance in self.parameters.distances]
 
     def products(self, images: int) -> int:
-        """Multiplications that comparing all patches of so many images with the memory costs, for every distance."""
+        """Multiplications that compare all patches of this number of images with the memory, for all distances."""
         side = self.views.side // self.views.maps.maps.unit
         return images * side**2 * self.memory.features.numel() * len(self.parameters.distances)
 

@@ -49,8 +49,6 @@ from tasks.datasets.importing.messages import DatasetProblem, ImportProgress, Im
 
 PATH = "path"
 """The field whose text is completed as a path."""
-
-
 FRAME = 4
 """Lines of the form that are neither fields nor their result: border, gap, keys."""
 MOST_LINES, FEWEST_FIELDS = 14, 4

@@ -177,7 +177,7 @@ def test_an_encoder_computes_the_same_features_by_graphs(tmp_path: Path, layers:
 
 
 def clock_of(device: Device) -> Callable[[], float]:
-    """A clock that goes on a little with every look."""
+    """A clock that advances a little with every call."""
 
     def now() -> float:
         device.now += 1e-3

@@ -260,7 +260,7 @@ def test_the_scatter_of_the_ledger_names_its_outliers_in_the_colour_of_outliers(
     (named,) = [one for one in lines if any(outlier in span.text for span in one)]
     assert Tone.BAD in {span.tone for span in named}
     drawn = [span for one in lines[:-2] for span in one if span.tone is Tone.ACCENT and span.text.strip()]
-    assert len(drawn) >= 2, "points that lie in one cell are one"
+    assert len(drawn) >= 2, "points in the same cell are drawn as one"
     for depth in (ColourDepth.SIXTEEN, ColourDepth.MANY):
         palette = Palette.of(DARK, depth)
         assert palette.tone(Tone.BAD).color != palette.tone(Tone.ACCENT).color

@@ -52,7 +52,7 @@ class Device:
 
     total: int
     others: Callable[[int], int] = lambda encoded: 0
-    """Memory of other processes, after so many images."""
+    """Memory of other processes, after this number of images."""
     encoded: int = 0
     peak: int = WEIGHTS
     batches: list[int] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The path solver in NumPy: losses, Newton directions, and its solutions beside those of the solver in PyTorch."""
+"""The path solver in NumPy: losses, Newton directions, and its solutions compared with those of the PyTorch solver."""
 
 from __future__ import annotations
 
