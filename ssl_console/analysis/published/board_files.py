@@ -80,14 +80,18 @@ def read_board(path: PurePath, text: str, cards: Mapping[str, str]) -> Published
     Raises BoardFileError for another format, a wrong number or no row.
     """
     rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
-    head = list(rows[0]) if rows else []
+    head = [name for name in rows[0] if name is not None] if rows else []
+    known = set(head) >= EP_COLUMNS or set(head) >= TIMM_COLUMNS
+    long = next((number for number, row in enumerate(rows, start=2) if None in row), None)
+    if known and long is not None:
+        raise BoardFileError(f"{path.name}: line {long} has more cells than there are columns ({len(head)})")
     if set(head) >= EP_COLUMNS:
         return _attentive_board(rows)
     if set(head) >= TIMM_COLUMNS:
         return _timm_results(path, rows, cards)
     raise BoardFileError(
         f"{path.name}: neither the attentive board (columns {', '.join(sorted(EP_COLUMNS))}) nor timm's results "
-        f"({', '.join(sorted(TIMM_COLUMNS))}); its columns are {', '.join(map(str, head)) or 'none'}"
+        f"({', '.join(sorted(TIMM_COLUMNS))}); its columns are {', '.join(head) or 'none'}"
     )
 
 
