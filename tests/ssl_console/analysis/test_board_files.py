@@ -95,7 +95,11 @@ def test_timm_results_have_the_test_images_of_the_file_and_the_names_of_cards() 
         (TIMM.replace("88.227", "nan"), "results-imagenet-a.csv", "line 2, eva02_large.*top1 is 'nan'"),
         (BOARD.replace("67.78", "678"), "results.csv", "line 2, MAE ViT-B/16: lp is '678'"),
         (BOARD.replace(",IN-1K,224,67", ",IN-1K,,67"), "results.csv", "image_size is ''"),
-        (TIMM.replace('"1,014.45"', "1,014.45"), "results-imagenet.csv", "line 4 has more cells than there are columns"),
+        (
+            TIMM.replace('"1,014.45"', "1,014.45"),
+            "results-imagenet.csv",
+            "line 4 has more cells than there are columns",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_place(text: str, name: str, words: str) -> None:
