@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from backbones.io.card_files import suggest
-from backbones.io.plugins import LAUNCHERS, PlugIn, PlugInProblem, find
+from backbones.io.plugins import LAUNCHERS, PlugInProblem, find
 from ssl_console.launchers.base import Launcher
 from ssl_console.launchers.local.launcher import LocalLauncher
 from ssl_console.launchers.slurm.launcher import SlurmLauncher
@@ -31,7 +31,7 @@ OPTION = "--launcher"
 
 @dataclass(frozen=True)
 class Registry:
-    """Launchers by name, and why some of other packages are left out."""
+    """Launchers by name, and why some of those of other packages cannot be used."""
 
     launchers: Mapping[str, type[Launcher]]
     problems: tuple[PlugInProblem, ...]
@@ -44,7 +44,8 @@ def registry() -> Registry:
     found = find(LAUNCHERS)
     problems = list(found.problems)
     for plug_in in found.plug_ins:
-        for launcher in _declared(plug_in):
+        declared = getattr(plug_in.module, "LAUNCHERS", None)
+        for launcher in declared if isinstance(declared, list | tuple) else (declared,):
             message = refusal(launcher, launchers)
             if message:
                 problems.append(plug_in.problem(message))
@@ -110,11 +111,6 @@ def worker_output(workspace: Workspace, config: Config, folder: RunFolder) -> Pa
             if path is not None:
                 return path
     return None
-
-
-def _declared(plug_in: PlugIn) -> tuple[object, ...]:
-    declared = getattr(plug_in.module, "LAUNCHERS", None)
-    return tuple(declared) if isinstance(declared, list | tuple) else (declared,)
 
 
 def refusal(launcher: object, known: Mapping[str, type[Launcher]]) -> str:

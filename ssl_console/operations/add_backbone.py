@@ -151,10 +151,13 @@ def input_of(options: BackboneOptions, chosen: Proposal) -> InputCard:
     Raises ConsoleError for a side before cropping that is smaller than the input.
     """
     mean, std = NORMALISATIONS[options.normalisation] if options.normalisation else (chosen.mean, chosen.std)
-    size = options.size or chosen.size
+    size, crop = options.size or chosen.size, options.crop or chosen.crop
     if options.resize is not None and options.resize < size:
         raise ConsoleError(f"--resize {options.resize}: at least the input size, {size}")
-    crop = crop_of(size, options.resize) if options.resize is not None else options.crop or chosen.crop
+    if options.resize is not None:
+        crop = size / options.resize
+        if math.floor(size / crop) != options.resize:  # the side before cropping is computed as size / crop
+            crop = math.nextafter(crop, 0)
     return InputCard(
         size=size,
         mean=options.mean or mean,
@@ -164,19 +167,16 @@ def input_of(options: BackboneOptions, chosen: Proposal) -> InputCard:
     )
 
 
-def crop_of(size: int, resize: int) -> float:
-    """Fraction that crops `resize` pixels to `size`, so that size / fraction rounds down to `resize` again."""
-    crop = size / resize
-    return crop if math.floor(size / crop) == resize else math.nextafter(crop, 0)
-
-
 def make_card(options: BackboneOptions, inspection: Inspection) -> BackboneCard:
     """Card of an inspection. Raises ConsoleError when a choice is left to the user."""
     chosen = chosen_proposal(options, inspection)
+    architecture, file = chosen.architecture, code_file(chosen.architecture)
+    if file is not None:  # workers run in another folder
+        architecture = f"{file.absolute()}:{architecture.rpartition(':')[2]}"
     return BackboneCard(
         name=options.card_name,
         title=f"{options.source} ({chosen.architecture.rpartition('/')[2]})",
-        architecture=_absolute(chosen.architecture),
+        architecture=architecture,
         code_sha256=inspection.code_sha256,
         architecture_arguments=chosen.arguments,
         padding=options.padding,
@@ -216,12 +216,6 @@ def card_path(workspace: Workspace, name: str, *, replace: bool = False) -> Path
     return path
 
 
-def _absolute(architecture: str) -> str:
-    """Architecture with an absolute file, because workers run in another folder."""
-    file = code_file(architecture)
-    return architecture if file is None else f"{file.absolute()}:{architecture.rpartition(':')[2]}"
-
-
 MILLION = 1e6
 STUBS = 6
 """Maximum number of unread objects that are listed per file."""
@@ -246,7 +240,9 @@ def format_inspection(inspection: Inspection, options: BackboneOptions) -> list[
     lines += [f"merged         {inspection.merged}"] if inspection.merged else []
     lines += [f"method         {options.method or inspection.method}"]
     lines += [f"chosen because {inspection.reason}"] if inspection.reason else []
-    lines += [f"alternative    {proposal_line(other)}: {_flags(other)}" for other in inspection.others if other.exact]
+    for other in (other for other in inspection.others if other.exact):
+        container = f"--container {other.keys.container} " if other.keys.container else ""
+        lines += [f"alternative    {proposal_line(other)}: {container}--prefix '{other.keys.prefix}'"]
     lines += [f"code           {path}, trusted as it is now" for path in inspection.code_loaded]
     lines += [f"WARNING        {words}" for words in inspection.code_writable]
     return [*lines, *_preprocessing(inspection, options, chosen)]
@@ -280,12 +276,6 @@ def proposal_line(proposal: Proposal) -> str:
     share = f"{proposal.matched} of {proposal.expected}"
     obstacles = f" ({'; '.join(proposal.obstacles)})" if proposal.obstacles else ""
     return f"{proposal.architecture}{_arguments(proposal)}, {share} tensors at {proposal.place or 'the top'}{obstacles}"
-
-
-def _flags(proposal: Proposal) -> str:
-    keys = proposal.keys
-    container = f"--container {keys.container} " if keys.container else ""
-    return f"{container}--prefix '{keys.prefix}'"
 
 
 def _arguments(proposal: Proposal) -> str:

@@ -44,7 +44,7 @@ PAGERS = ("less", "more")
 
 @dataclass(frozen=True)
 class CardChange:
-    """Change of a card."""
+    """Outcome of a change to a card."""
 
     name: str
     path: Path
@@ -263,32 +263,22 @@ def _wrong_config(draft: Path) -> str:
     return ""
 
 
-def own_task_card(session: Session, name: str) -> Path:
-    """File of one of the user's dataset, task or suite cards. Raises ConsoleError for other cards."""
-    path = session.workspace.tasks / f"{name}.toml"
-    if NAME.fullmatch(name) and path.is_file():
-        return path
-    raise ConsoleError(f"{name} is not a card of this workspace: only those can be edited")
-
-
 def edit_task_card(session: Session, name: str) -> bool:
-    """Edit one of the user's dataset, task or suite cards."""
-    path = own_task_card(session, name)
-    changed = edit_checked(path, lambda draft: _wrong_card(draft, path, name))
+    """Edit one of the user's dataset, task or suite cards. Raises ConsoleError for other cards."""
+    path = session.workspace.tasks / f"{name}.toml"
+    if not NAME.fullmatch(name) or not path.is_file():
+        raise ConsoleError(f"{name} is not a card of this workspace: only those can be edited")
+    changed = edit_checked(path, lambda draft: _wrong_task_card(draft, path, name))
     if changed:
         session.reload_tasks()
     return changed
 
 
-def _wrong_card(draft: Path, path: Path, name: str) -> str:
-    found = check_card(draft, AnyCard, name)
-    if not isinstance(found, AnyCard):
-        return "; ".join(f"{problem.key or 'the card'}: {problem.message}" for problem in found)
-    return _misfit(found, path, name)
-
-
-def _misfit(card: AnyCard, path: Path, name: str) -> str:
-    """Inconsistency of a suite with the other cards: a task that does not exist."""
+def _wrong_task_card(draft: Path, path: Path, name: str) -> str:
+    """Problem of a draft, or of a suite with the other cards (a task that does not exist); empty if there is none."""
+    card = check_card(draft, AnyCard, name)
+    if not isinstance(card, AnyCard):
+        return "; ".join(f"{problem.key or 'the card'}: {problem.message}" for problem in card)
     if not isinstance(card.root, SuiteCard):
         return ""
     catalog = TaskCatalog.load([path.parent])

@@ -70,7 +70,7 @@ class BudgetChoice:
 
     cell: BudgetCell
     seconds: float
-    """Duration after the earlier selected ones."""
+    """Duration after the cells that were selected before."""
     doubt: float
     """Expected number of pairs in the wrong order afterwards."""
     ends_s: float
@@ -100,7 +100,7 @@ class Budget:
 
 @dataclass
 class Slots:
-    """When each slot becomes free, and which images will have been encoded by then."""
+    """Times at which the slots become free, and the images that are encoded by then."""
 
     ends: list[float]
     encoded: set[tuple[str, str]] = field(default_factory=set)
@@ -187,10 +187,11 @@ class Belief:
         place = first, second, variance, self.then[second]
         if place not in self._chances:
             lost = self.now[first] - variance + self.now[second] - self.then[second]
-            gap = self.means[first] - self.means[second]
-            self._chances[place] = _expected_tail(
-                gap, math.sqrt(max(0.0, lost)), math.sqrt(variance + self.then[second])
-            )
+            gap, moved = self.means[first] - self.means[second], math.sqrt(max(0.0, lost))
+            scale = math.sqrt(variance + self.then[second]) * math.sqrt(2)
+            # the runs that reduce the variance may move the difference of the means by a normally distributed amount
+            gaps = (gap + outcome * moved for outcome in OUTCOMES) if moved else (gap,)
+            self._chances[place] = fmean(0.5 * math.erfc(abs(one) / scale) for one in gaps)
         return self._chances[place]
 
 
@@ -244,20 +245,6 @@ def _scores(names: Sequence[str], results: Iterable[Result]) -> Mapping[str, dic
         if result.backbone in names and result.higher_is_better and 0 <= result.value <= 100:
             found[result.task][result.backbone] = log_odds(result.value, result.n)
     return found
-
-
-def _expected_tail(gap: float, moved: float, spread: float) -> float:
-    """Expectation of `_tail` for a normally distributed distance: the variance reduction may move the difference
-    of the means.
-    """
-    if moved == 0:
-        return _tail(abs(gap), spread)
-    return fmean(_tail(abs(gap + outcome * moved), spread) for outcome in OUTCOMES)
-
-
-def _tail(distance: float, spread: float) -> float:
-    """Probability that a normal variable falls `distance` below its mean."""
-    return 0.5 * math.erfc(distance / (spread * math.sqrt(2)))
 
 
 class UnknownDuration(Exception):  # noqa: N818 - an answer, not a fault

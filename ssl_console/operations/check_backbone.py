@@ -5,7 +5,7 @@ A failed check excludes a backbone from a plan; with --override, it accompanies 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from backbones.catalog.card import BackboneCard
@@ -58,19 +58,14 @@ class BackboneChecker:
 
 def exclude_failing(plan: Plan, checker: BackboneChecker, *, override: bool = False) -> Plan:
     """Plan without runs of failing backbones; with `override` they stay, marked with the failed checks."""
-    failures = _failures({run.candidate.backbone.name: run.candidate.backbone for run in plan.to_run}, checker)
-    return (
-        replace(plan, runs=tuple(_judged(run, failures, override=override) for run in plan.runs)) if failures else plan
-    )
-
-
-def _failures(cards: Mapping[str, BackboneCard], checker: BackboneChecker) -> dict[str, tuple[Finding, ...]]:
-    found = {name: _bad(checker.findings(card)) for name, card in cards.items() if card.weights.kind in CHECKED_KINDS}
-    return {name: bad for name, bad in found.items() if bad}
-
-
-def _bad(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    return tuple(one for one in findings if one.verdict == "bad")
+    failures: dict[str, tuple[Finding, ...]] = {}
+    for name, card in {run.candidate.backbone.name: run.candidate.backbone for run in plan.to_run}.items():
+        if card.weights.kind in CHECKED_KINDS:
+            bad = tuple(one for one in checker.findings(card) if one.verdict == "bad")
+            failures |= {name: bad} if bad else {}
+    if not failures:
+        return plan
+    return replace(plan, runs=tuple(_judged(run, failures, override=override) for run in plan.runs))
 
 
 def _judged(run: PlannedRun, failures: Mapping[str, tuple[Finding, ...]], *, override: bool) -> PlannedRun:

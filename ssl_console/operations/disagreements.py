@@ -141,7 +141,7 @@ class Disagreement:
     """Two backbones on the same test images."""
 
     only_first: tuple[SampleAnswer, ...]
-    """Number of images that only the first classifies correctly."""
+    """Images that only the first classifies correctly."""
     only_second: tuple[SampleAnswer, ...]
     both: int
     neither: int

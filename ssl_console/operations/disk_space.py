@@ -41,10 +41,8 @@ def outdated_runs(
 ) -> list[RunInfo]:
     """Runs that ended before a time (seconds since the epoch) and are not to be kept, oldest first."""
     best = best_runs(results)
-    return sorted(
-        (run for run in runs if _ended_before(run, ended_before) and _may_go(run, best, keep)),
-        key=lambda run: run.status.ended or 0.0,
-    )
+    ended = [run for run in runs if run.status.state.final and 0.0 < (run.status.ended or 0.0) < ended_before]
+    return sorted((run for run in ended if _may_go(run, best, keep)), key=lambda run: run.status.ended or 0.0)
 
 
 def best_runs(results: Iterable[Result]) -> set[str]:
@@ -56,10 +54,6 @@ def best_runs(results: Iterable[Result]) -> set[str]:
         if other is None or (result.value > other.value) == result.higher_is_better:
             best[place] = result
     return {result.run_id for result in best.values()}
-
-
-def _ended_before(run: RunInfo, time: float) -> bool:
-    return run.status.state.final and 0.0 < (run.status.ended or 0.0) < time
 
 
 def _may_go(run: RunInfo, best: Collection[str], keep: Kept) -> bool:

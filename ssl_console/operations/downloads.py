@@ -106,7 +106,8 @@ class DownloadQueue:
     def add(self, items: Iterable[DownloadItem]) -> int:
         """Queue downloads; return the number of those that were neither waiting nor active."""
         with self._lock:
-            fresh = [item for item in dict.fromkeys(items) if not self._is_active(item)]
+            active = {item for item, progress in self.progress.items() if progress.active}
+            fresh = [item for item in dict.fromkeys(items) if item not in active]
             self.progress = {**self.progress, **{item: DownloadProgress(item) for item in fresh}}
             if fresh and self._thread is None:
                 self._thread = Thread(target=self._run, name="downloads", daemon=True)
@@ -114,9 +115,6 @@ class DownloadQueue:
         for item in fresh:
             self._items.put(item)
         return len(fresh)
-
-    def _is_active(self, item: DownloadItem) -> bool:
-        return item in self.progress and self.progress[item].active
 
     def _run(self) -> None:
         while True:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, get_args
@@ -217,7 +217,10 @@ def _folder(session: Session, name: str, folder: Path) -> ImageFiles:
     """All image files below a folder, by path; other files are counted in a notification. Raises MissingInputs
     without any image.
     """
-    files = list(_files_below(folder))
+    files: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(one for one in folders if not is_leftover(one))
+        files += [Path(place, one) for one in names if not is_leftover(one)]
     chosen = sorted(file for file in files if is_image_name(file.name))
     special = next((file for file in chosen if not file.is_file()), None)
     if special is not None:
@@ -230,12 +233,6 @@ def _folder(session: Session, name: str, folder: Path) -> ImageFiles:
         session.notify(f"{name}: {counted(others.total(), 'file is', 'files are')} skipped, not images ({kinds})")
     relative = tuple(f"{name.rstrip('/')}/{file.relative_to(folder).as_posix()}" for file in chosen)
     return ImageFiles(files=tuple(str(file.absolute()) for file in chosen), names=relative)
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_leftover(name))
-        yield from (Path(place, name) for name in files if not is_leftover(name))
 
 
 Choice = TypeVar("Choice", bound=str)

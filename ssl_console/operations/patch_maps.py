@@ -71,7 +71,7 @@ def patch_maps(
     return PatchMaps(task, tuple(chosen), _drawn(workspace, chosen))
 
 
-def picture_beside_others(
+def picture_with_others(
     workspace: Workspace, results: Sequence[Result], result: Result, *, save: bool
 ) -> Picture | None:
     """The picture of a run's backbone and others of its column, in the cache too with `save`.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
@@ -14,7 +15,7 @@ from statistics import fmean
 from pydantic import ValidationError
 
 from ssl_console.planning.duration import History, Work, makespan
-from ssl_console.workspace.paths import RunFolder, Workspace
+from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import Observation, RunObserver, RunView
@@ -121,22 +122,16 @@ def time_left(runs: Sequence[RunView], history: History, slots: int, now: float)
     None while nothing comparable has been measured.
     """
     left = sorted((run for run in runs if not run.state.final), key=lambda run: run.state is RunState.QUEUED)
-    expected = [history.seconds(work_of(run)) for run in left]
+    expected = [history.seconds(Work(run.backbone, run.task, run.variant, run.protocol)) for run in left]
     known = [seconds for seconds in expected if seconds is not None]
     if not known and left:
         return None
     mean = fmean(known) if known else 0.0
-    pairs = zip(left, expected, strict=True)
-    return makespan([_remaining_s(run, mean if seconds is None else seconds, now) for run, seconds in pairs], slots)
-
-
-def _remaining_s(run: RunView, expected_s: float, now: float) -> float:
-    return expected_s if run.state is RunState.QUEUED else max(expected_s - elapsed_s(run, now), 0.0)
-
-
-def work_of(run: RunView) -> Work:
-    """The key of the run's expected duration."""
-    return Work(run.backbone, run.task, run.variant, run.protocol)
+    remaining = []
+    for run, seconds in zip(left, expected, strict=True):
+        whole = mean if seconds is None else seconds
+        remaining.append(whole if run.state is RunState.QUEUED else max(whole - elapsed_s(run, now), 0.0))
+    return makespan(remaining, slots)
 
 
 def elapsed_s(run: RunView, now: float) -> float:
@@ -170,13 +165,8 @@ class RunReader:
         """Results of the done runs among these, as far as they can be read."""
         done = [run for run in runs if run.state is RunState.DONE]
         for run in done:
-            if run.run_id not in self.results and (result := _read_result(run.folder)) is not None:
-                self.results[run.run_id] = result
+            if run.run_id not in self.results:
+                with suppress(OSError, ValidationError):
+                    record = ResultRecord.model_validate_json(run.folder.result.read_bytes())
+                    self.results[run.run_id] = record.result
         return {run.run_id: self.results[run.run_id] for run in done if run.run_id in self.results}
-
-
-def _read_result(folder: RunFolder) -> Result | None:
-    try:
-        return ResultRecord.model_validate_json(folder.result.read_bytes()).result
-    except (OSError, ValidationError):
-        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def add_board(session: Session, path: Path) -> tuple[PublishedTable, Path]:
 
     Returns the table and the stored file. Raises ConsoleError for a file that cannot be read or has another format.
     """
-    table = _read(path) if path.suffix == ".json" else _converted(path, _cards_by_tag(session))
+    table = _read(path) if path.suffix == ".json" else _converted(session, path)
     target = session.workspace.root / FOLDER / f"{path.stem}.json"
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomically(target, table.model_dump_json(indent=1, exclude_defaults=True).encode())
@@ -104,7 +104,11 @@ def _read(path: Path) -> PublishedTable:
     return table.model_copy(update={"columns": columns})
 
 
-def _converted(path: Path, cards: Mapping[str, str]) -> PublishedTable:
+def _converted(session: Session, path: Path) -> PublishedTable:
+    cards: dict[str, str] = {}  # names of backbones by the timm tag of their weights; of several, the first
+    for name, card in session.backbones.cards.items():
+        if card.weights.kind == "timm":
+            cards.setdefault(card.weights.tag, name)
     try:
         return read_board(path, path.read_text(encoding="utf-8"), cards)
     except OSError as error:
@@ -113,12 +117,3 @@ def _converted(path: Path, cards: Mapping[str, str]) -> PublishedTable:
         raise ConsoleError(f"{path} is not text in UTF-8: {error.reason} at byte {error.start}") from error
     except BoardFileError as error:
         raise ConsoleError(str(error)) from error
-
-
-def _cards_by_tag(session: Session) -> dict[str, str]:
-    """Names of backbone cards by the timm tag of their weights; of several, the first."""
-    found: dict[str, str] = {}
-    for name, card in session.backbones.cards.items():
-        if card.weights.kind == "timm":
-            found.setdefault(card.weights.tag, name)
-    return found

@@ -57,9 +57,9 @@ class Session:
     """Receives the progress of reading a dataset's files, which makes the dataset pending."""
 
     _marked: dict[str, tuple[Result, Result]] = field(default_factory=dict, init=False, repr=False)
+    """Results of earlier versions by run, as stored and as shown."""
     _results: tuple[list[Result], list[Result]] | None = field(default=None, init=False, repr=False)
     """Results as stored, and with their marks."""
-    """Results of earlier versions by run, as stored and as shown."""
 
     @classmethod
     def of(cls, workspace: Workspace, card_folders: tuple[Path, ...] = ()) -> Session:
@@ -125,7 +125,7 @@ class Session:
         return catalog
 
     def reload_tasks(self) -> None:
-        """Read the dataset, task and suite cards again when they are next needed."""
+        """Discard the dataset, task and suite cards, so that they are read again on next use."""
         self.__dict__.pop("tasks", None)
 
     @cached_property
@@ -243,14 +243,14 @@ class Session:
 
     def pictures(self, run_id: str) -> list[Picture]:
         """Images that a finished run has written, without unreadable ones; first, one of several backbones."""
-        from ssl_console.operations.patch_maps import PROTOCOL, picture_beside_others
+        from ssl_console.operations.patch_maps import PROTOCOL, picture_with_others
         from ssl_console.workspace.pictures import open_picture, picture_files
 
         opened = [open_picture(path) for path in picture_files(self.workspace.run(run_id))]
         results = self.results() if opened else []
         own = next((one for one in results if one.run_id == run_id and one.protocol_name == PROTOCOL), None)
         if own is not None:
-            opened.insert(0, picture_beside_others(self.workspace, results, own, save=not self.readonly))
+            opened.insert(0, picture_with_others(self.workspace, results, own, save=not self.readonly))
         return [picture for picture in opened if picture is not None]
 
     # -- placement and checks -------------------------------------------------------------------------------------

@@ -72,11 +72,11 @@ def main(arguments: Sequence[str]) -> int:
             tenure.begin()
             ours.callback(tenure.end)
             supervisor.begin(time.time())
-            _say_ready(given.ready_descriptor)
+            _report_ready(given.ready_descriptor)
             _ticks(supervisor, tenure, stop, door)
     except TenureLost as lost:
         LOG.error("%s: exiting", lost)
-        _say_ready(given.ready_descriptor)  # the workspace has a supervisor
+        _report_ready(given.ready_descriptor)  # the workspace has a supervisor
     except OSError as error:
         LOG.error("%s", format_os_error(error))
         return 1
@@ -167,7 +167,7 @@ def _supervisor(workspace: Workspace, given: argparse.Namespace) -> Supervisor:
     return Supervisor(workspace, launchers, options, config.hooks, tuple(problems))
 
 
-def _say_ready(descriptor: int | None) -> None:
+def _report_ready(descriptor: int | None) -> None:
     if descriptor is not None:
         with suppress(BrokenPipeError):  # the client has stopped waiting; its message states that the start continues
             os.write(descriptor, READY)

@@ -155,10 +155,6 @@ class _Holder(BaseModel):
     pid: int
     pid_started: float
 
-    def may_live(self) -> bool:
-        """Whether it may be running; True for another machine's process, which cannot be checked."""
-        return not is_here(self.host, self.machine) or lives(self.pid, self.pid_started)
-
     def is_going(self) -> bool:
         """Whether it has been killed; False for another machine's process, which cannot be checked."""
         return is_here(self.host, self.machine) and is_going(self.pid, self.pid_started)
@@ -173,11 +169,13 @@ def _holder(workspace: Workspace) -> _Holder | None:
 
 
 def _living_holder(workspace: Workspace) -> str:
-    """Text of the lock, once it names a living process; a new holder writes its name shortly after locking."""
+    """Text of the lock, once it names a process that runs, or one of another machine, which cannot be checked; a new
+    holder writes its name shortly after locking.
+    """
     until = time.monotonic() + NAMED_S
     while time.monotonic() < until:
         holder = _holder(workspace)
-        if holder is not None and holder.may_live():
+        if holder is not None and (not is_here(holder.host, holder.machine) or lives(holder.pid, holder.pid_started)):
             return holder.model_dump_json()
         time.sleep(0.01)
     return "unknown"

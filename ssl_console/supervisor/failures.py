@@ -149,7 +149,8 @@ class AutomaticRetries:
     limit: int
 
     def consider(self, entry: RunInfo, now: float, own_pids: Collection[int] = ()) -> None:
-        """Queue a failed run again, if the kind of failure, its age and the settings allow it.
+        """Queue a failed run again, if the kind of failure, its age and the settings allow it. An interrupted run with
+        a checkpoint is always retried, one without as often as its launcher allows.
 
         `own_pids` are the processes of this workspace's other workers.
         """
@@ -157,22 +158,25 @@ class AutomaticRetries:
             return
         age_s = now - (entry.status.ended or 0.0)
         if entry.status.kind == "oom" and age_s < RECENT_S:
-            shortage = entry.status.end.shortage if entry.status.end else None
-            if shortage is not None and self._on_this_machine(entry) and is_of_others(shortage, own_pids):
-                self._when_others_leave(entry, shortage, now)
-            else:
-                self._with_half_the_batch(entry)
+            self._after_out_of_memory(entry, now, own_pids)
         elif entry.status.kind == "interrupted" and age_s < INTERRUPTED_S:
-            self._after_interruption(entry)
+            kept = entry.folder.checkpoint.is_dir() and any(entry.folder.checkpoint.iterdir())
+            launcher = self.launchers.get(entry.placement.launcher)
+            restarts = launcher.patience().restarts if launcher else 0
+            if kept or entry.status.attempt <= restarts:
+                self._request(entry, REASONS[kept])
 
-    def _with_half_the_batch(self, entry: RunInfo) -> None:
+    def _after_out_of_memory(self, entry: RunInfo, now: float, own_pids: Collection[int]) -> None:
+        """Retry later where others used the memory of a device of this machine, else with half the batch size."""
+        launcher = self.launchers.get(entry.placement.launcher)
+        on_this_machine = launcher is not None and launcher.capacity() is None
+        shortage = entry.status.end.shortage if entry.status.end else None
+        if shortage is not None and on_this_machine and is_of_others(shortage, own_pids):
+            self._when_others_leave(entry, shortage, now)
+            return
         tried = round(-log2(entry.status.batch_scale))
         if tried < self.limit:
             self._request(entry, SMALLER, 0.5 ** (tried + 1))
-
-    def _on_this_machine(self, entry: RunInfo) -> bool:
-        launcher = self.launchers.get(entry.placement.launcher)
-        return launcher is not None and launcher.capacity() is None
 
     def _when_others_leave(self, entry: RunInfo, shortage: MemoryShortage, now: float) -> None:
         """Retry unchanged, later, and when the memory that was too little is free."""
@@ -187,14 +191,6 @@ class AutomaticRetries:
         )
         backoff = Backoff(number=number, until=until, need_mb=shortage.need_mb)
         self._request(entry, reason, entry.status.batch_scale, backoff)
-
-    def _after_interruption(self, entry: RunInfo) -> None:
-        """Retry always with a checkpoint, else as often as its launcher allows."""
-        kept = entry.folder.checkpoint.is_dir() and any(entry.folder.checkpoint.iterdir())
-        launcher = self.launchers.get(entry.placement.launcher)
-        restarts = launcher.patience().restarts if launcher else 0
-        if kept or entry.status.attempt <= restarts:
-            self._request(entry, REASONS[kept])
 
     def _request(self, entry: RunInfo, reason: str, batch_scale: float = 1.0, backoff: Backoff | None = None) -> None:
         try:

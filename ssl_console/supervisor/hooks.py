@@ -21,7 +21,7 @@ from http.client import HTTPConnection, HTTPException
 from queue import Full, Queue
 from tempfile import TemporaryFile
 from threading import Thread, Timer
-from typing import IO, Any, Self
+from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 from backbones.io.urls import basic_authorization
@@ -77,7 +77,10 @@ class Hooks:
         if self._active and self._began is None:
             self._began = now
         elif not self._active and self._began is not None and self._was_idle and not self._failed:
-            self._report_end(now)
+            states = list(self._ended.values())
+            counts = {state.value: states.count(state) for state in ENDED}
+            self._send("queue-ended", now, **counts, seconds=round(now - self._began, 1))
+            self._began, self._ended = None, {}
         self._was_idle = not self._active
 
     def _note(self, entry: RunInfo) -> None:
@@ -99,12 +102,6 @@ class Hooks:
             entry = entries.get(run_id)
             if entry is not None and entry.status.state is RunState.FAILED and entry.status.attempt == attempt:
                 self._send("run-failed", now, run=_run_facts(entry))
-
-    def _report_end(self, now: float) -> None:
-        states = list(self._ended.values())
-        counts = {state.value: states.count(state) for state in ENDED}
-        self._send("queue-ended", now, **counts, seconds=round(now - (self._began or now), 1))
-        self._began, self._ended = None, {}
 
     def _send(self, event: HookEvent, now: float, **facts: object) -> None:
         if event not in self.settings.events:
@@ -183,12 +180,9 @@ def run_command(command: tuple[str, ...], content: bytes, timeout_s: float) -> N
             LOG.error("hook %s was killed after %g s ([hooks] timeout_s in config.toml)", command[0], timeout_s)
             return
         if process.returncode:
-            LOG.error("hook %s exited with code %d: %s", command[0], process.returncode, _last_line(errors))
-
-
-def _last_line(file: IO[bytes]) -> str:
-    file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_REACH))
-    return file.read().decode(errors="replace").strip().rpartition("\n")[2]
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - LOG_REACH))
+            last_line = errors.read().decode(errors="replace").strip().rpartition("\n")[2]
+            LOG.error("hook %s exited with code %d: %s", command[0], process.returncode, last_line)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -272,7 +266,12 @@ def _post(settings: HookSettings, content: bytes, deadline: _Deadline) -> str:
 
 def _request(settings: HookSettings, content: bytes) -> urllib.request.Request:
     """Build the request. Raises KeyError for an unset variable, ValueError for another scheme."""
-    address, login = basic_authorization(_address(settings.webhook or ""))
+    parts = urlsplit(settings.webhook or "")
+    user, at, host = parts.netloc.rpartition("@")
+    # a password from a variable may contain any character
+    quoted = {name: quote(value, safe="") for name, value in os.environ.items()} if at else {}
+    webhook = parts._replace(netloc=f"{expand(user, quoted)}{at}{host}").geturl()
+    address, login = basic_authorization(expand(webhook, os.environ))
     headers = {name: expand(value, os.environ) for name, value in settings.headers.items()}
     request = urllib.request.Request(  # noqa: S310 - the scheme is checked in the settings, or by the next line
         address, content, {"Content-Type": "application/json", **login, **headers}, method="POST"
@@ -280,11 +279,3 @@ def _request(settings: HookSettings, content: bytes) -> urllib.request.Request:
     if request.type not in {"http", "https"}:
         raise ValueError("not http or https")
     return request
-
-
-def _address(webhook: str) -> str:
-    """The address with its variables replaced; a password may contain any character."""
-    parts = urlsplit(webhook)
-    user, at, host = parts.netloc.rpartition("@")
-    quoted = {name: quote(value, safe="") for name, value in os.environ.items()} if at else {}
-    return expand(parts._replace(netloc=f"{expand(user, quoted)}{at}{host}").geturl(), os.environ)

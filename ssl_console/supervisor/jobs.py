@@ -103,7 +103,11 @@ class JobScheduler:
         if capacity is not None and len(self._slots_of(launcher)) >= capacity.workers:
             self.waiting |= dict.fromkeys(batch.run_ids, capacity.full_reason)
             return
-        runs = [entries[run_id] for run_id in batch.run_ids if _queued_still(entries[run_id], now)]
+        runs = []
+        for entry in (entries[run_id] for run_id in batch.run_ids):
+            status = _status(entry.folder, now)  # of the folder: the run of a job that was just rejected has ended
+            if status is not None and status.state is RunState.QUEUED and status.attempt == entry.status.attempt:
+                runs.append(entry)
         if not runs:
             return
         first, *rest = runs
@@ -114,15 +118,6 @@ class JobScheduler:
 
     def _slots_of(self, launcher: Launcher) -> Sequence[Slot]:
         return [slot for slot in self.slots.dedicated if slot.launcher is launcher]
-
-
-def _queued_still(entry: RunInfo, now: float) -> bool:
-    """Whether the run is queued on disk too: the run of a job that was just rejected has ended."""
-    try:
-        status = read_status(entry.folder, now)
-    except FileNotFoundError:
-        return False
-    return status.state is RunState.QUEUED and status.attempt == entry.status.attempt
 
 
 @dataclass
@@ -142,22 +137,18 @@ class JobMonitor:
         slot.job = worker.job or slot.job
         if worker.gone:
             slot.farewell = worker
-            if not _speaks_for_itself(worker, entry):
+            # while the end of the job is unknown, or its node was lost, events of its run count
+            if worker.fate not in {"unknown", "taken"} or entry is None or not entry.under_way:
                 self._gone(slot, worker, now)
             return
         if slot.job and slot.job.waits:
             slot.since = now
         if slot.assists is not None:
             return
-        if slot.run_id is None:
-            self._look_at_idle(slot, now)
-        else:
+        if slot.run_id is not None:
             self._look_at_run(slot, entry, now)
-
-    def _look_at_idle(self, slot: Slot, now: float) -> None:
-        """Update a job without runs: one that has not started is stopped, any other is about to end."""
-        if slot.stopping is None and ((slot.job and slot.job.waits) or now - slot.since > LINGER_S):
-            slot.stopping = StopProgress("cancel", now)
+        elif slot.stopping is None and ((slot.job and slot.job.waits) or now - slot.since > LINGER_S):
+            slot.stopping = StopProgress("cancel", now)  # without runs: not started yet, or should have ended by itself
 
     def _look_at_run(self, slot: Slot, entry: RunInfo | None, now: float) -> None:
         status = entry.status if entry else None
@@ -176,13 +167,10 @@ class JobMonitor:
             self.record(entry.folder, failures.of_cancelled_in_queue(status))
             self._next(slot, now)
         elif slot.stopping is None and not (slot.job and slot.job.waits):
-            self._consider(slot, entry, now)
-
-    def _consider(self, slot: Slot, entry: RunInfo, now: float) -> None:
-        cause = self.cause(slot, entry, now)
-        if cause is not None:
-            LOG.info("run %s: ending it: %s", entry.run_id, cause)
-            slot.stopping = StopProgress(cause, now)
+            cause = self.cause(slot, entry, now)
+            if cause is not None:
+                LOG.info("run %s: ending it: %s", entry.run_id, cause)
+                slot.stopping = StopProgress(cause, now)
 
     def _next(self, slot: Slot, now: float) -> None:
         """Advance the job to its next run, unless it is being stopped because it hangs."""
@@ -217,11 +205,6 @@ class JobMonitor:
                     folder,
                     failures.of_stillborn_job(status, worker, last_lines(worker.log) if worker.log else ()),
                 )
-
-
-def _speaks_for_itself(worker: Worker, entry: RunInfo | None) -> bool:
-    """Whether the end of the job is unknown, or its node was lost, and events of its run still arrive."""
-    return worker.fate in {"unknown", "taken"} and entry is not None and entry.under_way
 
 
 def _status(folder: RunFolder, now: float) -> RunStatus | None:

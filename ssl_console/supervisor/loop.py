@@ -38,7 +38,7 @@ LOG = logging.getLogger(__name__)
 STATE_EVERY_S = 0.5
 ALIVE_EVERY_S = 20.0
 """Maximum age of the state file in seconds: on other hosts its age shows that the supervisor is alive."""
-PROBLEMS_TOLD = 5
+MOST_PROBLEMS = 5
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Supervisor:
     _pid_started: float = field(default_factory=own_start)
     _asked_devices: set[str] = field(default_factory=set)
     _dirty: bool = True
-    _told: SupervisorState | None = None
+    _published: SupervisorState | None = None
     _unsettled: dict[str, RunInfo] = field(default_factory=dict)
     """Runs with an outcome that could not be recorded yet."""
     _busy_at: float = 0.0
@@ -118,7 +118,7 @@ class Supervisor:
         self._look_at_workers(now)
         self._open_asked_devices()
         if self._worth_choosing(now):
-            self._hand_out(now)
+            self._assign_runs(now)
         self._assign_helpers(now)
         self._publish_state(now)
 
@@ -236,7 +236,7 @@ class Supervisor:
         worth, self._dirty = self._dirty, False
         return worth
 
-    def _hand_out(self, now: float) -> None:
+    def _assign_runs(self, now: float) -> None:
         if self.shortage:
             self._dirty = True
             return
@@ -249,15 +249,14 @@ class Supervisor:
         for name, entries in queued.items():
             launcher = self.launchers.get(name)
             if launcher is None:
-                self.waiting |= dict.fromkeys((entry.run_id for entry in entries), self._without_launcher(name))
+                available = ", ".join(self.launchers)
+                reason = f"needs the launcher {name!r}, which is not installed; available: {available}"
+                self.waiting |= dict.fromkeys((entry.run_id for entry in entries), reason)
             elif launcher.capacity() is None:
                 on_devices += entries
             else:
                 self.jobs.assign_runs(launcher, entries, now, paused=self.paused)
         self._assign_to_devices(on_devices, now)
-
-    def _without_launcher(self, name: str) -> str:
-        return f"needs the launcher {name!r}, which is not installed; available: {', '.join(self.launchers)}"
 
     def _assign_to_devices(self, queued: Iterable[RunInfo], now: float) -> None:
         entries = {entry.run_id: entry for entry in queued}
@@ -346,7 +345,7 @@ class Supervisor:
         slot.launcher, slot.worker = launcher, launcher.submit(batch, resources)
 
     def _publish_state(self, now: float) -> None:
-        unreadable = islice(self.index.unreadable.values(), PROBLEMS_TOLD)
+        unreadable = islice(self.index.unreadable.values(), MOST_PROBLEMS)
         problems = [*self.launcher_problems, *(launcher.problem for launcher in self.launchers.values())]
         state = SupervisorState(
             host=this_host(),
@@ -361,9 +360,9 @@ class Supervisor:
             waiting={**self.waiting, **self.jobs.reasons()},
             problems=tuple(filter(None, [self.shortage, self.collector.problem, *problems, *unreadable])),
         )
-        age = now - self._told.updated if self._told else ALIVE_EVERY_S
-        same = self._told is not None and state == self._told.model_copy(update={"updated": 0.0})
+        age = now - self._published.updated if self._published else ALIVE_EVERY_S
+        same = self._published is not None and state == self._published.model_copy(update={"updated": 0.0})
         if 0 <= age < STATE_EVERY_S or (same and 0 <= age < ALIVE_EVERY_S):
             return
-        self._told = state.model_copy(update={"updated": now})
-        write_atomically(self.workspace.supervisor_state, self._told.model_dump_json().encode())
+        self._published = state.model_copy(update={"updated": now})
+        write_atomically(self.workspace.supervisor_state, self._published.model_dump_json().encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +98,10 @@ class ProcessMemory:
         wanted = list(pids)
         if now - self._read >= ALONE_EVERY_S:
             self._read = now
-            self._own_mb = {pid: _process_mb(pid) for pid in wanted}
+            self._own_mb = dict.fromkeys(wanted, 0.0)
+            for pid in wanted:
+                with suppress(psutil.Error):
+                    self._own_mb[pid] = _private_mb(psutil.Process(pid).memory_info())
         if now - self._searched >= FAMILY_EVERY_S:
             self._searched = now
             self._children_mb = _children_mb(wanted) if wanted else {}
@@ -116,13 +119,6 @@ def machine_limit_mb() -> float:
     return MACHINE_SHARE * min(limits) / MEGABYTE
 
 
-def _process_mb(pid: int) -> float:
-    try:
-        return _private_mb(psutil.Process(pid).memory_info())
-    except psutil.Error:
-        return 0.0
-
-
 def _private_mb(memory: object) -> float:
     resident, shared = getattr(memory, "rss", 0), getattr(memory, "shared", 0)
     return float(max(0, resident - shared)) / MEGABYTE
@@ -137,14 +133,9 @@ def _children_mb(pids: Iterable[int]) -> dict[int, float]:
         own[process.pid] = _private_mb(process.info["memory_info"])
     found = dict.fromkeys(pids, 0.0)
     for pid, taken in own.items():
-        for ancestor in _ancestors(pid, parents):
+        ancestor, seen = pid, {pid}
+        while (ancestor := parents.get(ancestor, 0)) and ancestor not in seen:
+            seen.add(ancestor)
             if ancestor in found:
                 found[ancestor] += taken
     return found
-
-
-def _ancestors(pid: int, parents: Mapping[int, int]) -> Iterator[int]:
-    seen = {pid}
-    while (pid := parents.get(pid, 0)) and pid not in seen:
-        seen.add(pid)
-        yield pid

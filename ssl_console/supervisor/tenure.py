@@ -104,7 +104,9 @@ class Tenure:
         with suppress(FileNotFoundError):
             if _identity(root) == self._root:
                 return
-        place = _place_of_this_process()
+        place: Path | None = None
+        with suppress(OSError):
+            place = Path.cwd()  # a supervisor is started in its workspace
         if place is None or not place.is_dir() or _identity(place) != self._root:
             raise PlaceLost(f"the workspace {root} was removed")
         raise PlaceLost(f"the workspace {root} was moved to {place}", place)
@@ -154,10 +156,3 @@ def _is_renewed(path: Path) -> bool:
 def _identity(folder: Path) -> tuple[int, int]:
     state = folder.stat()
     return state.st_dev, state.st_ino
-
-
-def _place_of_this_process() -> Path | None:
-    """Present path of this process's working folder: a supervisor is started in its workspace."""
-    with suppress(OSError):
-        return Path.cwd()
-    return None

@@ -72,7 +72,9 @@ class WorkerMonitor:
         self.jobs = JobMonitor(self.workspace, self._cause, self.record)
 
     def look(self, slot: Slot, worker: Worker | None, entry: RunInfo | None, now: float) -> None:
-        """Update one slot. `entry` is the slot's run as last read, None when it has none."""
+        """Update one slot, and execute the steps of stopping its worker that are due. `entry` is the slot's run as last
+        read, None when it has none.
+        """
         if slot.worker is None:
             return
         if slot.dedicated:
@@ -82,9 +84,12 @@ class WorkerMonitor:
             self._gone(slot, slot.gone, now)
         else:
             self._look_at_process(slot, worker, entry, now)
-        if slot.worker and slot.stopping:
-            slot.stopping.began = min(slot.stopping.began, now)
-            self._escalate_stop(slot, slot.stopping, now)
+        if slot.worker and (stopping := slot.stopping):
+            stopping.began = min(stopping.began, now)
+            for number, (due, step) in enumerate(self._steps(slot, stopping)):
+                if number >= stopping.stage and now - stopping.began >= due:
+                    stopping.stage = number + 1
+                    step()
 
     def _look_at_process(self, slot: Slot, worker: Worker, entry: RunInfo | None, now: float) -> None:
         slot.pid, slot.since = worker.pid, min(slot.since, now)
@@ -152,15 +157,10 @@ class WorkerMonitor:
         LOG.info("run %s: ending its worker: %s", slot.run_id or slot.assists, cause)
         slot.stopping = StopProgress(cause, now)
 
-    def _escalate_stop(self, slot: Slot, stopping: StopProgress, now: float) -> None:
-        """Execute the steps that are due: stacks, verdict and SIGTERM, SIGKILL."""
-        assert slot.worker is not None
-        for number, (due, step) in enumerate(self._steps(slot, stopping)):
-            if number >= stopping.stage and now - stopping.began >= due:
-                stopping.stage = number + 1
-                step()
-
     def _steps(self, slot: Slot, stopping: StopProgress) -> list[tuple[float, Callable[[], None]]]:
+        """Steps of stopping a worker, e.g. stacks, verdict, SIGTERM and SIGKILL, with the seconds after which each is
+        due.
+        """
         assert slot.launcher is not None
         launcher, worker, grace = slot.launcher, slot.worker or "", self.options.grace_s
         patience_s = slot.patience.cancel_s

@@ -20,7 +20,11 @@ CPU, MPS = "cpu", "mps"
 
 def all_devices() -> list[Device]:
     """Every device of this machine, fastest kind first; always ends with the CPU."""
-    return [*cuda_devices(), *_mps(), _cpu()]
+    found, memory_mb = [*cuda_devices()], psutil.virtual_memory().total / MEGABYTE
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        found.append(Device(MPS, "Apple GPU", memory_total_mb=memory_mb))
+    processor = f"{platform.processor() or platform.machine()}, {cpu_count()} cores"
+    return [*found, Device(CPU, processor, memory_total_mb=memory_mb)]
 
 
 def default_devices(found: Sequence[Device]) -> list[Device]:
@@ -98,14 +102,3 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
-
-
-def _cpu() -> Device:
-    title = f"{platform.processor() or platform.machine()}, {cpu_count()} cores"
-    return Device(CPU, title, memory_total_mb=psutil.virtual_memory().total / MEGABYTE)
-
-
-def _mps() -> list[Device]:
-    if sys.platform != "darwin" or platform.machine() != "arm64":
-        return []
-    return [Device(MPS, "Apple GPU", memory_total_mb=psutil.virtual_memory().total / MEGABYTE)]

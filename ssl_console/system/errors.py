@@ -77,15 +77,16 @@ def other_owner(name: object) -> str | None:
             continue
         except OSError:
             return None
-        return None if owner == os.geteuid() else _user_name(owner)
+        return None if owner == os.geteuid() else user_name(owner)
     return None
 
 
-def _user_name(number: int) -> str:
+def user_name(uid: int) -> str:
+    """Login name of a user id; the number where no such account exists."""
     try:
-        return pwd.getpwuid(number).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"user {number}"
+        return f"user {uid}"
 
 
 LEAST_BYTES, LEAST_FILES = 1 << 20, 64

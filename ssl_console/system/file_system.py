@@ -111,7 +111,7 @@ def complete_path(text: str, within: Path | None = None) -> PathCompletion:
     names = sorted(_entries(place, begun))
     if not names:
         return PathCompletion(text)
-    common = _common_beginning(names[0], names[-1])
+    common = os.path.commonprefix(names)  # noqa: RUF071 - of names, not of paths
     return PathCompletion(f"{folder}/{common}" if "/" in text else common, tuple(names[:MOST_LISTED]))
 
 
@@ -120,12 +120,6 @@ def _is_below(place: Path, root: Path) -> bool:
         return place.resolve().is_relative_to(root.resolve())
     except (OSError, ValueError, RuntimeError):  # a null character, a loop of links
         return False
-
-
-def _common_beginning(first: str, last: str) -> str:
-    """Common prefix of sorted names, from the first and the last one."""
-    length = next((place for place, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), None)
-    return first[:length] if length is not None else min(first, last, key=len)
 
 
 def _entries(folder: Path, begun: str) -> list[str]:

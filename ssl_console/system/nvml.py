@@ -95,6 +95,7 @@ def _reading(nvml: ModuleType, handle: object) -> Reading | None:
     if memory is None:
         return None
     processes = tuple(_processes(nvml, handle))
+    exclusive = _optional(nvml, "nvmlDeviceGetComputeMode", handle) in EXCLUSIVE_MODES
     return Reading(
         memory_total_mb=memory.total / MEGABYTE,
         memory_used_mb=memory.used / MEGABYTE,
@@ -103,7 +104,7 @@ def _reading(nvml: ModuleType, handle: object) -> Reading | None:
         power_w=None if power is None else power / 1000,
         power_limit_w=None if limit is None else limit / 1000,
         processes=processes,
-        exclusive=_is_exclusive(nvml, handle) and not any(process.is_mps_server for process in processes),
+        exclusive=exclusive and not any(process.is_mps_server for process in processes),
     )
 
 
@@ -115,10 +116,6 @@ def _processes(nvml: ModuleType, handle: object) -> Iterator[DeviceProcess]:
         used = process.usedGpuMemory
         megabytes = None if used is None else used / MEGABYTE
         yield DeviceProcess(process.pid, user_of(process.pid), megabytes, command=command_of(process.pid))
-
-
-def _is_exclusive(nvml: ModuleType, handle: object) -> bool:
-    return _optional(nvml, "nvmlDeviceGetComputeMode", handle) in EXCLUSIVE_MODES
 
 
 def _device(nvml: ModuleType, index: int, handle: object) -> Device | None:

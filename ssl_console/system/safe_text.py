@@ -34,7 +34,9 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     bare = _ESCAPES.sub("", text).replace("\t", " ")
-    return bare if bare.isprintable() else "".join(filter(_draws, bare))
+    if bare.isprintable():
+        return bare
+    return "".join(character for character in bare if unicodedata.category(character) not in _UNPRINTED)
 
 
 def json_text(content: object, indent: int | None = None) -> str:
@@ -96,10 +98,6 @@ def shorten(text: str, columns: int) -> str:
             break
         kept.append(character)
     return "".join(kept) + "…"
-
-
-def _draws(character: str) -> bool:
-    return unicodedata.category(character) not in _UNPRINTED
 
 
 def _cells(character: str) -> int:

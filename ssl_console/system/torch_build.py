@@ -26,11 +26,6 @@ _TORCH = re.compile(r"(torch|torchvision|triton|cuda-.*|nvidia-(?!ml-py).*)==", 
 """Pins that belong to one build of torch."""
 
 
-def driver_cuda() -> CudaVersion | None:
-    """The newest CUDA version that the driver supports, from libcuda or `nvidia-smi`; None without a driver."""
-    return _from_libcuda() or _from_smi()
-
-
 def built_for() -> CudaVersion | None:
     """The CUDA version of the installed torch, from its `version.py`; None for one without CUDA, or without torch."""
     spec = importlib.util.find_spec("torch")
@@ -65,6 +60,7 @@ def constraints(folder: Path, driver: CudaVersion | None, torch: str | None = No
 
 
 def _from_libcuda(load: Callable[[str], ctypes.CDLL] = ctypes.CDLL) -> CudaVersion | None:
+    """The newest CUDA version that the driver supports; None without a driver, or without its library."""
     try:
         library = load("libcuda.so.1")
     except OSError:
@@ -89,7 +85,7 @@ def _version(found: re.Match[str] | None) -> CudaVersion | None:
 
 def main(arguments: list[str]) -> int:
     """Print the constraints; explain the choice on stderr."""
-    driver, torch = driver_cuda(), (arguments[0] if arguments and arguments[0] else None)
+    driver, torch = _from_libcuda() or _from_smi(), (arguments[0] if arguments and arguments[0] else None)
     folder = Path(__file__).resolve().parents[2]
     if torch:
         print(f"torch {torch}, as requested", file=sys.stderr)

@@ -25,9 +25,9 @@ from aiohttp import web
 from textual_serve.server import Server, to_int
 
 from backbones.catalog.trusted_code import SERVED_VARIABLE
-from ssl_console.system.errors import OperationFailed
+from ssl_console.system.errors import OperationFailed, user_name
 from ssl_console.system.safe_text import PrintableFormatter, RateLimit
-from ssl_console.workspace.ownership import connection_owner, problems_above, user_name
+from ssl_console.workspace.ownership import connection_owner, problems_above
 
 NAMES_OF_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 SECRET_BYTES = 32

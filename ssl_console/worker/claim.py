@@ -47,7 +47,8 @@ def claim(workspace: Workspace, run_id: str, device: str, job: str = "") -> RunS
     folder = workspace.run(run_id)
     try:
         status = read_status(folder, time.time())
-        if job and status.owner is not None and status.owner.job == job and _over(status):
+        begun = status.state in {RunState.STARTING, RunState.RUNNING} or status.kind in {"lost", "interrupted"}
+        if begun and job and status.owner is not None and status.owner.job == job:  # an earlier process of this job
             _end_earlier_attempt(workspace, run_id, status)
             status = read_status(folder, time.time())
     except FileNotFoundError:
@@ -70,11 +71,6 @@ def claim(workspace: Workspace, run_id: str, device: str, job: str = "") -> RunS
         return None
     touch_runs_folder(workspace)
     return status
-
-
-def _over(status: RunStatus) -> bool:
-    """Whether an attempt of the same job's earlier process is running, lost, or was interrupted."""
-    return status.state in {RunState.STARTING, RunState.RUNNING} or status.kind in {"lost", "interrupted"}
 
 
 def _end_earlier_attempt(workspace: Workspace, run_id: str, status: RunStatus) -> None:

@@ -16,6 +16,9 @@ from ssl_console.workspace.run import FailureKind, MemoryShortage
 from tasks.features.manifest import NotFiniteError, OutOfMemoryError
 
 LONGEST = 600
+"""Maximum length of a message in characters."""
+OWN_PACKAGES = frozenset({"tasks", "backbones", "ssl_console"})
+"""Packages whose errors are meant for users: they name the place and the fix."""
 _OWN = re.compile(r"this process has ([\d.]+) ([KMG]iB)")
 _REQUESTED = re.compile(r"ried to allocate ([\d.]+) ([KMG]iB)")
 """Memory in the message of torch's allocator."""
@@ -32,10 +35,12 @@ def classify_failure(error: BaseException, log: Path) -> tuple[FailureKind, str]
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         place = f" ({error.filename})" if error.filename else ""
         return kind, f"the disk is full{place}: make room (`ssl-console cache prune` frees features) and retry"
-    sentence = _one_line(str(error))
-    if kind == "crash" and not _says_enough(error):
+    line = next(iter(str(error).strip().splitlines()), "").strip()
+    sentence = line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+    package = type(error).__module__.partition(".")[0]
+    if kind == "crash" and package not in OWN_PACKAGES:
         return kind, f"{_named(error, sentence)} {_place(error)}; the traceback is in {log}"
-    if kind == "oom" and type(error).__module__.partition(".")[0] != "tasks":
+    if kind == "oom" and package != "tasks":
         return kind, f"memory ran out: {sentence or type(error).__name__}"
     return kind, sentence or type(error).__name__
 
@@ -84,11 +89,6 @@ def _kind(error: BaseException) -> FailureKind:
     return next((kind for types, kind in kinds if isinstance(error, types)), "crash")
 
 
-def _says_enough(error: BaseException) -> bool:
-    """Whether the message is meant for users: the project's own errors name place and fix."""
-    return type(error).__module__.partition(".")[0] in {"tasks", "backbones", "ssl_console"}
-
-
 def _named(error: BaseException, sentence: str) -> str:
     return f"{type(error).__name__}: {sentence}" if sentence else type(error).__name__
 
@@ -96,8 +96,3 @@ def _named(error: BaseException, sentence: str) -> str:
 def _place(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     return f"({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-
-
-def _one_line(text: str) -> str:
-    first = text.strip().splitlines()[0].strip() if text.strip() else ""
-    return first if len(first) <= LONGEST else first[: LONGEST - 1] + "…"

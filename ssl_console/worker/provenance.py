@@ -30,7 +30,9 @@ _CPU_INFO = Path("/proc/cpuinfo")
 def code() -> Code:
     """State of this package's source files; computed once, when the process starts."""
     folders = [Path(package.__path__[0]) for package in (backbones, ssl_console, tasks)]
-    commit = _git(folders[0], "rev-parse", "HEAD") if _tracked(folders[0]) else None
+    # the repository may be another one that happens to contain the Python environment
+    tracked = _git(folders[0], "ls-files", "--error-unmatch", "__init__.py") is not None
+    commit = _git(folders[0], "rev-parse", "HEAD") if tracked else None
     dirty = None if commit is None else any(_differs(folder, commit) for folder in folders)
     return Code(digest=_digest(folders), commit=commit, dirty=dirty)
 
@@ -61,11 +63,6 @@ def _digest(folders: list[Path]) -> str:
             whole.update(f"{folder.name}/{path.relative_to(folder)}\0".encode())
             whole.update(hashlib.sha256(path.read_bytes()).digest())
     return whole.hexdigest()
-
-
-def _tracked(folder: Path) -> bool:
-    """Whether the repository is this package's own, and not one that happens to contain the Python environment."""
-    return _git(folder, "ls-files", "--error-unmatch", "__init__.py") is not None
 
 
 def _differs(folder: Path, commit: str) -> bool:

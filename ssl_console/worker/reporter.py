@@ -96,7 +96,7 @@ class WorkerReporter:
         with self._lock:
             self._done += count
             if time.monotonic() - self._advanced >= ADVANCE_EVERY_S:
-                self._tell_advance()
+                self._write_advance()
 
     def metric(self, name: str, value: float, step: float | None = None) -> None:
         """Add a point to a curve; a value that is not finite, or a curve beyond the limit, is dropped."""
@@ -107,7 +107,7 @@ class WorkerReporter:
             if len(self._metrics_reported) >= MOST_METRICS and name not in self._metrics_reported:
                 return
             if time.monotonic() - self._metrics_reported.get(name, -math.inf) >= METRIC_EVERY_S:
-                self._tell_metric(event)
+                self._write_metric(event)
             else:
                 self._metrics_held[name] = event
 
@@ -124,9 +124,9 @@ class WorkerReporter:
         """Write the events that were held back."""
         with self._lock:
             if self._done != self._reported:
-                self._tell_advance()
+                self._write_advance()
             for event in list(self._metrics_held.values()):
-                self._tell_metric(event)
+                self._write_metric(event)
 
     @property
     def images_per_s(self) -> float | None:
@@ -136,11 +136,11 @@ class WorkerReporter:
             counts = self._unit == "images" and self._reported > 0 and elapsed > 0
             return self._reported / elapsed if counts else None
 
-    def _tell_advance(self) -> None:
+    def _write_advance(self) -> None:
         self._reported, self._advanced = self._done, time.monotonic()
         self._log.write(Event("advance", time.time(), done=self._done))
 
-    def _tell_metric(self, event: Event) -> None:
+    def _write_metric(self, event: Event) -> None:
         self._metrics_reported[event.name] = time.monotonic()
         self._metrics_held.pop(event.name, None)
         self._log.write(event)

@@ -6,7 +6,7 @@ import hashlib
 import io
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_COUNTED = ("episodes", "test")
-"""The sample count that the confidence interval refers to."""
-
 
 @dataclass(frozen=True)
 class RunMeasurements:
@@ -46,57 +43,24 @@ class RunMeasurements:
     machine: Mapping[str, str] = field(default_factory=dict)
 
 
-def _data_notes(outcome: Outcome) -> tuple[str, ...]:
-    notes = outcome.diagnostics.get("data_notes")
-    return tuple(map(str, notes)) if isinstance(notes, list) else ()
-
-
 def build_record(
     spec: RunSpec, evaluation: Evaluation, seen: RunMeasurements, reporter: WorkerReporter
 ) -> ResultRecord:
     """The complete record. Raises NotFiniteError when the headline or its interval is not a number."""
-    outcome, provenance = _with_concerns(spec, evaluation.outcome), evaluation.provenance
-    metric, made_of = (
-        spec.dataset.metric,
-        (provenance.backbone_identity, provenance.manifest_digest, spec.task, spec.seed),
-    )
+    if spec.concerns:  # failed checks of a backbone that was measured with --force
+        diagnostics = evaluation.outcome.diagnostics
+        outcome = replace(evaluation.outcome, diagnostics={**diagnostics, "doctor": list(spec.concerns)})
+        evaluation = replace(evaluation, outcome=outcome)
+    outcome, provenance, metric = evaluation.outcome, evaluation.provenance, spec.dataset.metric
+    made_of = (provenance.backbone_identity, provenance.manifest_digest, spec.task, spec.seed)
     identity = result_identity(*made_of, precision=spec.precision, metric=metric)
     key = result_key(*made_of, precision=spec.precision, metric=metric)
     if spec.key not in (None, key):
         reporter.warn("the weights or the data changed between submission and run: the result has another key")
     metrics = _finite_metrics(spec, outcome, reporter)
-    tested = next((outcome.samples[name] for name in _COUNTED if name in outcome.samples), 0)
-    badges = _badges(spec, outcome, tested)
-    result = Result(
-        run_id=spec.run_id,
-        key=key,
-        backbone=spec.backbone.name,
-        task=spec.task.name,
-        variant=spec.task.variant,
-        column=comparability_key(provenance.manifest_digest, spec.task, metric=metric),
-        made_of=hashlib.sha256(canonical([identity["backbone"], spec.precision])).hexdigest()[:8],
-        seed=spec.seed,
-        metric=outcome.headline,
-        value=outcome.value,
-        ci_low=outcome.interval.low,
-        ci_high=outcome.interval.high,
-        interval_method=outcome.interval.method,
-        n=tested,
-        higher_is_better=outcome.higher_is_better,
-        finished=time.time(),
-        duration_s=max(0.0, time.time() - seen.started),  # the clock may have been set back
-        images_per_s=provenance.images_per_s or seen.images_per_s,
-        memory_mb=seen.memory_mb,
-        device=seen.device,
-        warnings=len(reporter.warnings),
-        badges=tuple(badge.name for badge in badges),
-        data_notes=_data_notes(outcome),
-        protocol=spec.task.protocol,
-        dataset=spec.dataset.name,
-        identified_by="content",
-    )
+    badges = _badges(spec, outcome)
     return ResultRecord(
-        result=result,
+        result=_row(spec, evaluation, seen, key, badges, len(reporter.warnings)),
         metrics=metrics,
         interval_method=outcome.interval.method,
         samples=dict(outcome.samples),
@@ -119,6 +83,48 @@ def build_record(
         attempt=seen.attempt,
         host=this_host(),
     )
+
+
+def _row(
+    spec: RunSpec, evaluation: Evaluation, seen: RunMeasurements, key: str, badges: Sequence[Badge], warnings: int
+) -> Result:
+    """Row of the database."""
+    outcome, provenance = evaluation.outcome, evaluation.provenance
+    made_of = canonical([dict(provenance.backbone_identity), spec.precision])
+    notes = outcome.diagnostics.get("data_notes")
+    return Result(
+        run_id=spec.run_id,
+        key=key,
+        backbone=spec.backbone.name,
+        task=spec.task.name,
+        variant=spec.task.variant,
+        column=comparability_key(provenance.manifest_digest, spec.task, metric=spec.dataset.metric),
+        made_of=hashlib.sha256(made_of).hexdigest()[:8],
+        seed=spec.seed,
+        metric=outcome.headline,
+        value=outcome.value,
+        ci_low=outcome.interval.low,
+        ci_high=outcome.interval.high,
+        interval_method=outcome.interval.method,
+        n=_tested(outcome),
+        higher_is_better=outcome.higher_is_better,
+        finished=time.time(),
+        duration_s=max(0.0, time.time() - seen.started),  # the clock may have been set back
+        images_per_s=provenance.images_per_s or seen.images_per_s,
+        memory_mb=seen.memory_mb,
+        device=seen.device,
+        warnings=warnings,
+        badges=tuple(badge.name for badge in badges),
+        data_notes=tuple(map(str, notes)) if isinstance(notes, list) else (),
+        protocol=spec.task.protocol,
+        dataset=spec.dataset.name,
+        identified_by="content",
+    )
+
+
+def _tested(outcome: Outcome) -> int:
+    """Number of samples that the confidence interval refers to."""
+    return next((outcome.samples[name] for name in ("episodes", "test") if name in outcome.samples), 0)
 
 
 def write_predictions(folder: RunFolder, predictions: Mapping[str, npt.NDArray[np.generic]]) -> None:
@@ -146,13 +152,6 @@ def _finite_metrics(spec: RunSpec, outcome: Outcome, reporter: WorkerReporter) -
     return {name: float(value) for name, value in outcome.metrics.items() if name not in lost}
 
 
-def _with_concerns(spec: RunSpec, outcome: Outcome) -> Outcome:
-    """Outcome with failed backbone checks added to its diagnostics, where the backbone was measured with --force."""
-    if not spec.concerns:
-        return outcome
-    return replace(outcome, diagnostics={**outcome.diagnostics, "doctor": list(spec.concerns)})
-
-
 def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
@@ -171,14 +170,14 @@ def _chance(spec: RunSpec, outcome: Outcome) -> float | None:
     )
 
 
-def _badges(spec: RunSpec, outcome: Outcome, tested: int) -> tuple[Badge, ...]:
+def _badges(spec: RunSpec, outcome: Outcome) -> tuple[Badge, ...]:
     return badges_of(
         BadgeInputs(
             value=outcome.value,
             ci_low=outcome.interval.low,
             ci_high=outcome.interval.high,
             higher_is_better=outcome.higher_is_better,
-            tested=tested,
+            tested=_tested(outcome),
             chance=_chance(spec, outcome),
             diagnostics=outcome.diagnostics,
         )

@@ -132,8 +132,7 @@ def _found(seen: BadgeInputs) -> Iterator[Badge]:
         yield _badge("doctor", f"measured although the doctor refused ({words}): fix the backbone and measure again")
     yield from _of_features(seen.diagnostics.get("features"))
     yield from _leak(seen)
-    if seen.chance is not None and _no_better(seen, seen.chance):
-        yield _badge("chance", _at_chance(seen, seen.chance))
+    yield from _at_chance(seen)
     if seen.diagnostics.get("on_edge") is True:
         yield _badge(
             "grid edge",
@@ -174,15 +173,16 @@ def _leak(seen: BadgeInputs) -> Iterator[Badge]:
         )
 
 
-def _at_chance(seen: BadgeInputs, level: float) -> str:
-    look = "check the labels, the preprocessing and the weights before trusting the score"
-    if (seen.ci_high < level) if seen.higher_is_better else (seen.ci_low > level):
-        return f"the chance level is {level:.1f}, and the score is significantly below it: {look}"
-    return f"the chance level is {level:.1f}, which the interval does not exclude: {look}"
-
-
-def _no_better(seen: BadgeInputs, level: float) -> bool:
-    return seen.ci_low <= level if seen.higher_is_better else seen.ci_high >= level
+def _at_chance(seen: BadgeInputs) -> Iterator[Badge]:
+    level, higher = seen.chance, seen.higher_is_better
+    if level is not None and (seen.ci_low <= level if higher else seen.ci_high >= level):
+        worse = seen.ci_high < level if higher else seen.ci_low > level
+        words = ", and the score is significantly below it" if worse else ", which the interval does not exclude"
+        yield _badge(
+            "chance",
+            f"the chance level is {level:.1f}{words}: check the labels, the preprocessing and the weights before "
+            "trusting the score",
+        )
 
 
 def _badge(name: BadgeName, advice: str) -> Badge:

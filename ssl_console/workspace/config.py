@@ -219,7 +219,7 @@ class Config(BaseModel):
     hooks: HookSettings = HookSettings()
     """Command or webhook that is called when a run has failed or the queue has ended."""
     notifications: NotificationSettings = NotificationSettings()
-    """What an open terminal app sends to its terminal then."""
+    """Notifications that an open terminal app sends to its terminal."""
     keys: dict[str, str] = Field(default_factory=dict)
     """Key bindings of the terminal app: name of the action to key."""
 

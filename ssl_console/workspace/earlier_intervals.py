@@ -24,7 +24,7 @@ HALVES = ("halves", "halves, extrapolated")
 FEW_IMAGES = 500
 """Number of images below which the coverage of these intervals of mean average precision is too low."""
 OLD = "old interval"
-"""The badge."""
+"""Name of the badge."""
 
 Records = Callable[[str], ResultRecord | None]
 Outputs = Callable[[str], "Arrays | None"]
@@ -66,12 +66,9 @@ def _over_disjoint(record: ResultRecord | None) -> Result | None:
     disjoint = min(pool // (ways * (shots + queries)), record.result.n)
     if disjoint < 2:
         return None
-    return _with_interval(record.result, NORMAL_95 * deviation / sqrt(disjoint), OVER_DISJOINT)
-
-
-def _with_interval(result: Result, half: float, method: str) -> Result:
-    low, high = max(0.0, result.value - half), min(100.0, result.value + half)
-    return result.model_copy(update={"ci_low": low, "ci_high": high, "interval_method": method})
+    value, half = record.result.value, NORMAL_95 * deviation / sqrt(disjoint)
+    low, high = max(0.0, value - half), min(100.0, value + half)
+    return record.result.model_copy(update={"ci_low": low, "ci_high": high, "interval_method": OVER_DISJOINT})
 
 
 def _from_predictions(result: Result, outputs: Outputs) -> Result | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from shlex import quote
 
 from backbones.io.files import share_with_group
-from ssl_console.system.errors import OperationFailed
+from ssl_console.system.errors import OperationFailed, user_name
 from ssl_console.workspace.paths import Workspace
 
 OWNERS_VARIABLE = "SSL_CONSOLE_TRUSTED_OWNERS"
@@ -176,10 +176,18 @@ class _Writers:
 def _writers(state: os.stat_result) -> _Writers | None:
     if state.st_mode & stat.S_IWOTH:
         return _Writers("every user of this machine", "o")
-    if state.st_mode & stat.S_IWGRP and (others := _other_members(state.st_gid)):
-        names = ", ".join(sorted(others)[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
-        return _Writers(f"its group {_group_name(state.st_gid)} ({names})", "g")
-    return None
+    if not state.st_mode & stat.S_IWGRP:
+        return None
+    try:
+        group = grp.getgrgid(state.st_gid)
+        members = {*group.gr_mem, *(entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == state.st_gid)}
+        name, others = group.gr_name, members - {user_name(os.geteuid()), user_name(ROOT)}
+    except KeyError:  # an unknown group may have any members
+        name, others = str(state.st_gid), set() if state.st_gid == os.getegid() else {"unknown members"}
+    if not others:
+        return None
+    names = ", ".join(sorted(others)[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    return _Writers(f"its group {name} ({names})", "g")
 
 
 def _writable(path: Path, who: _Writers, effect: str) -> OwnershipProblem:
@@ -187,51 +195,20 @@ def _writable(path: Path, who: _Writers, effect: str) -> OwnershipProblem:
     return OwnershipProblem(f"{path} can be written by {who.words}{effect}", f"chmod {letter}-w {quote(str(path))}")
 
 
-def _other_members(group: int) -> set[str]:
-    """Names of a group's members except this user and root; an unknown group may have any."""
-    try:
-        members = set(grp.getgrgid(group).gr_mem)
-    except KeyError:
-        return set() if group == os.getegid() else {"unknown members"}
-    members |= {entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == group}
-    return members - {user_name(os.geteuid()), user_name(ROOT)}
-
-
-def _group_name(group: int) -> str:
-    with suppress(KeyError):
-        return grp.getgrgid(group).gr_name
-    return str(group)
-
-
 def _trusted(uid: int) -> bool:
     """Whether a parent folder of this user is trusted: the user's own, root's, and those of users named in the
-    environment.
+    environment. In a user namespace that does not map the machine's root, root appears as the overflow user.
     """
-    return uid in (os.geteuid(), ROOT) or _in_list(uid) or (_root_is_unmapped() and uid == _overflow_uid())
+    if uid in (os.geteuid(), ROOT) or _in_list(uid):
+        return True
+    with suppress(OSError, ValueError):
+        mapped = any(int(line.split()[2]) == EVERY_UID for line in UID_MAP.read_text().splitlines())
+        return not mapped and uid == int(OVERFLOW_UID.read_text())
+    return False
 
 
 def _in_list(uid: int) -> bool:
     return bool({str(uid), user_name(uid)} & set(os.environ.get(OWNERS_VARIABLE, "").split(",")))
-
-
-def _root_is_unmapped() -> bool:
-    """Whether this is a user namespace in which the machine's root is unmapped and appears as the overflow user."""
-    with suppress(OSError, ValueError):
-        return not any(int(line.split()[2]) == EVERY_UID for line in UID_MAP.read_text().splitlines())
-    return False
-
-
-def _overflow_uid() -> int:
-    with suppress(OSError, ValueError):
-        return int(OVERFLOW_UID.read_text())
-    return -1
-
-
-def user_name(uid: int) -> str:
-    """Login name of a user id; the number where no such account exists."""
-    with suppress(KeyError):
-        return pwd.getpwuid(uid).pw_name
-    return f"user {uid}"
 
 
 def other_users() -> list[str]:
@@ -241,14 +218,11 @@ def other_users() -> list[str]:
         for entry in pwd.getpwall()
         if FIRST_PERSON <= entry.pw_uid < NOBODY and Path(entry.pw_shell).name not in NO_LOGIN
     }
-    active = {uid for uid in _process_owners() if FIRST_PERSON <= uid < NOBODY}
-    return sorted(user_name(uid) for uid in (people | active) - {os.geteuid()})
-
-
-def _process_owners() -> Iterator[int]:
-    for folder in Path("/proc").glob("[0-9]*"):
+    for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            yield folder.stat().st_uid
+            owner = process.stat().st_uid
+            people |= {owner} if FIRST_PERSON <= owner < NOBODY else set()
+    return sorted(user_name(uid) for uid in people - {os.geteuid()})
 
 
 def connection_owner(local_port: int, remote_port: int) -> int | None:

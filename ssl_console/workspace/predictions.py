@@ -51,7 +51,13 @@ class RunOutputs:
     def predictions(self, run_id: str) -> Arrays | None:
         """Arrays of `predictions.npz` that tests need; None when it is missing or damaged."""
         if run_id not in self._arrays:
-            self._arrays[run_id] = self._read_arrays(run_id)
+            try:
+                with np.load(self.workspace.run(run_id).predictions, allow_pickle=False) as file:
+                    unneeded = _HEAVY | ({"scores"} if "predicted" in file else set())
+                    needed = [name for name in file.files if name not in unneeded and "@" not in name]
+                    self._arrays[run_id] = {name: file[name] for name in needed}
+            except _NO_ARRAYS:
+                self._arrays[run_id] = None
         return self._arrays[run_id]
 
     def part(self, run_id: str) -> Arrays | None:
@@ -65,24 +71,14 @@ class RunOutputs:
     def record(self, run_id: str) -> ResultRecord | None:
         """`result.json`; None when it is missing or damaged."""
         if run_id not in self._records:
-            self._records[run_id] = self._read_record(run_id)
+            try:
+                content = self.workspace.run(run_id).result.read_bytes()
+                self._records[run_id] = ResultRecord.model_validate_json(content)
+            except (OSError, ValidationError):
+                self._records[run_id] = None
         return self._records[run_id]
 
     def metrics(self, run_id: str) -> Mapping[str, float]:
         """All metrics of a run; empty without a record."""
         record = self.record(run_id)
         return {} if record is None else record.metrics
-
-    def _read_arrays(self, run_id: str) -> Arrays | None:
-        try:
-            with np.load(self.workspace.run(run_id).predictions, allow_pickle=False) as file:
-                unneeded = _HEAVY | ({"scores"} if "predicted" in file else set())
-                return {name: file[name] for name in file.files if name not in unneeded and "@" not in name}
-        except _NO_ARRAYS:
-            return None
-
-    def _read_record(self, run_id: str) -> ResultRecord | None:
-        try:
-            return ResultRecord.model_validate_json(self.workspace.run(run_id).result.read_bytes())
-        except (OSError, ValidationError):
-            return None

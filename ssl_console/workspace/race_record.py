@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -71,7 +72,7 @@ class RaceRungRecord(Record):
     slack: float | None = None
     """Points by which predictions of this rung may err; None while unknown, so that nothing is pruned."""
     errors: tuple[PredictorError, ...] = ()
-    """Of every predictor of this rung, the most reliable first; empty while unknown."""
+    """Errors of all predictors of this rung, the most reliable first; empty while unknown."""
 
 
 class RaceContender(Record):
@@ -79,7 +80,7 @@ class RaceContender(Record):
 
     backbone: str
     probability: float
-    """Of being the best under the target."""
+    """Probability of being the best under the target."""
     regret: float
     """Expected loss against the best one, in points."""
     fate: str
@@ -92,7 +93,7 @@ class RaceContender(Record):
 
 
 class RaceRecord(Record):
-    """A race so far."""
+    """State of a race."""
 
     dataset: str
     target: str
@@ -105,30 +106,22 @@ class RaceRecord(Record):
     budget_s: float | None = None
     state: Literal["running", "ended"]
     rungs: tuple[RaceRungRecord, ...]
-    """All of them, in order; those that are planned have no scores."""
+    """All rungs in order; planned ones have no scores."""
     contenders: tuple[RaceContender, ...] = ()
-    """The likely best first; empty before the first rung is done."""
+    """The most likely best first; empty before the first rung is done."""
     choice: str = ""
     settled: bool = False
     """Whether all others are certainly worse."""
     excluded: Mapping[str, str] = Field(default_factory=dict)
     """Backbones that cannot be measured, with the reason."""
     reason: str = ""
-    """Why it ended before the target was measured, in words."""
+    """Why it ended before the target was measured."""
 
 
 def race_file(workspace: Workspace, dataset: str, target: str, backbones: Iterable[str]) -> Path:
     """Path of the record of this race."""
     digest = hashlib.sha256("\n".join([dataset, target, *sorted(backbones)]).encode()).hexdigest()[:16]
     return workspace.races / f"{digest}.json"
-
-
-def read_race(path: Path) -> RaceRecord | None:
-    """The record; None where there is none, or none that this version can read."""
-    try:
-        return RaceRecord.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
 
 
 def write_race(path: Path, race: RaceRecord) -> None:
@@ -138,7 +131,9 @@ def write_race(path: Path, race: RaceRecord) -> None:
 
 
 def races(workspace: Workspace) -> Iterator[RaceRecord]:
-    """All races of this workspace, the newest first."""
-    paths = workspace.races.glob("*.json") if workspace.races.is_dir() else ()
-    found = [race for path in paths if (race := read_race(path)) is not None]
+    """All races of this workspace that this version can read, the newest first."""
+    found = []
+    for path in workspace.races.glob("*.json") if workspace.races.is_dir() else ():
+        with suppress(OSError, ValidationError):
+            found.append(RaceRecord.model_validate_json(path.read_bytes()))
     yield from sorted(found, key=lambda race: -race.updated)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from tinydb import where
 from ssl_console.system.errors import OperationFailed
 from ssl_console.workspace.earlier_intervals import outdated, recounted
 from ssl_console.workspace.field_sets import SharedFieldSets
-from ssl_console.workspace.paths import RunFolder, Workspace
+from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.results_file import Row, RowReader, RowWriter, Stamp
 from ssl_console.workspace.tinydb_storage import (
@@ -63,7 +64,14 @@ class ResultStore:
         """
         stamp, read = Stamp.of(self.path), self._read
         if stamp is None or stamp != read.stamp:
-            read = _read_rows(self.path, stamp, read)
+            reader = copy(read.reader)  # other threads may continue from the same place
+            further = reader and reader.further()
+            if reader is not None and further is not None:
+                rows = [*read.results, *_results(self.path, further, read.sets)]
+                read = _Read(stamp, rows, reader, read.sets)
+            else:
+                reader, sets = RowReader(self.path), SharedFieldSets()
+                read = _Read(stamp, list(_results(self.path, reader, sets)), reader, sets)
             self._read = read  # one assignment: several threads may read
         return read.results
 
@@ -74,15 +82,14 @@ class ResultStore:
     def _current(self, result: Result) -> Result:
         """Result with a valid interval and protocol. Ended runs never change, so each is computed once."""
         if result.run_id not in self._recounted:
-            named = stated(result, self._workspace.run(result.run_id))
-            self._recounted[result.run_id] = self._counted_again(named) if outdated(named) else named
+            current = stated(result, self._workspace.run(result.run_id))
+            if outdated(current):
+                from ssl_console.workspace.predictions import RunOutputs  # noqa: PLC0415 - only older results need numpy
+
+                outputs = RunOutputs(self._workspace)
+                current = recounted(current, outputs.record, outputs.predictions)
+            self._recounted[result.run_id] = current
         return self._recounted[result.run_id]
-
-    def _counted_again(self, result: Result) -> Result:
-        from ssl_console.workspace.predictions import RunOutputs  # noqa: PLC0415 - only older results need numpy
-
-        outputs = RunOutputs(self._workspace)
-        return recounted(result, outputs.record, outputs.predictions)
 
     def add(self, results: Iterable[Result]) -> int:
         """Add the results whose run is not stored yet, in one transaction; return their number.
@@ -119,7 +126,8 @@ class ResultStore:
 
 
 def rebuild(workspace: Workspace) -> int:
-    """Rebuild the results file from the run folders; return the number of results.
+    """Rebuild the results file from the run folders; return the number of results. Unfinished runs and unreadable
+    records are skipped.
 
     A file that cannot be read is set aside, never removed. Raises StoreError for a newer version's.
     """
@@ -127,7 +135,11 @@ def rebuild(workspace: Workspace) -> int:
     set_aside(path)
     try:
         with transaction(path) as database:
-            found = {result.run_id: result for result in results_of_runs(workspace.run_folders())}
+            found = {}
+            for folder in workspace.run_folders():
+                with suppress(OSError, ValidationError):
+                    result = ResultRecord.model_validate_json(folder.result.read_bytes()).result
+                    found[result.run_id] = result
             in_order = sorted(found.values(), key=lambda result: result.finished)
             database.drop_table(RESULTS_TABLE)
             database.table(RESULTS_TABLE).insert_multiple(result.model_dump(mode="json") for result in in_order)
@@ -151,15 +163,6 @@ def set_aside(path: Path) -> Path | None:
     return None
 
 
-def results_of_runs(folders: Iterable[RunFolder]) -> Iterator[Result]:
-    """Results in run folders; unfinished runs and unreadable records are skipped."""
-    for folder in folders:
-        try:
-            yield ResultRecord.model_validate_json(folder.result.read_bytes()).result
-        except (OSError, ValidationError):
-            continue
-
-
 @dataclass(frozen=True)
 class _Read:
     """Results of one version of the file."""
@@ -168,16 +171,6 @@ class _Read:
     results: list[Result] = field(default_factory=list)
     reader: RowReader | None = None
     sets: SharedFieldSets = field(default_factory=SharedFieldSets)
-
-
-def _read_rows(path: Path, stamp: Stamp | None, before: _Read) -> _Read:
-    """Results of the present version. Raises StoreError."""
-    reader = copy(before.reader)  # other threads may continue from the same place
-    further = reader and reader.further()
-    if reader is not None and further is not None:
-        return _Read(stamp, [*before.results, *_results(path, further, before.sets)], reader, before.sets)
-    reader, sets = RowReader(path), SharedFieldSets()
-    return _Read(stamp, list(_results(path, reader, sets)), reader, sets)
 
 
 def _results(path: Path, rows: Iterable[Row], sets: SharedFieldSets) -> Iterator[Result]:

@@ -193,7 +193,7 @@ class RowWriter:
 
     path: Path
     _stamp: Stamp | None = None
-    """Of the file that the following describes."""
+    """Version of the file that the following fields describe."""
     _run_ids: set[str] = field(default_factory=set)
     _end: tuple[int, int] | None = None
     """Offset after the last row, and its number; None for a file of another form."""
@@ -210,8 +210,10 @@ class RowWriter:
             new = [row for row in rows if row["run_id"] not in self._run_ids]
             if not new:
                 return 0
-            if self._end is None:
-                self._insert(new)
+            if self._end is None:  # there is no file yet, or it has another form
+                self._stamp = None
+                with locked_transaction(self.path) as database:
+                    database.table(RESULTS_TABLE).insert_multiple(new)
             else:
                 self._append(new, *self._end)
         return len(new)
@@ -232,9 +234,3 @@ class RowWriter:
             write_durably(self.path, chain(_chunks(file, offset), [further, END]))
         self._stamp, self._end = Stamp.of(self.path), (offset + len(further), number + len(rows))
         self._run_ids |= {row["run_id"] for row in rows}
-
-    def _insert(self, rows: list[Row]) -> None:
-        """Add rows to a file that does not exist yet or has another form."""
-        self._stamp = None
-        with locked_transaction(self.path) as database:
-            database.table(RESULTS_TABLE).insert_multiple(rows)

@@ -256,7 +256,7 @@ class End(Record):
     log_tail: tuple[str, ...] = ()
     ended: float = Field(default_factory=time.time)
     shortage: MemoryShortage | None = None
-    """Of kind `oom` on a CUDA device."""
+    """Memory of the device, for an end of kind `oom` on a CUDA device."""
 
 
 class JobState(Record):

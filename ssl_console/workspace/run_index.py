@@ -6,7 +6,7 @@ has changed, run folders with a new modification time are read again: an ended r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -16,9 +16,9 @@ from typing import cast, get_args
 import orjson
 from pydantic import ValidationError
 
+from ssl_console.system.errors import user_name
 from ssl_console.workspace.config import AUTO, DevicesPerRun, Share
 from ssl_console.workspace.field_sets import SharedFieldSets
-from ssl_console.workspace.ownership import user_name
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import SPEC_VERSION, Placement, RunState, check_version, read_placement
 from ssl_console.workspace.run_status import QueuedRun, RunStatus, compact, read_status
@@ -121,7 +121,7 @@ class RunIndex:
     workspace: Workspace
     entries: dict[str, RunInfo] = field(default_factory=dict)
     queued: dict[str, RunInfo] = field(default_factory=dict)
-    """Of `entries`, the queued ones."""
+    """Those of `entries` that are queued."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Unusable run folders by name, and the reason."""
     _times: dict[str, int | None] = field(default_factory=dict)
@@ -148,16 +148,19 @@ class RunIndex:
         Unless `at_once`, changes by other processes to runs that are neither active nor expected may appear later where
         runs are many: 0.2 s with 1,000 of them, never more than 0.5 s.
         """
-        before = self.entries.copy() if (at_once or self._rested(now)) and self._must_scan(now) else None
-        if before is not None:
+        runs = len(self.entries)
+        rest_s = 0.0 if at_once or runs <= MANY else min(LONGEST_REST_S, REST_EACH_S * runs)
+        if not 0 <= now - self._scanned < rest_s and self._must_scan(now):
+            before = self.entries.copy()
             self._scan(now)
             changed = [entry for name, entry in self.entries.items() if before.get(name) is not entry]
             return Changes(tuple(changed), tuple(name for name in before if name not in self.entries))
-        return Changes(tuple(self._reread_unsettled(now)))
-
-    def _rested(self, now: float) -> bool:
-        runs = len(self.entries)
-        return runs <= MANY or not 0 <= now - self._scanned < min(LONGEST_REST_S, REST_EACH_S * runs)
+        changed = []
+        for name, read in tuple(self._unsettled.items()):
+            due = self._touched(name, now) or not 0 <= now - read < LIFE_EVERY_S
+            if due and self._reread(name, now):
+                changed.append(self.entries[name])
+        return Changes(tuple(changed))
 
     def _must_scan(self, now: float) -> bool:
         try:
@@ -215,12 +218,6 @@ class RunIndex:
                 write_summaries(self.workspace, (_summary(run, time) for run, time in settled))
                 self._summarized = len(settled)
 
-    def _reread_unsettled(self, now: float) -> Iterator[RunInfo]:
-        for name, read in tuple(self._unsettled.items()):
-            due = self._touched(name, now) or not 0 <= now - read < LIFE_EVERY_S
-            if due and self._reread(name, now):
-                yield self.entries[name]
-
     def _touched(self, name: str, now: float) -> bool:
         """Whether files were added to or removed from a run folder since the last reading."""
         try:
@@ -237,8 +234,11 @@ class RunIndex:
         folder, old = self.workspace.run(name), self.entries.get(name)
         try:
             status = compact(read_status(folder, now), self._sets)
-            entry = _read_info(folder, status) if old is None or _renamed(old, status) else _with_status(old, status)
-            entry = old if old is not None and entry == old else entry
+            if old is None or (old.status.state.final and old.status == status):  # its backbone may have been renamed
+                entry = _read_info(folder, status)
+                entry = old if old is not None and entry == old else entry
+            else:
+                entry = old if old.status == status else replace(old, status=status)
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.unreadable[name] = f"{folder.spec} cannot be used: {error}"
             return False
@@ -290,16 +290,6 @@ def _from_summary(folder: RunFolder, summary: RunSummary) -> RunInfo:
     )
 
 
-def _renamed(run: RunInfo, status: RunStatus) -> bool:
-    """Whether the specification may have changed: an ended run's folder only changes when its backbone is renamed."""
-    return run.status.state.final and status == run.status
-
-
-def _with_status(run: RunInfo, status: RunStatus) -> RunInfo:
-    """The same object when the status is unchanged."""
-    return run if run.status == status else replace(run, status=status)
-
-
 def _settled(time_ns: int, now: float) -> bool:
     return abs(now - time_ns / 1e9) > SETTLED_S
 
@@ -333,8 +323,8 @@ def _variant(task: bytes) -> str:
 
 
 def _placement(spec: Mapping[str, object]) -> Placement:
-    launcher = spec.get("launcher")
-    devices, share = tuple(map(str, _list(spec.get("devices", ())))), spec.get("share")
+    launcher, stored, share = spec.get("launcher"), spec.get("devices"), spec.get("share")
+    devices = tuple(map(str, stored)) if isinstance(stored, list) else ()
     placement = read_placement(None if launcher is None else str(launcher), devices)
     return replace(
         placement,
@@ -351,7 +341,3 @@ def _table(value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise TypeError(f"expected a table, not {value!r}")
     return value
-
-
-def _list(value: object) -> list[object]:
-    return list(value) if isinstance(value, list | tuple) else []

@@ -73,11 +73,14 @@ class WholeFileStorage(Storage):
     def commit(self) -> None:
         """Replace the file, with the previous one as the backup. Raises OSError and then changes nothing.
 
-        The last file of an older schema is stored permanently, for a return to an older program.
+        The last file of an older schema is stored permanently as `results.schema-N.json`, for a return to an older
+        program.
         """
         if self._changed:
             if self._version < version_of(self._document):
-                keep_older(self._path, self._version)
+                older = self._path.with_name(f"{self._path.stem}.schema-{self._version}{self._path.suffix}")
+                if not older.exists():
+                    write_atomically(older, self._path.read_bytes())
             keep_backup(self._path)
             write_atomically(self._path, orjson.dumps(self._document, option=orjson.OPT_NON_STR_KEYS))
 
@@ -144,13 +147,6 @@ def exclusive(path: Path) -> Iterator[None]:
 def backup_of(path: Path) -> Path:
     """Path of the previous version of the file."""
     return path.with_name(f"{path.name}.bak")
-
-
-def keep_older(path: Path, version: int) -> None:
-    """Copy a file of an older schema to `results.schema-N.json`, unless that exists. Raises OSError."""
-    place = path.with_name(f"{path.stem}.schema-{version}{path.suffix}")
-    if not place.exists():
-        write_atomically(place, path.read_bytes())
 
 
 def keep_backup(path: Path) -> None:

@@ -54,9 +54,12 @@ class LocalLauncher(Launcher):
 
     def command(self, resources: Resources, run_ids: Sequence[str]) -> list[str]:
         """Command line of a worker. A program put in front of it has to become the worker by `exec`: the started
-        process receives the worker's signals and has this process as its parent.
+        process receives the worker's signals and has this process as its parent. `-P` prevents imports from the
+        working folder, e.g. of a foreign `tasks.py`.
         """
-        return worker_command(self.workspace, resources, *run_ids)
+        interpreter = [sys.executable, "-P", "-u", "-m", "ssl_console.worker", "--workspace", str(self.workspace.root)]
+        place = ["--device", resources.device.name, "--slot", resources.slot, f"--parent={os.getpid()}"]
+        return [*interpreter, *place, *run_ids]
 
     def submit(self, batch: Batch, resources: Resources | None = None) -> str:
         """Start a worker for these runs and return its name. Raises OSError when it cannot be started."""
@@ -83,7 +86,9 @@ class LocalLauncher(Launcher):
             if is_here(attempt.host, attempt.machine) and not attempt.job:
                 name = f"adopted-{attempt.pid}-{secrets.token_hex(4)}"
                 self._adopted[name] = attempt
-                self._marks[name] = _mark_of(attempt.pid)
+                start = f"{MARK}=".encode()
+                marks = (one.removeprefix(start) for one in environment_of(attempt.pid) if one.startswith(start))
+                self._marks[name] = next(marks, b"").decode()
                 yield AdoptedWorker(name, (run_id,))
 
     def hand_over(self, worker: str, run_id: str) -> bool:
@@ -163,20 +168,6 @@ class LocalLauncher(Launcher):
 
     def _log(self, name: str) -> Path:
         return make_private_folder(self.workspace.supervisor / "workers") / f"{name}.log"
-
-
-def _mark_of(pid: int) -> str:
-    start = f"{MARK}=".encode()
-    return next((one.removeprefix(start).decode() for one in environment_of(pid) if one.startswith(start)), "")
-
-
-def worker_command(workspace: Workspace, resources: Resources, *run_ids: str) -> list[str]:
-    """Command line of a worker started by this process. `-P` prevents imports from the working folder, e.g. of a
-    foreign `tasks.py`.
-    """
-    interpreter = [sys.executable, "-P", "-u", "-m", "ssl_console.worker"]
-    place = ["--workspace", str(workspace.root), "--device", resources.device.name, "--slot", resources.slot]
-    return [*interpreter, *place, f"--parent={os.getpid()}", *run_ids]
 
 
 def worker_environment(resources: Resources, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -57,7 +57,9 @@ class SlurmQueueFull(SlurmError):  # noqa: N818
 
 
 def ask(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
-    """Output of one of Slurm's commands. Raises SlurmError with its own message."""
+    """Output of one of Slurm's commands, with messages in English. Raises SlurmError with its own message."""
+    # without the settings of another job or script for its own Slurm commands
+    inherited = {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith(LEAKING)}
     try:
         done = subprocess.run(
             command,
@@ -66,7 +68,7 @@ def ask(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
             text=True,
             errors="replace",
             timeout=timeout_s,
-            env=clean_environment(os.environ),
+            env={**inherited, "LC_ALL": "C.UTF-8"},
             check=False,
         )
     except FileNotFoundError:
@@ -76,12 +78,6 @@ def ask(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
     if done.returncode:
         raise _error(command[0], done.returncode, done.stderr)
     return done.stdout or done.stderr
-
-
-def clean_environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Environment without the settings of another job or script for its own Slurm commands; messages in English."""
-    kept = {name: value for name, value in inherited.items() if name in KEPT or not name.startswith(LEAKING)}
-    return {**kept, "LC_ALL": "C.UTF-8"}
 
 
 def _error(name: str, code: int, words: str) -> SlurmError:

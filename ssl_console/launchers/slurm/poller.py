@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ssl_console.launchers.slurm.commands import (
@@ -94,7 +94,10 @@ class SlurmPoller:
     def entries(self) -> dict[str, JobEntry]:
         """Known state. The entries of batches that are over are returned once."""
         with self._lock:
-            found = {name: _copy(entry) for name, entry in self._entries.items()}
+            found = {
+                name: replace(entry, seen=dict(entry.seen), since=dict(entry.since), gone=dict(entry.gone))
+                for name, entry in self._entries.items()
+            }
             for name, entry in found.items():
                 if entry.over:
                     del self._entries[name]
@@ -166,14 +169,10 @@ class SlurmPoller:
         now = time.monotonic()
         for entry in asked:
             mine = {name: job for name in entry.batch.names if (job := found.get(name)) is not None}
-            if entry.stage == "unsure":
-                entry.stage = self._stage_of(entry, mine)
+            if entry.stage == "unsure":  # its submission was not confirmed
+                entry.stage = "submitted" if mine or self._accounted(entry.batch) else "new"
             if entry.stage == "submitted":
                 self._note(entry, mine, now)
-
-    def _stage_of(self, entry: JobEntry, mine: Mapping[str, ListedJob]) -> Stage:
-        """Whether a batch was accepted whose submission was not confirmed."""
-        return "submitted" if mine or self._accounted(entry.batch) else "new"
 
     def _note(self, entry: JobEntry, mine: Mapping[str, ListedJob], now: float) -> None:
         gone: dict[str, str] = {}
@@ -228,7 +227,3 @@ class SlurmPoller:
             raise
         except SlurmError as error:  # it has ended in the meantime
             LOG.info("%s", error)
-
-
-def _copy(entry: JobEntry) -> JobEntry:
-    return JobEntry(entry.batch, entry.stage, entry.words, dict(entry.seen), dict(entry.since), dict(entry.gone))

@@ -185,22 +185,22 @@ class Index(BaseModel):
 
 
 def record(run_id: str) -> str:
-    """`result.json` of a run."""
+    """Member with the `result.json` of a run."""
     return f"records/{run_id}.json"
 
 
 def spec(run_id: str) -> str:
-    """`run.json` of a run."""
+    """Member with the `run.json` of a run."""
     return f"specs/{run_id}.json"
 
 
 def predictions(run_id: str) -> str:
-    """`predictions.npz` of a run."""
+    """Member with the `predictions.npz` of a run."""
     return f"predictions/{run_id}.npz"
 
 
 def manifest(digest: str) -> str:
-    """Content of a dataset, by the digest in results' keys."""
+    """Member with the content of a dataset, by the digest in results' keys."""
     return f"manifests/{digest}.json"
 
 

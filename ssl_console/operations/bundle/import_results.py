@@ -171,7 +171,11 @@ def _fates(members: _Members, here: _Here, *, take_conflicting: bool) -> Iterato
             )
         else:
             run_id = here.admit(result) if take_conflicting else other.run_id
-            yield BundledResult(result, "conflict", run_id, _conflict(other, result), taken=take_conflicting)
+            words = (
+                f"the same measurement (key {result.key[:12]}) gave {other.value:.2f} here ({other.run_id}) and "
+                f"{result.value:.2f} there ({result.run_id})"
+            )
+            yield BundledResult(result, "conflict", run_id, words, taken=take_conflicting)
 
 
 def _unusable(record: ResultRecord, spec: RunSpec | str) -> str:
@@ -187,13 +191,6 @@ def _unusable(record: ResultRecord, spec: RunSpec | str) -> str:
     if named != (result.run_id, result.backbone, result.task, result.seed):
         return f"its specification is of {spec.backbone.name} on {spec.task.name}, its record of another run"
     return ""
-
-
-def _conflict(here: Result, there: Result) -> str:
-    return (
-        f"the same measurement (key {there.key[:12]}) gave {here.value:.2f} here ({here.run_id}) and "
-        f"{there.value:.2f} there ({there.run_id})"
-    )
 
 
 def _write(workspace: Workspace, members: _Members, imported: Imported) -> None:

@@ -44,7 +44,10 @@ class Recounted:
 
 def check_record(record: ResultRecord, arrays: Arrays | None) -> Recounted:
     """Check a record against its own identity, and against its predictions where there are any."""
-    way = None if arrays is None else rescore(_protocol(record), arrays)
+    # the protocol is in the record's identity, else in the task's name
+    task, name = record.identity.get("task"), record.result.task.partition("/")[0]
+    protocol = str(task.get("protocol", name)) if isinstance(task, dict) else name
+    way = None if arrays is None else rescore(protocol, arrays)
     if arrays is None or way is None:
         return Recounted(tuple(_own(record)), 0, tuple(record.metrics))
     try:
@@ -59,12 +62,6 @@ def check_record(record: ResultRecord, arrays: Arrays | None) -> Recounted:
     counted = [name for name in record.metrics if name in again]
     missed = tuple(name for name in record.metrics if name not in again)
     return Recounted((*_own(record), *from_predictions), len(counted), missed)
-
-
-def _protocol(record: ResultRecord) -> str:
-    """Name of the protocol from the record's identity, else from the task's name."""
-    task, name = record.identity.get("task"), record.result.task.partition("/")[0]
-    return str(task.get("protocol", name)) if isinstance(task, dict) else name
 
 
 def _own(record: ResultRecord) -> Iterator[str]:
@@ -171,7 +168,7 @@ class _Check:
         whole = self.archive.whole
         self._readable = sound = set(self._digests(index))
         if not whole and not self.report.problems:
-            self._complain(
+            self._add_problem(
                 self.archive.path.name, "a byte of the zip file's own directory, or of its README, was changed"
             )
         self._manifests(sound)
@@ -179,7 +176,7 @@ class _Check:
         self._tables(index, results, sound)
         return self.report
 
-    def _complain(self, file: str, what: str) -> None:
+    def _add_problem(self, file: str, what: str) -> None:
         self.report.problems.append(Problem(file, what))
 
     def _index(self) -> Index:
@@ -195,17 +192,17 @@ class _Check:
         """Readable members, also modified ones: their scores are recomputed as well."""
         listed = set(index.files)
         for name in sorted(listed ^ (set(self.archive.names) - {layout.INDEX, layout.README})):
-            self._complain(name, "is listed but missing" if name in listed else "is not listed")
+            self._add_problem(name, "is listed but missing" if name in listed else "is not listed")
         self.notify(f"digests of {counted(len(listed), 'file')}")
         for name in sorted(listed & set(self.archive.names)):
             self.report.files += 1
             try:
                 found = digest(self.archive.read(name))
             except ValueError as error:
-                self._complain(name, f"a byte was changed: {error}")
+                self._add_problem(name, f"a byte was changed: {error}")
                 continue
             if found != index.files[name].sha256:
-                self._complain(
+                self._add_problem(
                     name, f"was changed: its SHA-256 is {found[:16]}, listed is {index.files[name].sha256[:16]}"
                 )
             yield name
@@ -215,12 +212,14 @@ class _Check:
             try:
                 found = Manifest.model_validate_json(self.archive.read(name))
             except ValidationError as error:
-                self._complain(name, f"is not a manifest: {error.errors()[0]['msg']}")
+                self._add_problem(name, f"is not a manifest: {error.errors()[0]['msg']}")
                 continue
             parts = [(split, one.images_digest, one.labels_digest) for split, one in found.splits.items()]
             again = digest_manifest(found.classes, parts)
             if again != found.digest or name != layout.manifest(again):
-                self._complain(name, f"declares digest {found.digest[:16]}; its classes and splits give {again[:16]}")
+                self._add_problem(
+                    name, f"declares digest {found.digest[:16]}; its classes and splits give {again[:16]}"
+                )
 
     def _records(self, names: set[str]) -> list[Result]:
         found = []
@@ -231,10 +230,10 @@ class _Check:
             try:
                 record = ResultRecord.model_validate_json(self.archive.read(name))
             except ValidationError as error:
-                self._complain(name, f"is not a record: {error.errors()[0]['msg']}")
+                self._add_problem(name, f"is not a record: {error.errors()[0]['msg']}")
                 continue
             if record.result.run_id != layout.run_id(name):
-                self._complain(name, f"belongs to run {record.result.run_id}")
+                self._add_problem(name, f"belongs to run {record.result.run_id}")
             self._record(name, record)
             found.append(record.result)
         return found
@@ -246,7 +245,7 @@ class _Check:
         self.report.scores += checked.counted
         self.report.not_counted += [f"{run_id}: {score}" for score in checked.not_counted]
         for what in checked.problems:
-            self._complain(name, what)
+            self._add_problem(name, what)
 
     def predictions(self, run_id: str) -> Arrays | None:
         """Arrays of a run; None when it has none, or, with a reported problem, unreadable ones."""
@@ -268,14 +267,14 @@ class _Check:
         try:
             again = tables(results, self.predictions, index.columns, index.badge_sources)
         except UNCOUNTABLE as error:
-            self._complain("tables", f"cannot be derived from the records: {error}")
+            self._add_problem("tables", f"cannot be derived from the records: {error}")
             return
         for name in sorted(set(again) | {one for one in names if one.startswith("tables/")}):
             self.report.tables += 1
             if name not in names or name not in again:
-                self._complain(name, "is missing" if name not in names else "does not follow from the records")
+                self._add_problem(name, "is missing" if name not in names else "does not follow from the records")
                 continue
             kept = self.archive.read(name).decode(errors="replace")
             what = first_difference(kept, again[name], numbers_may_move=name == RANKS)
             if what:
-                self._complain(name, what)
+                self._add_problem(name, what)

@@ -16,7 +16,7 @@ from ssl_console._version import __version__
 from ssl_console.analysis.badged_results import BadgeSources
 from ssl_console.analysis.export import to_csv, to_json, to_markdown
 from ssl_console.analysis.rank_intervals import rank_table, ranks_document
-from ssl_console.analysis.ranking import Ranking, rank
+from ssl_console.analysis.ranking import rank
 from ssl_console.analysis.statistics.rank_bootstrap import Missing
 from ssl_console.operations.bundle import archive
 from ssl_console.operations.bundle.archive import Index, Listed, digest, write
@@ -43,18 +43,13 @@ def tables(
         "tables/ranking.csv": to_csv(ranking),
         "tables/ranking.md": to_markdown(ranking),
     }
-    ranks = _ranks(ranking, predictions)
-    return found if ranks is None else {**found, RANKS: json.dumps(ranks, indent=2) + "\n"}
-
-
-def _ranks(ranking: Ranking, predictions: Predictions) -> Mapping[str, object] | None:
-    """Ranks of the complete rows; if there are none, with the next treatment of missing values."""
     for missing in get_args(Missing):
         try:
-            return ranks_document(rank_table(ranking, predictions, missing=missing))
-        except ValueError:
+            ranks = ranks_document(rank_table(ranking, predictions, missing=missing))
+        except ValueError:  # no complete rows: try the next treatment of missing values
             continue
-    return None
+        return {**found, RANKS: json.dumps(ranks, indent=2) + "\n"}
+    return found
 
 
 README_TEXT = """Results with everything that they are derived from.
@@ -185,20 +180,18 @@ def first_difference(stored: str, again: str, *, numbers_may_move: bool) -> str:
 
 
 def _by_line(stored: str, again: str) -> str:
-    for number, (before, after) in enumerate(zip_longest(stored.splitlines(), again.splitlines()), start=1):
-        if before != after:
-            return f"line {number} {_where(before or '', after or '')}"
+    """First differing line, and its first differing cell."""
+    for number, lines in enumerate(zip_longest(stored.splitlines(), again.splitlines()), start=1):
+        if lines[0] == lines[1]:
+            continue
+        before, after = lines[0] or "", lines[1] or ""
+        for sign in ("|", ","):
+            cells = list(zip_longest(before.split(sign), after.split(sign), fillvalue="nothing"))
+            if len(cells) > 1:
+                one, other = next((pair for pair in cells if pair[0] != pair[1]), ("", ""))
+                return f"line {number} is {one.strip()}, its records give {other.strip()}"
+        return f"line {number} is {before!r}, its records give {after!r}"
     return "its line ends were changed"
-
-
-def _where(before: str, after: str) -> str:
-    """First differing cell of a line."""
-    for sign in ("|", ","):
-        cells = list(zip_longest(before.split(sign), after.split(sign), fillvalue="nothing"))
-        if len(cells) > 1:
-            one, other = next((pair for pair in cells if pair[0] != pair[1]), ("", ""))
-            return f"is {one.strip()}, its records give {other.strip()}"
-    return f"is {before!r}, its records give {after!r}"
 
 
 def _by_value(before: Any, after: Any, place: str, moving: dict[str, float]) -> Iterator[str]:  # noqa: ANN401 - JSON

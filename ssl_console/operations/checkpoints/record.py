@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -148,7 +148,9 @@ class TransferCurve:
             return f"best so far at {self.unit} {best.step:,} ({best.mean:.1f})"
         last = after[-PATIENCE:]
         loss = best.mean - sum(point.mean for point in last) / len(last)
-        if loss > CONFIDENCE * _error_of_loss(best, last):
+        # for independent errors; the checkpoints share test images, so the true error is smaller
+        error = math.hypot(best.error, math.sqrt(sum(point.error**2 for point in last)) / len(last))
+        if loss > CONFIDENCE * error:
             return (
                 f"peaked at {self.unit} {best.step:,} ({best.mean:.1f}): the last {len(last)} checkpoints are "
                 f"{loss:.1f} points below it"
@@ -192,13 +194,6 @@ def _point(step: int, name: str, rows: Mapping[str, Result]) -> TransferPoint:
 def _mean(rows: Iterable[Result]) -> float:
     values = [result.value for result in rows]
     return sum(values) / len(values)
-
-
-def _error_of_loss(best: TransferPoint, last: Sequence[TransferPoint]) -> float:
-    """Standard error for independent errors of the checkpoints; they share test images, so the true error is
-    smaller.
-    """
-    return math.hypot(best.error, math.sqrt(sum(point.error**2 for point in last)) / len(last))
 
 
 def _some(means: Mapping[str, float]) -> dict[str, float]:

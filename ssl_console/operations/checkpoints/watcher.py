@@ -41,7 +41,7 @@ from ssl_console.workspace.run import Placement, RunState
 from tasks.catalog.spec import TaskSpec
 
 Describe = Callable[[Path, str], BackboneCard]
-"""Inspects the first checkpoint: its copy and the name of the training give the card of all."""
+"""Inspection of the first checkpoint: makes the card of all from its copy and the name of the training."""
 ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors", ".tar", ".bin")
 NOT_WRITTEN = re.compile(r"(^\.|~$|\.(tmp|temp|part|partial|incomplete|lock)($|\.)|^tmp)", re.IGNORECASE)
 NOT_WEIGHTS = re.compile(r"^(optimizer|scheduler|scaler|rng_state|training_args|events)", re.IGNORECASE)
@@ -223,14 +223,17 @@ class CheckpointStep:
 
 def sightings(folder: Path) -> dict[Path, Sighting]:
     """Files that look like checkpoints, with their present state."""
-    found: dict[Path, Sighting] = {}
-    for path in _files(folder, DEEPEST):
-        try:
-            status = path.stat()
-        except OSError:  # removed in the meantime: trainings remove old checkpoints
-            continue
-        found[path] = Sighting(path, status.st_size, status.st_mtime_ns)
-    return found
+    states = {path: sighting_of(path) for path in _files(folder, DEEPEST)}
+    return {path: state for path, state in states.items() if state is not None}
+
+
+def sighting_of(path: Path) -> Sighting | None:
+    """Present state of one file; None when it does not exist: trainings remove old checkpoints."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return Sighting(path, status.st_size, status.st_mtime_ns)
 
 
 def is_whole(path: Path) -> bool:
@@ -270,7 +273,7 @@ def take(seen: Sighting, folder: Path) -> tuple[Path, str] | None:
             while part := source.read(CHUNK):
                 digest.update(part)
                 copy.write(part)
-        if sightings_of(seen.path) != seen or not is_whole_copy(draft, seen.path):
+        if sighting_of(seen.path) != seen or not is_whole_copy(draft, seen.path):
             return None
         place = folder / f"{digest.hexdigest()[:16]}{seen.path.suffix}"
         draft.replace(place)
@@ -282,15 +285,6 @@ def take(seen: Sighting, folder: Path) -> tuple[Path, str] | None:
     finally:
         draft.unlink(missing_ok=True)
     return place, digest.hexdigest()
-
-
-def sightings_of(path: Path) -> Sighting | None:
-    """Present state of one file; None when it does not exist."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return Sighting(path, status.st_size, status.st_mtime_ns)
 
 
 def is_whole_copy(copy: Path, original: Path) -> bool:
