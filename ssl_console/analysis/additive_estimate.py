@@ -174,13 +174,9 @@ def sweeps(scores: Scores) -> Edges:
     bit = {name: 1 << number for number, name in enumerate(names)}
     ahead, behind = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     for cells in scores.values():
-        for order, beaten in ((sorted(cells, key=cells.__getitem__), ahead), (_falling(cells), behind)):
-            _collect(cells, order, bit, beaten)
+        for falling, beaten in ((False, ahead), (True, behind)):
+            _collect(cells, sorted(cells, key=cells.__getitem__, reverse=falling), bit, beaten)
     return {name: _members(ahead[name] & ~behind[name], names) for name in names}
-
-
-def _falling(cells: Mapping[str, float]) -> list[str]:
-    return sorted(cells, key=cells.__getitem__, reverse=True)
 
 
 def _collect(cells: Mapping[str, float], order: Sequence[str], bit: Mapping[str, int], sets: dict[str, int]) -> None:

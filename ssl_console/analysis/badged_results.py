@@ -30,7 +30,7 @@ Twins = Mapping[str, str]
 
 @dataclass(frozen=True)
 class BadgeSources:
-    """Facts about backbones from which warnings follow that are not stored in a run."""
+    """Facts about backbones from which further warnings of their results follow, which are not stored in the runs."""
 
     twins: Twins = field(default_factory=dict)
     seen: Seen = field(default_factory=dict)
@@ -39,11 +39,18 @@ class BadgeSources:
     def of(cls, cards: Iterable[BackboneCard]) -> BadgeSources:
         """Facts from the backbones' cards."""
         known = list(cards)
-        return cls(twins(known), seen_by(known))
+        seen = {card.name: frozenset(card.facts.seen_datasets) for card in known if card.facts.seen_datasets}
+        return cls(twins(known), seen)
 
     def badged(self, results: Sequence[Result]) -> list[Result]:
-        """The same results with the names of all their badges."""
-        return with_seen_badges(with_twin_badges(results, self.twins), self.seen)
+        """The same results with the names of all their badges; results without further ones are the same objects."""
+        of_twins = {run_id: one.badge for run_id, one in distances(results, self.twins).items()}
+        badged = []
+        for result in results:
+            found = (of_twins.get(result.run_id), seen_badge(result, self.seen))
+            names = [badge.name for badge in found if badge]
+            badged.append(with_values(result, badges=(*result.badges, *names)) if names else result)
+        return badged
 
     def explained(self, result: Result, record: ResultRecord | None, results: Sequence[Result]) -> tuple[Badge, ...]:
         """All badges of one result with their advice; its twin is looked up among `results`."""
@@ -53,11 +60,6 @@ class BadgeSources:
         for name in result.badges:
             badges.setdefault(name, Badge(name=name, advice=ADVICE.get(name, "")))
         return tuple(badges.values())
-
-
-def seen_by(cards: Iterable[BackboneCard]) -> Seen:
-    """Names of seen datasets by backbone, from the cards."""
-    return {card.name: frozenset(card.facts.seen_datasets) for card in cards if card.facts.seen_datasets}
 
 
 def seen_badge(result: Result, seen: Seen) -> Badge | None:
@@ -70,13 +72,6 @@ def seen_badge(result: Result, seen: Seen) -> Badge | None:
         "them: comparisons with backbones that were not are unfair"
     )
     return Badge(name=SEEN, advice=advice)
-
-
-def with_seen_badges(results: Sequence[Result], seen: Seen) -> list[Result]:
-    """The same results, with the badge added to those on seen data."""
-    return [
-        with_values(result, badges=(*result.badges, SEEN)) if seen_badge(result, seen) else result for result in results
-    ]
 
 
 @dataclass(frozen=True)
@@ -175,16 +170,6 @@ def distances(results: Sequence[Result], known: Twins) -> dict[str, BaselineComp
         if twin is not None and result.source == twin.source == "mine":
             found[result.run_id] = _distance(result, twin)
     return found
-
-
-def with_twin_badges(results: Sequence[Result], known: Twins) -> list[Result]:
-    """The same results, with a badge added to those that are no better than their twin's."""
-    badges = {run_id: one.badge for run_id, one in distances(results, known).items()}
-    return [_marked(result, badges.get(result.run_id)) for result in results]
-
-
-def _marked(result: Result, badge: Badge | None) -> Result:
-    return result if badge is None else with_values(result, badges=(*result.badges, badge.name))
 
 
 def _distance(result: Result, twin: Result) -> BaselineComparison:

@@ -8,7 +8,7 @@ margin. Source: Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15 
 protocols (`ProtocolSpec.margins`).
 
 Finetuning, detection, segmentation and normals train a network whose score depends on the seed. With one seed each, the
-comparison is of two runs. With several seeds, the variance over seeds is included besides that over test images.
+comparison is of two runs. With several seeds, the variance over seeds is added to that over test images.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class TaskComparison:
 
 @dataclass(frozen=True)
 class NotComparable:
-    """A task on which both were measured, but in ways that are not comparable."""
+    """A task on which both were measured, with protocols or data that are not comparable."""
 
     task: str
     reason: str

@@ -142,9 +142,12 @@ def _setting(
     source: Source,
 ) -> Setting:
     labels = {column.label for column in columns}
-    whole = [row for row in rows if all(column.label in row.cells for column in columns)]
-    some = [row for row in rows if any(column.label in row.cells for column in columns)]
-    points = {row.backbone: (log_odds(imagenet[row.backbone], IMAGENET_IMAGES), _height(row, columns)) for row in whole}
+    some = [row for row in rows if any(label in row.cells for label in labels)]
+    whole = [row for row in some if all(label in row.cells for label in labels)]
+    points = {}
+    for row in whole:
+        height = fmean(correlated_value(column.metric, row.cells[column.label]) for column in columns)
+        points[row.backbone] = (log_odds(imagenet[row.backbone], IMAGENET_IMAGES), height)
     return Setting(
         name=name,
         tasks=tuple(dict.fromkeys(column.task for column in columns)),
@@ -154,10 +157,6 @@ def _setting(
         incomplete=tuple(row.backbone for row in some if row.backbone not in points),
         marked=tuple(one for one in marked_scores(Ranking(tuple(columns), tuple(whole))) if one.column in labels),
     )
-
-
-def _height(row: RankingRow, columns: Sequence[RankingColumn]) -> float:
-    return fmean(correlated_value(column.metric, row.cells[column.label]) for column in columns)
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,8 @@ def _correlation(
     column: RankingColumn, name: str, scores: Mapping[str, float], target: RankingColumn, ranking: Ranking
 ) -> ScoreCorrelation:
     sign = 1.0 if target.higher_is_better else -1.0
-    rows = sorted((row for row in ranking.rows if _both(row, scores, target)), key=lambda row: row.backbone)
+    measured = [row for row in ranking.rows if row.backbone in scores and target.label in row.cells]
+    rows = sorted(measured, key=lambda row: row.backbone)
     points = {row.backbone: (scores[row.backbone], sign * row.cells[target.label].value) for row in rows}
     across, up = [x for x, _ in points.values()], [y for _, y in points.values()]
     found = associate(across, up)
@@ -269,7 +269,3 @@ def _correlation(
         weighted_tau=weighted_tau(across, up),
         marked=tuple(one for one in marked_scores(Ranking((column, target), tuple(rows))) if one.column in labels),
     )
-
-
-def _both(row: RankingRow, scores: Mapping[str, float], target: RankingColumn) -> bool:
-    return row.backbone in scores and target.label in row.cells

@@ -6,10 +6,10 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from ssl_console.analysis.badged_results import legend
-from ssl_console.analysis.latex_head import grouped_head
 from ssl_console.analysis.published.agreement import differences
 from ssl_console.analysis.ranking import (
     ABOUT_CIRCLE,
@@ -99,17 +99,15 @@ def to_csv(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
     noted = data_notes_of(ranking)
     writer.writerow([no_formula(title) for title in ("backbone", *titles, *names, *(f"{one} data" for one in noted))])
     for row in ranking.rows:
-        scores = [text for label in labels for text in _csv_cell(row.cells.get(label))]
+        scores = []
+        for cell in map(row.cells.get, labels):
+            scores += [*map(_number, _numbers(cell)), "; ".join(cell.badges) if cell else ""]
         aggregates = [_number(aggregate.value(row)) for aggregate in notes.aggregates]
         interval = map(_number, _estimate_interval(row) or (None, None))
         facts = [str(fact).lower() for fact in (row.circle, row.complete)]
         data = [no_formula("; ".join(row.cells[label].data_notes)) if label in row.cells else "" for label in noted]
         writer.writerow([no_formula(row.backbone), *scores, *aggregates, *interval, *facts, *data])
     return lines.getvalue()
-
-
-def _csv_cell(cell: RankingCell | None) -> list[str]:
-    return [*map(_number, _numbers(cell)), "; ".join(cell.badges) if cell else ""]
 
 
 def _estimate_interval(row: RankingRow) -> tuple[float, float] | None:
@@ -179,14 +177,34 @@ def to_latex(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
     )
     head, *body = cells(ranking, style, notes)
     titles = ["backbone", *(c.label for c in ranking.columns), *(a.title for a in notes.aggregates)]
-    rows = [_no_argument(" & ".join(line)) + r" \\" for line in body]
+    rows = [" & ".join(line) + r" \\" for line in body]
+    # after `\\`, a star or bracket at the beginning of a row would be its argument
+    rows = [f"{{}}{row}" if row.lstrip().startswith(("*", "[")) else row for row in rows]
     columns = "l" + "r" * (len(head) - 1)
     note = "% bold: best; underlined: second; raised =: not significantly below; intervals: 95 %; *: incomplete"
-    top = [note, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *grouped_head(titles, _escape_latex), r"\midrule"]
-    told = [f"{sign} {text}" for sign, text in footnotes(ranking)]
-    told += [f"{label}: {notes}" for label, notes in data_notes_of(ranking).items()]
-    below = [rf"\par{{\footnotesize {_escape_latex(text)}}}" for text in told]
+    top = [note, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *_latex_head(titles), r"\midrule"]
+    texts = [f"{sign} {text}" for sign, text in footnotes(ranking)]
+    texts += [f"{label}: {notes}" for label, notes in data_notes_of(ranking).items()]
+    below = [rf"\par{{\footnotesize {_escape_latex(text)}}}" for text in texts]
     return "\n".join([*top, *rows, r"\bottomrule", r"\end{tabular}", *below]) + "\n"
+
+
+def _latex_head(titles: Sequence[str]) -> list[str]:
+    """One line; or two with rules between, the protocols above their datasets, if titles are `protocol/dataset`."""
+    halves = []
+    for title in titles:
+        protocol, _, dataset = title.partition("/")
+        halves.append((protocol, dataset) if protocol and dataset else ("", title))
+    if not any(group for group, _ in halves):
+        return [" & ".join(map(_escape_latex, titles)) + r" \\"]
+    above, rules, first = [], [], 1
+    for group, members in groupby(group for group, _ in halves):
+        count = len(list(members))
+        above += [rf"\multicolumn{{{count}}}{{c}}{{{_escape_latex(group)}}}"] if group else [""] * count
+        rules += [rf"\cmidrule(lr){{{first}-{first + count - 1}}}"] if group else []
+        first += count
+    names = [_escape_latex(name) for _, name in halves]
+    return [" & ".join(above) + r" \\", " ".join(rules), " & ".join(names) + r" \\"]
 
 
 def to_text(ranking: Ranking, columns: int | None = None) -> str:
@@ -253,19 +271,12 @@ def cells(ranking: Ranking, style: Style, notes: Notes = NO_NOTES) -> list[list[
             _cell(row, label, style, written[label], tied=label in tied) + _gap(gaps.get((row.backbone, label)))
             for label in written
         ]
-        lines.append([_name(row, style), *scores, *_totals(row, style, notes)])
+        name = style.escape(row.backbone) + ("" if row.complete else style.escape(INCOMPLETE))
+        lines.append([name, *scores, *(_total(row, aggregate, style) for aggregate in notes.aggregates)])
     return [[style.escape(title) for title in head], *lines]
 
 
 Marks = Mapping[str, Callable[[str], str]]
-
-
-def _name(row: RankingRow, style: Style) -> str:
-    return style.escape(row.backbone) + ("" if row.complete else style.escape(INCOMPLETE))
-
-
-def _totals(row: RankingRow, style: Style, notes: Notes) -> list[str]:
-    return [_total(row, aggregate, style) for aggregate in notes.aggregates]
 
 
 def _total(row: RankingRow, aggregate: Aggregate, style: Style) -> str:
@@ -369,11 +380,6 @@ _LATEX = {
     "‡": r"\ddag{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
-
-
-def _no_argument(row: str) -> str:
-    """Protect a star or bracket at the beginning of the next row from being an argument of `\\`."""
-    return f"{{}}{row}" if row.lstrip().startswith(("*", "[")) else row
 
 
 def _escape_latex(text: str) -> str:

@@ -27,11 +27,9 @@ from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.badges import marks
 
 if TYPE_CHECKING:
-    from matplotlib.patches import Rectangle
-
-if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
 SUFFIXES = ("svg", "png", "pdf")
 DOTS_PER_INCH = 200
@@ -110,14 +108,9 @@ def save_figure(path: Path, inches: tuple[float, float], draw: Callable[[Figure]
         figure = Figure(figsize=inches)
         draw(figure)
         drawn, suffix = io.BytesIO(), path.suffix or ".png"
-        metadata = _undated(suffix)
-        figure.savefig(drawn, format=suffix[1:], dpi=DOTS_PER_INCH, bbox_inches="tight", metadata=metadata)
+        undated: Mapping[str, None] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix, {})
+        figure.savefig(drawn, format=suffix[1:], dpi=DOTS_PER_INCH, bbox_inches="tight", metadata=undated)
     write_atomically(path.with_suffix(suffix), drawn.getvalue())
-
-
-def _undated(suffix: str) -> Mapping[str, None]:
-    """Metadata without the time, so that equal figures are equal files."""
-    return {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix, {})
 
 
 def draw_notes(figure: Figure, notes: Sequence[str]) -> None:
@@ -218,7 +211,10 @@ def save_published_scatter(columns: Sequence[LedgerColumn], path: Path) -> None:
     """Write the scatter. Raises ConsoleError without matplotlib or for a file of that name, OSError."""
     across = min(PANELS_ACROSS, len(columns))
     down = math.ceil(len(columns) / across)
-    notes = [f"{one.column.task} [{one.variant}]: {source_of(one.column)}{_flag(one)}" for one in columns]
+    notes = []
+    for one in columns:
+        flag = "; published settings were chosen on the test images" if one.chosen_on_test else ""
+        notes.append(f"{one.column.task} [{one.variant}]: {source_of(one.column)}{flag}")
 
     def draw(figure: Figure) -> None:
         for number, column in enumerate(columns, start=1):
@@ -227,10 +223,6 @@ def save_published_scatter(columns: Sequence[LedgerColumn], path: Path) -> None:
         draw_notes(figure, notes)
 
     save_figure(path, (PANEL_INCHES[0] * across, PANEL_INCHES[1] * down), draw)
-
-
-def _flag(column: LedgerColumn) -> str:
-    return "; published settings were chosen on the test images" if column.chosen_on_test else ""
 
 
 def _draw_column(axes: Axes, column: LedgerColumn) -> None:
@@ -257,6 +249,8 @@ def save_heat_table(ranking: Ranking, path: Path, notes: Notes = NO_NOTES) -> No
     names = max((len(row.backbone) for row in ranking.rows), default=8) * LETTER_INCHES + 0.2
     across = len(ranking.columns) + len(notes.aggregates)
     size = names + across * COLUMN_INCHES, (len(ranking.rows) + 3) * ROW_INCHES
+    legends = [f"{sign} {text}" for sign, text in footnotes(ranking)]
+    legends += [f"{label}: {text}" for label, text in data_notes_of(ranking).items()]
 
     def draw(figure: Figure) -> None:
         axes = figure.add_axes((0, 0, 1, 1))
@@ -264,16 +258,9 @@ def save_heat_table(ranking: Ranking, path: Path, notes: Notes = NO_NOTES) -> No
         axes.axis("off")
         _draw_head(axes, ranking.columns, notes, -names / COLUMN_INCHES)
         _draw_rows(axes, ranking, notes, -names / COLUMN_INCHES)
-        draw_notes(figure, [CAPTION, *_legends(ranking)])
+        draw_notes(figure, [CAPTION, *legends])
 
     save_figure(path, size, draw)
-
-
-def _legends(ranking: Ranking) -> list[str]:
-    return [
-        *(f"{sign} {text}" for sign, text in footnotes(ranking)),
-        *(f"{label}: {notes}" for label, notes in data_notes_of(ranking).items()),
-    ]
 
 
 def _draw_head(axes: Axes, columns: Sequence[RankingColumn], notes: Notes, left: float) -> None:
@@ -293,7 +280,7 @@ def _draw_head(axes: Axes, columns: Sequence[RankingColumn], notes: Notes, left:
 
 
 def _draw_rows(axes: Axes, ranking: Ranking, notes: Notes, left: float) -> None:
-    ranges = {column.label: _range(ranking, column) for column in judged(ranking.columns)}
+    levels = _levels(ranking)
     for y, row in enumerate(ranking.rows):
         name = row.backbone + ("" if row.complete else INCOMPLETE)
         axes.text(left + 0.08, y + 0.5, name, ha="left", va="center", fontsize=8, color=DARK)
@@ -302,7 +289,7 @@ def _draw_rows(axes: Axes, ranking: Ranking, notes: Notes, left: float) -> None:
             if cell is None:
                 axes.text(x + 0.5, y + 0.5, "\N{EN DASH}", ha="center", va="center", fontsize=8, color=PALE)
                 continue
-            level = _level(cell.value, ranges.get(column.label))
+            level = levels.get((row.backbone, column.label))
             axes.add_patch(_patch(x, y, level))
             text, best = f"{cell.value:.1f}", level is not None and level >= 1
             weight = "bold" if best else "normal"
@@ -314,18 +301,19 @@ def _draw_rows(axes: Axes, ranking: Ranking, notes: Notes, left: float) -> None:
             axes.text(number + 0.5, y + 0.5, text, ha="center", va="center", fontsize=8, color=DARK)
 
 
-def _range(ranking: Ranking, column: RankingColumn) -> tuple[float, float]:
-    """The worst and the best score of a column, as printed."""
-    values = [round(row.cells[column.label].value, 1) for row in ranking.rows if column.label in row.cells]
-    ends = min(values, default=0.0), max(values, default=0.0)
-    return ends if column.higher_is_better else (ends[1], ends[0])
-
-
-def _level(value: float, ends: tuple[float, float] | None) -> float | None:
-    """0 for the worst of a column to 1 for the best; None in columns without a direction."""
-    if ends is None or ends[0] == ends[1]:
-        return None
-    return min(1.0, max(0.0, (round(value, 1) - ends[0]) / (ends[1] - ends[0])))
+def _levels(ranking: Ranking) -> dict[tuple[str, str], float]:
+    """By backbone and column label, 0 for the worst score of a column, as printed, to 1 for the best; without columns
+    that have no direction, or equal scores only.
+    """
+    found: dict[tuple[str, str], float] = {}
+    for column in judged(ranking.columns):
+        label = column.label
+        printed = {row.backbone: round(row.cells[label].value, 1) for row in ranking.rows if label in row.cells}
+        low, high = min(printed.values(), default=0.0), max(printed.values(), default=0.0)
+        worst, best = (low, high) if column.higher_is_better else (high, low)
+        if low < high:
+            found |= {(name, label): (value - worst) / (best - worst) for name, value in printed.items()}
+    return found
 
 
 def _patch(x: int, y: int, level: float | None) -> Rectangle:

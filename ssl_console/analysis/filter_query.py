@@ -50,10 +50,6 @@ class Filterable:
     fields: Mapping[str, Value] = field(default_factory=dict)
     scores: Mapping[str, float] | None = None
 
-    def has_field(self, name: str) -> bool:
-        """Whether the subject has this field."""
-        return name in self.fields or (name == SCORE and self.scores is not None)
-
 
 @dataclass(frozen=True)
 class Term:
@@ -154,8 +150,8 @@ class _Parser:
     """Recursive descent over the tokens: alternatives of conjunctions of terms."""
 
     def __init__(self, text: str) -> None:
-        self._tokens = [_token(found) for found in _TOKEN.finditer(text)]
-        self._tokens = [part for token in self._tokens for part in _closed(token)]
+        tokens = (found["open"] or found["close"] or found["term"] for found in _TOKEN.finditer(text))
+        self._tokens = [part for token in tokens for part in _closed(token)]
         self._next = 0
 
     @property
@@ -190,10 +186,6 @@ class _Parser:
                 self._next += self._current == CLOSE
                 return inner.inverse if inner and token[0] == "-" else inner
         return _term(token)
-
-
-def _token(found: re.Match[str]) -> str:
-    return found["open"] or found["close"] or found["term"]
 
 
 def _closed(token: str) -> list[str]:
@@ -231,20 +223,22 @@ def split(terms: Filter, rows: Iterable[Filterable], columns: Iterable[Filterabl
     them does. A word that nothing has narrows the rows, to none. Alternatives apply to the columns if all of them do.
     """
     row_subjects, column_subjects = list(rows), list(columns)
-
-    def is_for_columns(term: Term) -> bool:
-        plain = Term(term.field, term.text)
-        return not _belongs(plain, row_subjects) and _belongs(plain, column_subjects)
-
-    for_columns = [all(is_for_columns(term) for term in part.leaves) for part in terms.parts]
-    sides = list(zip(terms.parts, for_columns, strict=True))
-    return Filter(tuple(one for one, columns in sides if not columns)), Filter(tuple(one for one, c in sides if c))
+    for_rows: list[Node] = []
+    for_columns: list[Node] = []
+    for part in terms.parts:
+        alone = all(_occurs(one, column_subjects) and not _occurs(one, row_subjects) for one in part.leaves)
+        (for_columns if alone else for_rows).append(part)
+    return Filter(tuple(for_rows)), Filter(tuple(for_columns))
 
 
-def _belongs(term: Term, subjects: list[Filterable]) -> bool:
+def _occurs(term: Term, subjects: list[Filterable]) -> bool:
+    """Whether any subject has the term's field, or matches its word, negated or not."""
+    if term.field == SCORE and any(subject.scores is not None for subject in subjects):
+        return True
     if term.field:
-        return any(subject.has_field(term.field) for subject in subjects)
-    return any(term.holds(subject) for subject in subjects)
+        return any(term.field in subject.fields for subject in subjects)
+    word = Term("", term.text)
+    return any(word.holds(subject) for subject in subjects)
 
 
 def _contains(text: str, part: str) -> bool:
@@ -266,23 +260,22 @@ def _meets(value: str | float, text: str) -> bool:
     compared = _COMPARED.match(text)
     if compared and isinstance(value, int | float):
         return _compares(value, compared)
-    return any(_is(value, part) for part in text.lower().split(",") if part)
+    wanted = [part.lstrip("=") for part in text.lower().split(",") if part]
+    if isinstance(value, str):
+        return any(_contains(value.lower(), part) for part in wanted)
+    return any(_number(part) == value for part in wanted)
 
 
 def _compares(value: float, compared: re.Match[str]) -> bool:
-    try:
-        return _COMPARE[compared[1]](value, float(compared[2]))
-    except ValueError:
-        return False
+    number = _number(compared[2])
+    return number is not None and _COMPARE[compared[1]](value, number)
 
 
-def _is(value: str | float, part: str) -> bool:
-    if isinstance(value, str):
-        return _contains(value.lower(), part.lstrip("="))
+def _number(text: str) -> float | None:
     try:
-        return float(part.lstrip("=")) == value
+        return float(text)
     except ValueError:
-        return False
+        return None
 
 
 def backbone_subject(card: BackboneCard, weights: str) -> Filterable:

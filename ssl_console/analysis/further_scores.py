@@ -27,13 +27,13 @@ from ssl_console.workspace.result import Result, ResultRecord
 NOTHING_CHOSEN = "its protocol selects nothing"
 NOT_RECORDED = "not recorded: measured by an earlier version, or scoring the candidates on test images costs too much"
 NO_STEPS = (
-    "steps of its training were not scored on test images: measured by an earlier version, or more than a twentieth "
-    "of the training's cost"
+    "the steps of its training were not scored on test images: it was measured by an earlier version, or scoring them "
+    "would have added more than a twentieth to the training's cost"
 )
 NO_RECORD = "its run folder is gone"
 ABOUT = (
     "optimism: how much higher the score would be, in points, if the setting (C, learning rate, k, block, step) had "
-    "been chosen on the test images; the scores of this workspace are chosen on validation images or fixed beforehand"
+    "been chosen on the test images; in this workspace, settings are chosen on validation images or fixed beforehand"
 )
 SHIFT_MARK = "@"
 DROP = "drop"
@@ -120,15 +120,12 @@ def optimism_of(record: ResultRecord) -> list[Optimism]:
     row = record.result
     place = (row.run_id, row.backbone, row.task, row.variant, row.seed, row.protocol_name, row.column)
     first = _stated(record, "chosen_on_test") or _of_neighbours(record) or _of_layers(record)
-    return [
-        Optimism(*place, row.value, *found, row.higher_is_better, row.badges, _subject(found[2]))
-        for found in (first, _stated(record, "setting_chosen_on_test"))
-        if found is not None
-    ]
-
-
-def _subject(choice: str) -> Literal["setting", "step"]:
-    return "step" if choice.startswith("step ") else "setting"
+    readings = []
+    for found in (first, _stated(record, "setting_chosen_on_test")):
+        if found is not None:
+            subject: Literal["setting", "step"] = "step" if found[2].startswith("step ") else "setting"
+            readings.append(Optimism(*place, row.value, *found, row.higher_is_better, row.badges, subject))
+    return readings
 
 
 Found = tuple[float, float, str, int | None]

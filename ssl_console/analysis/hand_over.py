@@ -88,6 +88,8 @@ def tidy_rows(results: Sequence[Result], records: Mapping[str, ResultRecord | No
 
 def _row(result: Result, record: ResultRecord | None, metric: str, value: float) -> TidyRow:
     headline = metric == result.metric
+    optimism = optimism_of(record) if record and headline else []
+    most = max(optimism, key=lambda one: one.inflation, default=None)  # a protocol may have several choices
     return TidyRow(
         backbone=result.backbone,
         task=result.task,
@@ -103,7 +105,7 @@ def _row(result: Result, record: ResultRecord | None, metric: str, value: float)
         interval_method=(result.interval_method or None) if headline else None,
         higher_is_better=result.higher_is_better if headline else None,
         n=result.n,
-        chosen_on_test=_chosen_on_test(record) if headline else None,
+        chosen_on_test=None if most is None else most.on_test,
         badges="; ".join(result.badges),
         warnings=result.warnings,
         data_notes="; ".join(result.data_notes),
@@ -122,12 +124,6 @@ def _row(result: Result, record: ResultRecord | None, metric: str, value: float)
         energy_j=record.energy_j if record else None,
         parameters=json_text(record.parameters) if record else "{}",
     )
-
-
-def _chosen_on_test(record: ResultRecord | None) -> float | None:
-    """The most inflated reading, if its protocol has several."""
-    found = optimism_of(record) if record else []
-    return max(found, key=lambda one: one.inflation).on_test if found else None
 
 
 def part_of(record: ResultRecord | None, group: str, name: str) -> str | None:
@@ -165,7 +161,7 @@ def write_parquet(rows: Sequence[TidyRow], path: Path) -> None:
     kinds = {"str": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64(), "bool": pyarrow.bool_()}
     schema = pyarrow.schema([(one.name, kinds[str(one.type).partition(" ")[0]]) for one in fields(TidyRow)])
     table = pyarrow.Table.from_pylist([asdict(row) for row in rows], schema=schema)
-    with whole_file(path) as file:  # never through a link, and never half
+    with whole_file(path) as file:  # never through a link, and never in part
         pyarrow.parquet.write_table(table, file)
 
 

@@ -70,7 +70,7 @@ def html_report(ranking: Ranking, facts: ReportFacts) -> str:
     """The complete file."""
     sections = [
         _ranking_section(ranking, facts.notes),
-        _intervals_section(ranking),
+        _section("Scores with 95 % intervals", *(_chart(ranking, column) for column in ranking.columns)),
         _optimism_section(facts.optimism),
         _pictures_section(facts.pictures, facts.left_out),
         _provenance_section(ranking, facts),
@@ -153,11 +153,6 @@ def _totals(row: RankingRow, notes: Notes) -> list[str]:
 def _best_two(ranking: Ranking, column: RankingColumn) -> list[str]:
     found = {f"{row.cells[column.label].value:.1f}" for row in ranking.rows if column.label in row.cells}
     return sorted(found, key=float, reverse=column.higher_is_better)[:2]
-
-
-def _intervals_section(ranking: Ranking) -> str:
-    charts = [_chart(ranking, column) for column in ranking.columns]
-    return _section("Scores with 95 % intervals", *(chart for chart in charts if chart))
 
 
 def _chart(ranking: Ranking, column: RankingColumn) -> str:
@@ -257,12 +252,7 @@ def _provenance(backbone: str, label: str, record: ResultRecord) -> str:
         "warnings": list(record.warnings),
         "reproduce": f"ssl-console reproduce {result.run_id}",
     }
-    rows = [
-        [_safe(name), f"<code>{_fact(value)}</code>"] for name, value in facts.items() if value not in (None, [], {})
-    ]
-    table = _table(("", ""), rows, "text")
+    stated = {name: value for name, value in facts.items() if value not in (None, [], {})}
+    texts = {name: value if isinstance(value, str) else json_text(value) for name, value in stated.items()}
+    table = _table(("", ""), [[_safe(name), f"<code>{_safe(text)}</code>"] for name, text in texts.items()], "text")
     return f"<details><summary>{_safe(backbone)} on {_safe(label)}</summary>\n{table}\n</details>"
-
-
-def _fact(value: JsonValue) -> str:
-    return _safe(value if isinstance(value, str) else json_text(value))

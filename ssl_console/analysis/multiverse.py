@@ -112,7 +112,7 @@ class Specification:
 
 
 def pairs_of(result: MultiverseResult) -> list[MultiversePair]:
-    """Every pair, the most lopsided first."""
+    """Every pair, the largest share first."""
     scores = _scores(result)
     found = [_pair(result, scores, pair) for pair in result.pairs]
     return sorted(found, key=lambda one: (-one.share, one.first, one.second))
@@ -133,16 +133,13 @@ def _pair(result: MultiverseResult, scores: Mapping[str, tuple[float, ...]], pai
     share, low, high = (pair.share, pair.low, pair.high) if ahead else (1 - pair.share, 1 - pair.high, 1 - pair.low)
     groups: dict[tuple[str, str], list[float]] = defaultdict(list)
     for choice, one, two in zip(result.protocols, scores[first], scores[second], strict=True):
+        win = HALF if abs(one - two) <= EVEN else float(one > two)
         for value in choice.values.items():
-            groups[value].append(_win(one - two))
+            groups[value].append(win)
     by_value = tuple(
         ChoiceShare(name, value, fmean(wins), len(wins)) for (name, value), wins in groups.items() if name != "seed"
     )
     return MultiversePair(first, second, share, low, high, pair.ties, len(result.protocols), by_value)
-
-
-def _win(difference: float) -> float:
-    return HALF if abs(difference) <= EVEN else float(difference > 0)
 
 
 def percent(share: float) -> str:
@@ -181,7 +178,7 @@ def choice_values(curve: Sequence[Specification]) -> list[tuple[str, str]]:
 
 
 def curve_text(curve: Sequence[Specification], first: str, second: str, width: int) -> list[str]:
-    """The specification curve in plain characters: differences by rising order, and below how dense each value is."""
+    """The specification curve in plain characters: differences in rising order; below, the density of each value."""
     columns = _columns(curve, max(20, width - 26))
     means = [fmean(one.difference for one in column) for column in columns]
     low, high = min(0.0, *means), max(0.0, *means)
@@ -193,8 +190,9 @@ def curve_text(curve: Sequence[Specification], first: str, second: str, width: i
         marks = "".join("*" if abs(mean - level) <= step / 2 else "-" if zero else " " for mean in means)
         lines.append(f"{level:>+24.1f} {marks}".rstrip())
     for name, value in choice_values(curve):
-        dense = [fmean(one.choice.values[name] == value for one in column) for column in columns]
-        lines.append(f"{f'{name} {value}':>24} {''.join(_density(one) for one in dense)}".rstrip())
+        shares = (fmean(one.choice.values[name] == value for one in column) for column in columns)
+        dense = "".join(DENSITY[math.ceil(share * (len(DENSITY) - 1) - EVEN)] for share in shares)
+        lines.append(f"{f'{name} {value}':>24} {dense}".rstrip())
     return lines
 
 
@@ -203,10 +201,6 @@ def _columns(curve: Sequence[Specification], width: int) -> list[list[Specificat
     count = min(width, len(curve))
     places = [(number * count // len(curve), one) for number, one in enumerate(curve)]
     return [[one for _, one in group] for _, group in groupby(places, key=lambda pair: pair[0])]
-
-
-def _density(share: float) -> str:
-    return DENSITY[math.ceil(share * (len(DENSITY) - 1) - EVEN)]
 
 
 def multiverse_document(result: MultiverseResult) -> dict[str, object]:

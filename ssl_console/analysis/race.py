@@ -23,7 +23,6 @@ from typing import Literal
 import numpy as np
 
 from ssl_console.analysis.ladder import LadderRung, LadderStep, climb
-from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics.distributions import t_quantile
 from ssl_console.analysis.statistics.selection import BestOf, Floats, best_of
 from ssl_console.analysis.statistics.sequential import ERROR, PERCENT, share_of_error
@@ -86,16 +85,12 @@ def belief_of_race(rounds: Sequence[RaceRound]) -> BestOf:
     means, variances = [], []
     for name in names:
         found = next(one for one in reversed(rounds) if name in one.rung.cells)
-        cell, gains = found.rung.cells[name], _gains(found.rung, last)
-        error = ((cell.half_width or 0.0) / NORMAL_95) ** 2
-        means.append(cell.value + (fmean(gains) if gains else 0.0))
+        cells = found.rung.cells
+        gains = [last[one].value - cells[one].value for one in last if one in cells]  # of those measured by both
+        error = ((cells[name].half_width or 0.0) / NORMAL_95) ** 2
+        means.append(cells[name].value + (fmean(gains) if gains else 0.0))
         variances.append(error + (0.0 if found is rounds[-1] else _variance(found, gains)))
     return best_of(np.array(means), _covariance(rounds[-1].rung, names, np.array(variances)))
-
-
-def _gains(rung: LadderRung, last: Mapping[str, RankingCell]) -> list[float]:
-    """Gains from a protocol to the last one, of the contenders measured by both."""
-    return [last[name].value - rung.cells[name].value for name in last if name in rung.cells]
 
 
 def _variance(found: RaceRound, gains: Sequence[float]) -> float:
@@ -109,8 +104,8 @@ def _variance(found: RaceRound, gains: Sequence[float]) -> float:
 def _covariance(rung: LadderRung, names: Sequence[str], variances: Floats) -> Floats:
     """Covariance of the errors of scores, of which those on the same images are correlated.
 
-    `variances` [backbones] are the smallest ones. Besides, every score errs by one image at least, so that backbones
-    with equal answers have no difference that is certain.
+    `variances` [backbones] are the smallest ones. In addition, every score has an error of at least one image, so that
+    no difference of backbones with equal answers is certain.
     """
     size, least = len(names), 0.0
     shared = np.zeros((size, size))
@@ -145,7 +140,7 @@ class Contender:
     energy_j: float | None = None
     """Energy of its last run in joules, drawn by the whole device."""
     energy_reason: str = ""
-    """Why the energy is unknown."""
+    """Reason why the energy is unknown."""
     licence: str | None = None
 
 
@@ -257,8 +252,13 @@ def _measured(
 
 
 def _error(cheap: str, metric: str, datasets: list[list[tuple[float, float]]]) -> PredictorError | None:
-    """Misordered pairs; those of equal scores under the target have no order and do not count."""
-    wrong = [_misordered(*pair) for one in datasets for pair in combinations(one, 2) if pair[0][1] != pair[1][1]]
+    """Misordered pairs; equal predictions count half, and pairs with equal scores under the target do not count."""
+    wrong = []
+    for backbones in datasets:
+        for (predicted, measured), (rival_predicted, rival_measured) in combinations(backbones, 2):
+            if measured != rival_measured:
+                gap = predicted - rival_predicted
+                wrong.append(0.5 if gap == 0 else float((gap > 0) != (measured > rival_measured)))
     if not wrong:
         return None
     share, effective = fmean(wrong), sum(map(len, datasets)) / 2
@@ -272,11 +272,6 @@ def _error(cheap: str, metric: str, datasets: list[list[tuple[float, float]]]) -
         pairs=len(wrong),
         datasets=sum(len(d) > 1 for d in datasets),
     )
-
-
-def _misordered(one: tuple[float, float], other: tuple[float, float]) -> float:
-    predicted = one[0] - other[0]
-    return 0.5 if predicted == 0 else float((predicted > 0) != (one[1] > other[1]))
 
 
 def _wilson(share: float, count: float) -> tuple[float, float]:

@@ -60,19 +60,14 @@ def as_text(picture: CriticalDifference, columns: int = 40) -> list[list[str]]:
     the bars.
     """
     last = max(len(picture.mean_ranks), 2)
-    return [
-        [name, _scale(picture.mean_ranks[name], last, columns), f"{picture.mean_ranks[name]:.2f}", _bars(picture, name)]
-        for name in picture.order
-    ]
-
-
-def _scale(rank: float, last: int, columns: int) -> str:
-    place = round((rank - 1) / (last - 1) * (columns - 1))
-    return RULE * place + MARK + RULE * (columns - 1 - place)
-
-
-def _bars(picture: CriticalDifference, name: str) -> str:
-    return " ".join(BAR if name in bar else " " for bar in picture.bars).rstrip()
+    lines = []
+    for name in picture.order:
+        rank = picture.mean_ranks[name]
+        place = round((rank - 1) / (last - 1) * (columns - 1))
+        scale = RULE * place + MARK + RULE * (columns - 1 - place)
+        bars = " ".join(BAR if name in bar else " " for bar in picture.bars).rstrip()
+        lines.append([name, scale, f"{rank:.2f}", bars])
+    return lines
 
 
 Floats = npt.NDArray[np.float64]
@@ -130,7 +125,8 @@ class GrowingRanks:
     def grown(self, replicates: int) -> RankTable:
         """Ranks after further replicates."""
         self.bootstrap.add(replicates)
-        classical = _classical(self.bootstrap)
+        whole = self.bootstrap.values[~np.isnan(self.bootstrap.values).any(axis=1)]  # tasks with all scores
+        classical = friedman(whole) if len(whole) > 1 and whole.shape[1] > 1 else None
         picture = _picture(self.bootstrap.backbones, classical)
         return RankTable(self.bootstrap.ranks(), classical, self.by_intervals, picture, self.marked)
 
@@ -199,7 +195,8 @@ def _of_the_same_samples(
 
 def _alike(first: Arrays, arrays: Arrays, metric: str) -> bool:
     """Whether both have the same samples, draws and groups."""
-    if any(not np.array_equal(first[name], arrays[name]) for name in _shared(arrays) if name in first):
+    shared = [name for name in (*GIVEN, "classes", COUNTS) if name in arrays and name in first]
+    if any(not np.array_equal(first[name], arrays[name]) for name in shared):
         return False
     if has_groups(metric, first) or has_draws(first):
         name = f"jackknife:{metric}" if has_groups(metric, first) else "predicted"
@@ -218,10 +215,6 @@ def _usable(metric: str, arrays: Arrays) -> bool:
     if metric == SEVERAL_LABELS:
         return {"label", "scores"} <= set(arrays)
     return any(one is not None for one in (per_sample(metric, arrays), statistic(metric, arrays)))
-
-
-def _shared(arrays: Arrays) -> list[str]:
-    return [name for name in (*GIVEN, "classes", COUNTS) if name in arrays]
 
 
 def _together(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
@@ -256,12 +249,6 @@ def _of_images(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
     statistics = [one for one in (statistic(metric, each) for each in arrays) if one is not None]
     resamples = weighted_metrics.AP_REPLICATES if metric == "ap50" else weighted_metrics.REPLICATES
     return weighted_metrics.of_statistics(values, statistics, len(arrays[0]["index"]), replicates=resamples)
-
-
-def _classical(bootstrap: RankBootstrap) -> Friedman | None:
-    """Classical test on the tasks on which all participating backbones were measured."""
-    whole = bootstrap.values[~np.isnan(bootstrap.values).any(axis=1)]
-    return friedman(whole) if len(whole) > 1 and whole.shape[1] > 1 else None
 
 
 def _picture(backbones: Sequence[str], found: Friedman | None) -> CriticalDifference | None:

@@ -95,7 +95,7 @@ class Aggregate:
 ESTIMATE = "estimate"
 CIRCLE = "~"
 """Mark of an estimate in a cycle: this row and others are ahead of one another on their common tasks."""
-ABOUT_CIRCLE = "ahead of one another in a circle, over the tasks that each two share, so no order holds for all"
+ABOUT_CIRCLE = "ahead of one another in a circle, on the tasks that each pair shares, so no order satisfies all of them"
 
 AGGREGATES: tuple[Aggregate, ...] = (
     Aggregate(ESTIMATE, "estimate", lambda row: row.estimate.value if row.estimate else None, False, "{:+.2f}".format),
@@ -115,10 +115,17 @@ def rank(results: Iterable[Result], wanted: Sequence[tuple[str, str]] | None = N
     by_column: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         by_column[result.column].append(result)
-    columns = _all_columns(by_column) if wanted is None else _wanted_columns(by_column, wanted)
+    if wanted is None:
+        found = [_column(key, ones) for key, ones in by_column.items()]
+        found.sort(key=lambda column: (column.task, column.variant, column.key or ""))
+    else:
+        found = _wanted_columns(by_column, wanted)
+    columns = _labelled(found)
     cells = {column.label: _cells(by_column.get(column.key or "", ())) for column in columns}
-    names = sorted({name for column in cells.values() for name in column})
-    rows = [_bare_row(name, columns, cells) for name in names]
+    rows = []
+    for name in sorted({name for column in cells.values() for name in column}):
+        own = {label: column[name] for label, column in cells.items() if name in column}
+        rows.append(RankingRow(name, own, complete=_complete(own, columns)))
     ranking = Ranking(tuple(columns), tuple(_with_aggregates(columns, rows)))
     return replace(ranking, rows=tuple(sorted(ranking.rows, key=lambda row: row.order)))
 
@@ -187,11 +194,6 @@ def average_ranks(values: Sequence[float], higher_is_better: bool = True) -> lis
     return ranks
 
 
-def _all_columns(by_column: Mapping[str, Sequence[Result]]) -> list[RankingColumn]:
-    found = [_column(key, results) for key, results in by_column.items()]
-    return _labelled(sorted(found, key=lambda column: (column.task, column.variant, column.key or "")))
-
-
 def _wanted_columns(
     by_column: Mapping[str, Sequence[Result]], wanted: Sequence[tuple[str, str]]
 ) -> list[RankingColumn]:
@@ -209,7 +211,7 @@ def _wanted_columns(
             if found
             else RankingColumn(task, None, task, variant, protocol=task.partition("/")[0])
         )
-    return _labelled(columns)
+    return columns
 
 
 def _column(key: str, results: Sequence[Result]) -> RankingColumn:
@@ -246,13 +248,6 @@ def _cells(results: Sequence[Result]) -> dict[str, RankingCell]:
             held.clear()
         held[result.seed] = result
     return {backbone: average_seeds(list(seeds.values())) for backbone, seeds in newest.items()}
-
-
-def _bare_row(
-    name: str, columns: Sequence[RankingColumn], cells: Mapping[str, Mapping[str, RankingCell]]
-) -> RankingRow:
-    own = {column.label: cells[column.label][name] for column in columns if name in cells[column.label]}
-    return RankingRow(name, own, complete=_complete(own, columns))
 
 
 def _complete(cells: Mapping[str, RankingCell], columns: Sequence[RankingColumn]) -> bool:

@@ -35,6 +35,9 @@ class Flips:
     differing: int
     samples: int
 
+    def __str__(self) -> str:
+        return f"Their predictions differ on {self.differing:,} of {self.samples:,} test samples."
+
 
 @dataclass(frozen=True)
 class FieldDifference:
@@ -70,13 +73,24 @@ class FieldDifference:
     @property
     def sentence(self) -> str:
         """Summary in words."""
-        names = f"{self.first.result.run_id} to {self.second.result.run_id}"
-        if not self.comparable:
-            return f"From {names} the measurement differs: {_other(self.first, self.second)}."
-        if self.same_key:
-            return _same_measurement(self, names)
-        words = what_changed(_identity(self.first), _identity(self.second)) or "the seed changed"
-        return f"From {names} the score changes by {self.moved:+.2f} points: {words}.{_flipped(self.flips)}"
+        one, other = self.first.result, self.second.result
+        start = f"From {one.run_id} to {other.run_id}"
+        if one.task != other.task:
+            return f"{start} the measurement differs: {one.task} against {other.task}."
+        if one.metric != other.metric:
+            return f"{start} the measurement differs: {one.task} by {one.metric} against {other.metric}."
+        flipped = "" if self.flips is None else f" {self.flips}"
+        if not self.same_key:
+            words = what_changed(self.first.identity, self.second.identity) or "the seed changed"
+            return f"{start} the score changes by {self.moved:+.2f} points: {words}.{flipped}"
+        aside = ", ".join(change.name for change in self.of("run by"))
+        others = f" Other differences: {aside}." if aside else ""
+        if self.first.metrics == self.second.metrics:
+            return f"{start} nothing relevant changed: the same measurement gave the same scores.{others}"
+        return (
+            f"{start} the score changes by {self.moved:+.3g} points, although it is the same measurement: no "
+            f"part that affects the score differs.{flipped}{others}"
+        )
 
 
 def difference(first: ResultRecord, second: ResultRecord, flips: Flips | None = None) -> FieldDifference:
@@ -86,16 +100,12 @@ def difference(first: ResultRecord, second: ResultRecord, flips: Flips | None = 
 
 def _changes(first: ResultRecord, second: ResultRecord) -> Iterator[Change]:
     groups: tuple[tuple[Group, Mapping[str, Any], Mapping[str, Any]], ...] = (
-        ("made of", _identity(first), _identity(second)),
+        ("made of", first.identity, second.identity),
         ("run by", _circumstances(first), _circumstances(second)),
         ("came out", _outcome(first), _outcome(second)),
     )
     for group, one, other in groups:
         yield from (Change(part.name, part.first, part.second, group) for part in differences(one, other))
-
-
-def _identity(record: ResultRecord) -> Mapping[str, Any]:
-    return record.identity
 
 
 def _circumstances(record: ResultRecord) -> Mapping[str, Any]:
@@ -119,33 +129,6 @@ def _outcome(record: ResultRecord) -> Mapping[str, Any]:
         "metrics": record.metrics,
         "badges": [badge.name for badge in record.badges],
     }
-
-
-def _other(first: ResultRecord, second: ResultRecord) -> str:
-    one, other = first.result, second.result
-    if one.task != other.task:
-        return f"{one.task} against {other.task}"
-    return f"{one.task} by {one.metric} against {other.metric}"
-
-
-def _same_measurement(found: FieldDifference, names: str) -> str:
-    if found.first.metrics == found.second.metrics:
-        return f"From {names} nothing relevant changed: the same measurement gave the same scores.{_aside(found)}"
-    return (
-        f"From {names} the score changes by {found.moved:+.3g} points, although it is the same measurement: no "
-        f"part that affects the score differs.{_flipped(found.flips)}{_aside(found)}"
-    )
-
-
-def _aside(found: FieldDifference) -> str:
-    parts = [change.name for change in found.of("run by")]
-    return f" Other differences: {', '.join(parts)}." if parts else ""
-
-
-def _flipped(flips: Flips | None) -> str:
-    if flips is None:
-        return ""
-    return f" Their predictions differ on {flips.differing:,} of {flips.samples:,} test samples."
 
 
 ANSWERS = (

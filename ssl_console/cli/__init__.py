@@ -14,8 +14,7 @@ OBJECTS_BETWEEN_COLLECTIONS = 50_000
 def main() -> None:
     """Run the command in `sys.argv` and exit with its exit code."""
     try:
-        _open_closed_streams()
-        _tolerate_any_locale()
+        _prepare_streams()
         from ssl_console.cli.open_tui import open_bare
 
         code = open_bare(sys.argv[1:])
@@ -39,8 +38,10 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _open_closed_streams() -> None:
-    """Open closed standard streams on the null device; otherwise the next opened file would take their descriptors."""
+def _prepare_streams() -> None:
+    """Open closed standard streams on the null device, as the next opened file would take their descriptors; have the
+    streams escape characters that the terminal's encoding lacks, instead of raising.
+    """
     for descriptor, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(descriptor)
@@ -48,10 +49,6 @@ def _open_closed_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor: this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for good
-
-
-def _tolerate_any_locale() -> None:
-    """Have streams escape characters that the terminal's encoding lacks, instead of raising."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -20,7 +20,7 @@ from ssl_console.operations.session import Session
 from ssl_console.system.safe_text import printable
 
 VERSIONS = ("2025-06-18", "2025-03-26", "2024-11-05")
-"""Versions of the protocol, the newest first; the tools are alike in all."""
+"""Versions of the protocol, the newest first; the tools are the same in all of them."""
 PARSE_ERROR, INVALID_REQUEST, NO_METHOD, BAD_PARAMETERS = -32700, -32600, -32601, -32602
 MOST_CHARACTERS = 200_000
 """Longest answer of a tool."""
@@ -35,7 +35,7 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True)
 class CommandOutput:
-    """A command that has ended."""
+    """Exit code and output of a command that has ended."""
 
     code: int
     out: str
@@ -188,10 +188,9 @@ def _content(done: CommandOutput) -> dict[str, object]:
         text, failed = f"the answer has {len(text):,} characters: ask for fewer backbones or tasks", True
     else:
         failed = done.code != 0
-    said = [{"type": "text", "text": "\n".join(printable(line) for line in text.splitlines())}]
-    if done.code == 0 and done.err.strip():
-        said.append({"type": "text", "text": "\n".join(printable(line) for line in done.err.strip().splitlines())})
-    return {"content": said, "isError": failed}
+    texts = [text, done.err.strip()] if done.code == 0 and done.err.strip() else [text]
+    content = [{"type": "text", "text": "\n".join(map(printable, one.splitlines()))} for one in texts]
+    return {"content": content, "isError": failed}
 
 
 def _success(number: object, result: Mapping[str, object]) -> dict[str, object]:
@@ -285,23 +284,11 @@ class AgentTool:
 
 
 SUITE = Argument("suite", "string", "The tasks of a suite.", "--suite")
-
-
 BACKBONES = Argument("backbones", "strings", "Backbones or globs.", "--backbone")
-
-
 TASKS = Argument("tasks", "strings", "Tasks or globs, e.g. linear/digits.", "--task")
-
-
 SEEDS = Argument("seeds", "integers", "Seeds; default 0.", "--seed")
-
-
 PRESET = Argument("preset", "string", "Named parameters: default, paper.", "--preset")
-
-
 RUN = Argument("run", "string", "Id of a run, or a unique prefix.", required=True)
-
-
 LAUNCH = (BACKBONES, TASKS, SUITE, SEEDS, PRESET)
 
 

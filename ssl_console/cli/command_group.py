@@ -103,7 +103,7 @@ class CommandGroup(TyperGroup):
             with formatter.section("Commands"):
                 formatter.write_dl([(name, command.get_short_help_str(limit=WHOLE)) for name, command in shown])
 
-    def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - typer hands out a class of its parser's own
+    def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - typer's classes are private
         """Run a command; user errors end it with a message and an exit code."""
         try:
             return cast("object", super().invoke(ctx))

@@ -66,7 +66,8 @@ def resolve_candidates(
     answers = _look_at(list(datasets.values()), lookup) if measurable else {}
     read = [answer for answer in answers.values() if isinstance(answer, Manifest)]
     settle_earlier_results(lookup.workspace, read, lookup.dataset_of)
-    anatomy = _anatomies(backbones, tasks, lookup)
+    depends = any(PROTOCOLS[task.protocol].unsuitable is not None for task in tasks)
+    anatomy = anatomies(backbones, lookup.workspace.cache / "anatomy") if depends else {}
     folders = _folders_by_key(lookup.workspace)
     return [
         _candidate(
@@ -88,22 +89,22 @@ def preprocessing_name(task: TaskSpec) -> str:
 
 
 def weights_advice(card: BackboneCard, state: WeightsState) -> str:
-    """How to get the weights of a backbone: the command that fetches them, else the steps by hand."""
+    """Instructions for getting the weights of a backbone: the command that fetches them, else the manual steps."""
     return f"run `{fetch_weights_command(card.name)}`" if is_fetchable(card) else state.advice or ""
 
 
 def is_fetchable(card: BackboneCard) -> bool:
-    """Whether the weights can be downloaded without a step by hand."""
+    """Whether the weights can be downloaded without a manual step."""
     return card.weights.kind in {"url", "timm", "hub"} and not getattr(card.weights, "manual", None)
 
 
 def is_data_fetchable(card: DatasetCard) -> bool:
-    """Whether the data can be downloaded without a step by hand."""
+    """Whether the data can be downloaded without a manual step."""
     return card.download == "automatic" and card.folder is not None
 
 
 def data_advice(card: DatasetCard, state: Presence) -> str:
-    """How to get the data of a dataset: the command that fetches them, else manual steps."""
+    """Instructions for getting the data of a dataset: the command that fetches them, else the manual steps."""
     return f"run `{fetch_data(card.name)}`" if card.download == "automatic" else state.advice
 
 
@@ -138,15 +139,6 @@ class _Pick:
 def _data_of(task: TaskSpec) -> tuple[str, str, tuple[str, ...]]:
     """Fields of a task that determine its dataset card."""
     return task.dataset, task.preset, task.further_datasets
-
-
-def _anatomies(
-    backbones: Sequence[BackboneCard], tasks: Sequence[TaskSpec], lookup: LookupContext
-) -> dict[str, FeatureMapInfo]:
-    """Feature maps of the backbones' architectures; empty where no task's protocol depends on them."""
-    if all(PROTOCOLS[task.protocol].unsuitable is None for task in tasks):
-        return {}
-    return anatomies(backbones, lookup.workspace.cache / "anatomy")
 
 
 def _look_at(cards: Sequence[DatasetCard], lookup: LookupContext) -> dict[tuple[str, str], Answer]:
@@ -232,7 +224,7 @@ def _layer_bytes(pick: _Pick, manifest: Manifest) -> int:
 
 
 def _incompatible(pick: _Pick) -> Blocker | None:
-    """Why the protocol cannot measure the backbone, independent of missing files."""
+    """Reason why the protocol cannot measure the backbone, independent of missing files."""
     if pick.precision == "float16" and not PROTOCOLS[pick.task.protocol].reads_features:
         advice = "float16 is for protocols on stored features, as small gradients are zero in it"
         return Blocker("backbone", pick.backbone.name, f"{pick.task.name}: {advice}; use bfloat16 or float32")

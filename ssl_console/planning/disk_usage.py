@@ -21,7 +21,7 @@ from tasks.catalog.protocols import PROTOCOLS
 from tasks.features.cache_report import CacheEntry, entries
 from tasks.features.manifest import layer_request_of
 
-FOLDERS_ASKED = 20
+FOLDERS_MEASURED = 20
 """Number of run folders of a protocol, newest first, that are measured."""
 
 
@@ -108,7 +108,7 @@ def _folder_sizes(workspace: Workspace, results: Iterable[Result]) -> dict[str, 
     newest: dict[str, list[Path]] = defaultdict(list)
     for result in sorted(results, key=lambda result: -result.finished):
         paths = newest[result.protocol_name]
-        if len(paths) < FOLDERS_ASKED:
+        if len(paths) < FOLDERS_MEASURED:
             paths.append(workspace.runs / result.run_id)
     sizes = {protocol: [size for path in paths if (size := _size(path))] for protocol, paths in newest.items()}
     return {protocol: median(found) for protocol, found in sizes.items() if found}

@@ -68,18 +68,15 @@ def with_unsettled_marks(
     `has_files` returns, for a task's name, whether its dataset consists of files. `marked` caches the marked results by
     run, so that an unchanged result is the same object each time.
     """
-    return [_with_mark(row, has_files, marked) if _is_unsettled(row) else row for row in results]
-
-
-def _is_unsettled(row: Result) -> bool:
-    return row.source == "mine" and not row.identified_by and MARK not in row.badges
-
-
-def _with_mark(row: Result, has_files: Callable[[str], bool], marked: dict[str, tuple[Result, Result]]) -> Result:
-    stored, shown = marked.get(row.run_id, (None, row))
-    if stored is not row:
-        shown = with_values(row, badges=(*row.badges, MARK)) if has_files(row.task) else row
-        marked[row.run_id] = (row, shown)
+    shown = []
+    for row in results:
+        if row.source != "mine" or row.identified_by or MARK in row.badges:
+            shown.append(row)
+            continue
+        if marked.get(row.run_id, (None, row))[0] is not row:
+            changed = with_values(row, badges=(*row.badges, MARK)) if has_files(row.task) else row
+            marked[row.run_id] = (row, changed)
+        shown.append(marked[row.run_id][1])
     return shown
 
 

@@ -134,14 +134,20 @@ def make_plan(
     """
     history = tuple(results)
     known = ResultLookup({result.key: result for result in history}, {result.run_id: result.key for result in history})
-    by_place = {_place(result): result for result in sorted(history, key=lambda result: result.finished)}
+    newest = {
+        (result.backbone, result.task, result.variant, result.seed): result
+        for result in sorted(history, key=lambda result: result.finished)
+    }
     runs = []
     for candidate in candidates:
-        run = _decide(candidate, known, force=force)
+        run, task = _decide(candidate, known, force=force), candidate.task
         if run.status == "new" and run.candidate.key is not None and not run.reason:
-            run = _stale(run, by_place.get(_candidate_place(candidate)), old_identity)
+            old = newest.get((candidate.backbone.name, task.name, task.variant, candidate.seed))
+            run = _stale(run, old, old_identity)
         runs.append(run)
-    return Plan(tuple(runs), _eta(runs, History.of(history), slots), slots)
+    durations = History.of(history)
+    left = [run.candidate.work for run in runs if run.to_run or run.status == "active"]
+    return Plan(tuple(runs), makespan([durations.seconds(work) for work in left], slots), slots)
 
 
 def new_run_id(key: str, taken: Sequence[str]) -> str:
@@ -180,8 +186,11 @@ def _decide(candidate: Candidate, known: ResultLookup, *, force: bool) -> Planne
     if force:
         taken = [name for name, _ in candidate.folders] or [candidate.key]
         return PlannedRun(candidate, "new", new_run_id(candidate.key, taken), "repeated, as requested")
-    run_id = result.run_id if result is not None else finished
-    return PlannedRun(candidate, "done", run_id, _measured_as(candidate, result))
+    if result is None:
+        return PlannedRun(candidate, "done", finished)
+    same = (result.backbone, result.task) == (candidate.backbone.name, candidate.task.name)
+    reason = "" if same else f"the same measurement is listed as {result.backbone} on {result.task}"
+    return PlannedRun(candidate, "done", result.run_id, reason)
 
 
 def _to_run(candidate: Candidate) -> PlannedRun:
@@ -200,23 +209,3 @@ def _stale(run: PlannedRun, old: Result | None, old_identity: Callable[[str], Id
     known = before is not None and run.candidate.identity is not None
     reason = what_changed(before or {}, run.candidate.identity or {}) if known else ""
     return PlannedRun(run.candidate, "stale", run.run_id, reason or "an input of the score changed")
-
-
-def _measured_as(candidate: Candidate, result: Result | None) -> str:
-    """Equal content under another name is one result; returns the name under which it is listed."""
-    if result is None or (result.backbone, result.task) == (candidate.backbone.name, candidate.task.name):
-        return ""
-    return f"the same measurement is listed as {result.backbone} on {result.task}"
-
-
-def _eta(runs: Sequence[PlannedRun], history: History, slots: int) -> float | None:
-    left = [run for run in runs if run.to_run or run.status == "active"]
-    return makespan([history.seconds(run.candidate.work) for run in left], slots)
-
-
-def _place(result: Result) -> tuple[str, str, str, int]:
-    return result.backbone, result.task, result.variant, result.seed
-
-
-def _candidate_place(candidate: Candidate) -> tuple[str, str, str, int]:
-    return candidate.backbone.name, candidate.task.name, candidate.task.variant, candidate.seed

@@ -48,9 +48,13 @@ def submit_runs(
     workspace.create()
     known = [run for run in runs if run.run_id is not None]
     priorities = range(len(known) - 1, -1, -1) if in_order else [0] * len(known)
-    layers = _layers_by_pass(known)
+    # the first run that encodes the images stores the layer-wise features that any of the runs reads
+    layers: dict[Pass, dict[LayerRequest, None]] = {}
+    for run in known:
+        if run.candidate.layers is not None:
+            layers.setdefault(_pass_of(run), {})[run.candidate.layers] = None
     hows = {
-        run.run_id: _submit(workspace, spec_of(run, placement, priority, layers.get(_pass_of(run), ())))
+        run.run_id: _submit(workspace, spec_of(run, placement, priority, tuple(layers.get(_pass_of(run), ()))))
         for run, priority in zip(known, priorities, strict=True)
         if run.run_id is not None
     }
@@ -66,15 +70,6 @@ def _pass_of(run: PlannedRun) -> Pass:
     preprocessing = preprocessing_name(candidate.task)
     dataset = candidate.dataset
     return candidate.backbone.name, dataset.name, dataset.orientation, preprocessing, candidate.precision
-
-
-def _layers_by_pass(runs: Iterable[PlannedRun]) -> dict[Pass, tuple[LayerRequest, ...]]:
-    """Layer-wise features that any run reads; the first run that encodes the images stores them for all."""
-    wanted: dict[Pass, dict[LayerRequest, None]] = {}
-    for run in runs:
-        if run.candidate.layers is not None:
-            wanted.setdefault(_pass_of(run), {})[run.candidate.layers] = None
-    return {one: tuple(layers) for one, layers in wanted.items()}
 
 
 def spec_of(

@@ -141,8 +141,9 @@ def against_published(
     for result in sorted(own, key=lambda result: result.finished):
         by_column[result.column].append(result)
     moved = [number for number in with_published(own, numbers) if number.backbone == backbone + PUBLISHED]
-    moved = [number for number in moved if _has_allowance(number, boards)]
-    return tuple(_against(by_column[number.column], number, boards) for number in moved)
+    # a difference is judged by the interval of the number, or by the tolerance of its column
+    judged = [one for one in moved if one.ci_low < one.ci_high or column_of_number(one, boards).tolerance is not None]
+    return tuple(_against(by_column[number.column], number, boards) for number in judged)
 
 
 def published_backbones(boards: Sequence[PublishedTable] = ()) -> tuple[str, ...]:
@@ -164,11 +165,6 @@ def other_protocols(
     """The published numbers of a backbone without a comparable own result."""
     used = {one.column.key for one in found}
     return tuple((column, value) for column, value in published_numbers(backbone, boards) if column.key not in used)
-
-
-def _has_allowance(number: Result, boards: Sequence[PublishedTable]) -> bool:
-    """Whether a difference from the number can be judged: it has an interval, or its column a tolerance."""
-    return number.ci_low < number.ci_high or column_of_number(number, boards).tolerance is not None
 
 
 def _against(own: Iterable[Result], number: Result, boards: Sequence[PublishedTable]) -> AgainstPublished:

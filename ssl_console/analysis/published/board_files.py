@@ -138,11 +138,13 @@ def _attentive_board(rows: Sequence[Mapping[str, str]]) -> PublishedTable:
     others, remarks = {}, {}
     for number, row in enumerate(rows, start=2):
         place = f"line {number}, {row['method']} {row['arch']}"
-        name = _board_name(row)
+        card = EP_CARDS.get((row["method"], row["arch"], row["pretrain"]))
+        slug = re.sub(r"[^a-z0-9]+", "-", f"{row['method']} {row['arch']}".lower()).strip("-")
+        name = card or f"board/{slug}"
         if name in {cell.backbone for cell in cells}:
             raise BoardFileError(f"{place}: a second row of {name}")
         cells += _attentive_cells(row, name, place)
-        if name.startswith("board/"):
+        if card is None:
             others[name] = f"{row['method']} {row['arch']}, {row['pretrain']}"
         if remark := _remark(row):
             remarks[name] = remark
@@ -150,16 +152,12 @@ def _attentive_board(rows: Sequence[Mapping[str, str]]) -> PublishedTable:
         "ImageNet-1k, attentive board: nearest neighbours, linear probe and attentive probe",
         EP_SOURCE,
         "A column has one image size, one rule of pooling and one number of queries; linear and attentive probes read "
-        "features of different width where a row remarks it. Every score is that of the best epoch, k or temperature.",
+        "features of different widths where a row has that remark. Every score is that of the best epoch, k or "
+        "temperature.",
         cells,
         others,
         remarks,
     )
-
-
-def _board_name(row: Mapping[str, str]) -> str:
-    card = EP_CARDS.get((row["method"], row["arch"], row["pretrain"]))
-    return card or "board/" + re.sub(r"[^a-z0-9]+", "-", f"{row['method']} {row['arch']}".lower()).strip("-")
 
 
 def _attentive_cells(row: Mapping[str, str], name: str, place: str) -> Iterator[_Cell]:
@@ -211,7 +209,8 @@ def _timm_results(path: PurePath, rows: Sequence[Mapping[str, str]], cards: Mapp
     known = TIMM_FILES.get(path.stem)
     if known is None:
         raise BoardFileError(
-            f"{path.name}: timm's files are known by name, as the test images are in no column: {', '.join(TIMM_FILES)}"
+            f"{path.name}: timm's files are recognised by their names, as no column states the test images: "
+            f"{', '.join(TIMM_FILES)}"
         )
     column = PublishedColumn(
         task=f"classifier/{known.dataset}", metric="accuracy", table=path.name, n=known.images, variant="timm",

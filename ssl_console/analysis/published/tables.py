@@ -230,7 +230,15 @@ def further_numbers(results: Iterable[Result], metrics_of: Metrics) -> list[Resu
     """
     own = sorted(results, key=lambda result: result.finished)
     metrics = {result.run_id: metrics_of(result.run_id) for result in own}
-    return [*_other_metrics(own, metrics), *_means(own, metrics)]
+    columns = [column for table in tables() for column in table.columns]
+    numbers = []
+    for result in own:
+        for column in columns:
+            found = metrics[result.run_id].get(column.metric)
+            if column.task == result.task and column.metric != result.metric and found is not None:
+                key = f"{result.column}|{column.metric}"
+                numbers.append(_number(result, result.task, column.metric, found, key))
+    return [*numbers, *_means(own, metrics)]
 
 
 def published_tasks(tasks: Sequence[str]) -> list[str]:
@@ -241,15 +249,6 @@ def published_tasks(tasks: Sequence[str]) -> list[str]:
         parts[task] |= {f"{mean.protocol}/{dataset}" for dataset in mean.datasets}
     alone = [task for task in tasks if task in columns]
     return [*alone, *(task for task, needed in parts.items() if needed <= set(tasks))]
-
-
-def _other_metrics(own: list[Result], metrics: Mapping[str, Mapping[str, float]]) -> Iterator[Result]:
-    columns = [column for table in tables() for column in table.columns]
-    for result in own:
-        for column in columns:
-            found = metrics[result.run_id].get(column.metric)
-            if column.task == result.task and column.metric != result.metric and found is not None:
-                yield _number(result, result.task, column.metric, found, f"{result.column}|{column.metric}")
 
 
 def _means(own: list[Result], metrics: Mapping[str, Mapping[str, float]]) -> Iterator[Result]:

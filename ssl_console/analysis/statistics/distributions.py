@@ -97,7 +97,7 @@ def studentized_range_quantile(probability: float, groups: int) -> float:
 
 def _range_probability(width: float, groups: int) -> float:
     """Probability that all variables are within `width` below the largest one."""
-    import numpy as np  # noqa: PLC0415 - rankings do without it
+    import numpy as np  # noqa: PLC0415 - rankings need no numpy
 
     z = np.linspace(-HALF_GRID, HALF_GRID, 2001)
     density = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)

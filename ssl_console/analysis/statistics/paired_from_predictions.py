@@ -59,31 +59,35 @@ def paired_test(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) 
         return _over_draws(first, second)
     if metric in ONE_LABEL and all({"label", "predicted"} <= set(arrays) for arrays in every):
         _same(every, ("index", "label"), "test images")
-        return _of_one_label(metric, first, second)
+        right, rival = _right(first), _right(second)
+        if metric == "accuracy":
+            return paired_tests.accuracy(right, rival)
+        return paired_tests.mean_per_class(right, rival, _integers(first[0]["label"]))
     if metric == SEVERAL_LABELS and all({"label", "scores"} <= set(arrays) for arrays in every):
         _same(every, ("index", "label"), "test images")
         return paired_tests.average_precision(_scores(first), _scores(second), _integers(first[0]["label"]))
     return _of_images(metric, first, second)
 
 
-def _of_one_label(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
-    right, rival = _right(first), _right(second)
-    if metric == "accuracy":
-        return paired_tests.accuracy(right, rival)
-    return paired_tests.mean_per_class(right, rival, _integers(first[0]["label"]))
-
-
 def _over_draws(first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
+    """Difference of mean accuracies over other images and other draws, in points; the draws of all seeds count."""
     _same([*first, *second], ("index", "label"), "test images")
     if sum(one["predicted"].shape[1] for one in first) != sum(one["predicted"].shape[1] for one in second):
         raise Unpaired("they were measured with different draws of training images")
-    return draws_test(first, second)
+    ours, theirs = (np.concatenate([_correct_in_draws(one) for one in runs], axis=1) for runs in (first, second))
+    gaps = ours - theirs
+    error, degrees = crossed_error(gaps) if min(gaps.shape) > 1 else (0.0, 1.0)
+    return student(float(gaps.mean()), error, degrees, len(gaps), OVER_DRAWS)
 
 
 def _over_groups(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
-    if len({len(arrays[f"jackknife:{metric}"]) for arrays in (*first, *second)}) > 1:
+    """Difference of scores, averaged over seeds, over other images."""
+    groups = {len(arrays[f"jackknife:{metric}"]) for arrays in (*first, *second)}
+    if len(groups) > 1:
         raise Unpaired("their images were left out in different groups")
-    return groups_test(metric, first, second)
+    gaps = _averaged(metric, first) - _averaged(metric, second)
+    images = next((len(one["index"]) for one in first if "index" in one), len(gaps) - 1)
+    return student(float(gaps[0]), jackknife_error(gaps[1:]), len(gaps) - 2, images, OVER_GROUPS)
 
 
 def _of_images(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
@@ -92,21 +96,16 @@ def _of_images(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -
     _same(every, GIVEN, "test images")
     if all(has_groups(metric, arrays) for arrays in every):
         return _over_groups(metric, first, second)
-    ours, theirs = ([per_sample(metric, arrays) for arrays in runs] for runs in (first, second))
-    if _all_known(*ours, *theirs):
-        return paired_tests.means(_stacked(ours), _stacked(theirs))
+    sizes = len(first), len(second)
+    ours, theirs = (
+        [values for one in runs if (values := per_sample(metric, one)) is not None] for runs in (first, second)
+    )
+    if (len(ours), len(theirs)) == sizes:
+        return paired_tests.means(np.stack(ours), np.stack(theirs))
     whose, others = ([one for one in (statistic(metric, arrays) for arrays in runs) if one] for runs in (first, second))
-    if (len(whose), len(others)) == (len(first), len(second)):
+    if (len(whose), len(others)) == sizes:
         return paired_tests.weighted(whose, others, len(every[0]["index"]))
     raise Unpaired(f"its runs store nothing from which {metric} can be computed by sample")
-
-
-def _all_known(*arrays: npt.NDArray[np.float64] | None) -> bool:
-    return all(array is not None for array in arrays)
-
-
-def _stacked(arrays: Sequence[npt.NDArray[np.float64] | None]) -> npt.NDArray[np.float64]:
-    return np.stack([one for one in arrays if one is not None])
 
 
 def unpaired_test(first: RankingCell, second: RankingCell) -> PairedTest:
@@ -166,21 +165,6 @@ def has_draws(arrays: Arrays) -> bool:
 def has_groups(metric: str, arrays: Arrays) -> bool:
     """Whether the scores without each group of images are stored."""
     return len(arrays.get(f"jackknife:{metric}", ())) > 2
-
-
-def draws_test(first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
-    """Difference of mean accuracies over other images and other draws, in points; the draws of all seeds count."""
-    ours, theirs = (np.concatenate([_correct_in_draws(one) for one in runs], axis=1) for runs in (first, second))
-    gaps = ours - theirs
-    error, degrees = crossed_error(gaps) if min(gaps.shape) > 1 else (0.0, 1.0)
-    return student(float(gaps.mean()), error, degrees, len(gaps), OVER_DRAWS)
-
-
-def groups_test(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
-    """Difference of scores, averaged over seeds, over other images."""
-    gaps = _averaged(metric, first) - _averaged(metric, second)
-    images = next((len(one["index"]) for one in first if "index" in one), len(gaps) - 1)
-    return student(float(gaps[0]), jackknife_error(gaps[1:]), len(gaps) - 2, images, OVER_GROUPS)
 
 
 def spread_of_draws(values: Floats, arrays: Sequence[Arrays]) -> Spread:

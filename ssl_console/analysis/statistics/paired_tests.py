@@ -101,7 +101,11 @@ def mean_per_class(
     sizes, place = _sizes(labels)
     moves = gaps / (sizes[place] * len(sizes))
     difference, known = float(moves.sum()), moves[moves != 0]
-    p, reach = _by_exchange(difference, known, replicates, seed) if len(known) else (1.0, _none_differ(sizes))
+    if len(known):
+        p, reach = _by_exchange(difference, known, replicates, seed)
+    else:  # both backbones answer equally: the interval is that of McNemar's test
+        images = len(sizes) ** 2 / float((1 / sizes).sum())
+        p, reach = 1.0, 100.0 * _SIDE * mcnemar_standard_error(0, 0, images)
     error = _error_within(gaps, sizes, place)
     return PairedTest(difference, difference - reach, difference + reach, p, error, len(labels), "sign flips")
 
@@ -134,12 +138,6 @@ def _exchanged(moves: Floats, replicates: int, seed: int) -> Floats:
     heads = np.random.default_rng(seed).binomial(times, 0.5, size=(replicates, len(values)))
     found: Floats = (2 * heads - times) @ values
     return found
-
-
-def _none_differ(sizes: npt.NDArray[np.intp]) -> float:
-    """Half-width of the interval if both backbones answer equally, as for McNemar's test."""
-    images = len(sizes) ** 2 / float((1 / sizes).sum())
-    return 100.0 * _SIDE * mcnemar_standard_error(0, 0, images)
 
 
 def _error_within(gaps: Floats, sizes: npt.NDArray[np.intp], place: npt.NDArray[np.intp]) -> float:
@@ -214,19 +212,19 @@ def _rankings(scores: Floats, positives: Labels) -> list[list[RankedScores]]:
 
 
 def student(difference: float, error: float, degrees: float, samples: int, method: str) -> PairedTest:
-    """Interval and p-value from the same standard error, so that they are consistent."""
+    """Interval and p-value from the same standard error, so that they are consistent.
+
+    Without an error, all differences are equal: that is as certain as equally many equal signs, and the interval is as
+    wide as Wilson's.
+    """
     if error <= 0:
-        return _none_varies(difference, samples, method)
-    p = t_two_sided(difference / error, degrees)
-    half = t_quantile(degrees, LEVEL) * error
+        p = 1.0 if difference == 0 else min(1.0, 2.0 ** (1 - samples))
+        half = 100.0 * _SIDE**2 / (samples + _SIDE**2)
+        error = half / _SIDE
+    else:
+        p = t_two_sided(difference / error, degrees)
+        half = t_quantile(degrees, LEVEL) * error
     return PairedTest(difference, difference - half, difference + half, p, error, samples, method)
-
-
-def _none_varies(difference: float, samples: int, method: str) -> PairedTest:
-    """All differences are equal: as certain as equally many equal signs, with an interval as wide as Wilson's."""
-    p = 1.0 if difference == 0 else min(1.0, 2.0 ** (1 - samples))
-    half = 100.0 * _SIDE**2 / (samples + _SIDE**2)
-    return PairedTest(difference, difference - half, difference + half, p, half / _SIDE, samples, method)
 
 
 def _of_means(first: Floats, second: Floats, method: str) -> PairedTest:
@@ -289,6 +287,6 @@ def _at_most(count: int, total: int) -> float:
 
 
 def _exactly(count: int, total: int) -> float:
-    """Probability of `count` heads in `total` throws."""
+    """Probability of `count` heads in `total` tosses of a coin."""
     ways = math.lgamma(total + 1) - math.lgamma(count + 1) - math.lgamma(total - count + 1)
     return math.exp(ways - total * math.log(2))

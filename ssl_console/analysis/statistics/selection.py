@@ -21,7 +21,7 @@ DEVIATIONS = tuple(0.03 * 667 ** (number / 40) for number in range(41))
 before the scores are seen, so that backbones which the images cannot separate are as likely as clearly different ones.
 In points, with a smallest deviation of 0.1, many images would make nearly equal backbones improbable, and the luckiest
 of them would be called the best with too high a probability."""
-LEAST_ERROR = 0.01  # points
+LEAST_ERROR = 0.01  # points, of every backbone independently of the others
 NEGLIGIBLE = 1e-9
 """Eigenvalues below this fraction of the largest one are rounding errors."""
 
@@ -41,7 +41,8 @@ def best_of(means: Floats, covariance: Floats, *, draws: int = DRAWS, seed: int 
     if len(means) == 1:
         return BestOf(np.ones(1), np.zeros(1))
     generator = np.random.default_rng(seed)
-    effects = _posterior_draws(np.asarray(means, np.float64), _regular(covariance), draws, generator)
+    errors = covariance + np.eye(len(means)) * LEAST_ERROR**2
+    effects = _posterior_draws(np.asarray(means, np.float64), errors, draws, generator)
     best = effects.max(axis=1, keepdims=True)
     wins = np.bincount(effects.argmax(axis=1), minlength=len(means))
     return BestOf(wins / len(effects), (best - effects).mean(axis=0))
@@ -91,12 +92,6 @@ def _given_deviation(means: Floats, covariance: Floats, deviation: float) -> tup
 def _factor(covariance: Floats) -> Floats:
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
     found: Floats = vectors * np.sqrt(np.maximum(values, 0.0))
-    return found
-
-
-def _regular(covariance: Floats) -> Floats:
-    """The covariance, with an own error of at least a hundredth of a point for every backbone."""
-    found: Floats = covariance + np.eye(len(covariance)) * LEAST_ERROR**2
     return found
 
 

@@ -197,14 +197,8 @@ def _group(words: str) -> typer.Typer:
 
 
 edit = _group("Edit a card of your own in $EDITOR.")
-
-
 rename = _group("Rename a card of your own and its results.")
-
-
 copy = _group("Copy a card to one of your own.")
-
-
 remove = _group("Remove a card of your own; weights and results stay.")
 
 

@@ -6,7 +6,6 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backbones.catalog.card import BackboneCard
 from backbones.inspection.proposal import Inspection
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress_bar import Meter
@@ -64,7 +63,7 @@ def add_backbone(session: Session, options: BackboneOptions, *, dry_run: bool, a
         plain = {name: model.model_dump(mode="json") for name, model in content.items()}
         stdout.document({**plain, "path": None if path is None else str(path)})
     else:
-        stdout.lines(_backbone_lines(card, None if path is None else str(path)))
+        stdout.lines(_written(card.name, path, f"check it: ssl-console doctor {card.name}"))
     return ExitCode.DONE
 
 
@@ -121,12 +120,6 @@ def _choose_proposal(inspection: Inspection) -> Inspection:
     return inspection.model_copy(update={"chosen": chosen, "question": None, "reason": "you chose it", "others": rest})
 
 
-def _backbone_lines(card: BackboneCard, path: str | None) -> list[str]:
-    if path is None:
-        return ["nothing was written (--dry-run)"]
-    return [f"{card.name}: written to {path}", f"check it: ssl-console doctor {card.name}"]
-
-
 @dataclass(frozen=True)
 class AddDatasetRequest:
     """Arguments of `add dataset`."""
@@ -154,14 +147,14 @@ def add_dataset(session: Session, request: AddDatasetRequest, *, as_json: bool) 
     if as_json:
         stdout.document({**imported.model_dump(mode="json"), "path": None if path is None else str(path)})
     else:
-        stdout.lines([*format_import(imported), *_dataset_lines(name, path)])
+        use = f"measure it: ssl-console run -b BACKBONE -t linear/{name}"
+        stdout.lines([*format_import(imported), *_written(name, path, use)])
     return ExitCode.DONE
 
 
-def _dataset_lines(name: str, path: Path | None) -> list[str]:
-    if path is None:
-        return ["nothing was written (--dry-run)"]
-    return [f"{name}: written to {path}", f"measure it: ssl-console run -b BACKBONE -t linear/{name}"]
+def _written(name: str, path: Path | None, use: str) -> list[str]:
+    """The card's place and the command that uses it; `path` is None for a dry run."""
+    return ["nothing was written (--dry-run)"] if path is None else [f"{name}: written to {path}", use]
 
 
 def _progress(progress: ImportProgress) -> None:
@@ -217,9 +210,7 @@ def _show(change: CardChange, words: str, *, as_json: bool) -> None:
 
 def _ask_again(words: str) -> bool:
     """At a terminal, whether the user wants to edit the text once more; elsewhere False."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not _is_terminal():
         return False
     stdout.say(words)
-    sys.stderr.write("edit again (y), or leave the card unchanged (n)? ")
-    sys.stderr.flush()
-    return not sys.stdin.readline().strip().lower().startswith("n")
+    return not _ask("edit again (y), or leave the card unchanged (n)? ").startswith("n")

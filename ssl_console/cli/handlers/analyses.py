@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
@@ -20,7 +20,6 @@ from ssl_console.analysis.correlations import (
 )
 from ssl_console.analysis.layer_curves import PROTOCOL, LayerCurve, curves_of
 from ssl_console.analysis.multiverse import (
-    BackboneSpread,
     MultiversePair,
     curve_text,
     multiverse_document,
@@ -31,7 +30,7 @@ from ssl_console.analysis.multiverse import (
     spreads,
 )
 from ssl_console.analysis.statistics.correlation import Coefficient
-from ssl_console.cli.handlers.rank import Origin, origin_of
+from ssl_console.cli.handlers.rank import origin_of
 from ssl_console.cli.handlers.results import show_pictures
 from ssl_console.cli.output import stdout
 from ssl_console.operations.multiverse import multiverse, read_multiverse_card
@@ -189,8 +188,13 @@ def correlate(session: Session, source: str, *, as_json: bool) -> None:
         return
     head = ("setting", "source", "tasks", "backbones", "Pearson", "95 % interval", "Spearman", "95 % interval")
     stdout.table(head, [_correlation_line(setting) for setting in settings], right=frozenset({2, 3, 4, 6}))
-    _say_what_is_left_out(settings)
-    _say_marks(settings)
+    for setting in settings:
+        if setting.incomplete:
+            stdout.say(f"{setting.name}: left out, because a task is missing: {', '.join(setting.incomplete)}")
+    if any(setting.association is None for setting in settings):
+        stdout.say("— too few: fewer than four backbones with an ImageNet accuracy, or all have the same score")
+    for sentence in mark_sentences(list(dict.fromkeys(one for setting in settings for one in setting.marked))):
+        stdout.say(sentence)
 
 
 def correlation_picture(session: Session, source: str, path: Path) -> None:
@@ -207,25 +211,17 @@ def correlation_picture(session: Session, source: str, path: Path) -> None:
 
 def _analyses(session: Session, source: str) -> list[Transfer]:
     origin = origin_of(source)
-    found = [_of_origin(session, one) for one in (("paper", "mine") if origin == "both" else (origin,))]
+    found = [published_transfer()] if origin in {"paper", "both"} else []
+    if origin in {"mine", "both"}:
+        quoted = {name: card.facts.imagenet_top1 for name, card in session.backbones.cards.items()}
+        imagenet = {name: value for name, value in quoted.items() if value is not None}
+        found.append(transfer(session.badged_results(), imagenet))
     if not any(setting.points for one in found for setting in one.settings):
         raise ConsoleError(
             "no backbone with results has an ImageNet accuracy on its card (facts.imagenet_top1); "
             "`--source paper` shows the published numbers"
         )
     return found
-
-
-def _of_origin(session: Session, origin: Origin) -> Transfer:
-    if origin == "paper":
-        return published_transfer()
-    return transfer(session.badged_results(), _imagenet(session))
-
-
-def _imagenet(session: Session) -> Mapping[str, float]:
-    cards = session.backbones.cards
-    quoted = {name: card.facts.imagenet_top1 for name, card in cards.items()}
-    return {name: value for name, value in quoted.items() if value is not None}
 
 
 TOO_FEW = "too few"
@@ -239,20 +235,6 @@ def _correlation_line(setting: Setting) -> tuple[str, ...]:
 
 def _shown(coefficient: Coefficient) -> tuple[str, str]:
     return f"{coefficient.value:+.2f}", f"{coefficient.low:+.2f} to {coefficient.high:+.2f}"
-
-
-def _say_what_is_left_out(settings: Sequence[Setting]) -> None:
-    for setting in settings:
-        if setting.incomplete:
-            stdout.say(f"{setting.name}: left out, because a task is missing: {', '.join(setting.incomplete)}")
-    if any(setting.association is None for setting in settings):
-        stdout.say("— too few: fewer than four backbones with an ImageNet accuracy, or all have the same score")
-
-
-def _say_marks(settings: Sequence[Setting]) -> None:
-    marked = dict.fromkeys(one for setting in settings for one in setting.marked)
-    for sentence in mark_sentences(list(marked)):
-        stdout.say(sentence)
 
 
 def _correlation_document(setting: Setting) -> dict[str, object]:
@@ -316,9 +298,17 @@ def _shown_pair(result: MultiverseResult, wanted: Sequence[str]) -> MultiversePa
 
 
 def _print(result: MultiverseResult, shown: MultiversePair) -> None:
-    stdout.table(MULTIVERSE_HEAD, [_backbone_row(one) for one in spreads(result)], right=frozenset(range(1, 6)))
+    rows = []
+    for one in spreads(result):
+        scores = (f"{one.mean:.1f}", f"{one.lowest:.1f}", f"{one.highest:.1f}")
+        rows.append((one.backbone, percent(one.first), *scores, f"{one.best_rank:g} to {one.worst_rank:g}"))
+    stdout.table(MULTIVERSE_HEAD, rows, right=frozenset(range(1, 6)))
     stdout.lines([""])
-    stdout.table(PAIR_HEAD, [_pair_row(one) for one in pairs_of(result)], right=frozenset({2, 4}))
+    pairs = []
+    for pair in pairs_of(result):
+        interval, where = f"{percent(pair.low)} to {percent(pair.high)}", ", ".join(map(str, pair.reversed_by))
+        pairs.append((pair.first, pair.second, percent(pair.share), interval, str(pair.ties), where))
+    stdout.table(PAIR_HEAD, pairs, right=frozenset({2, 4}))
     curve = specification_curve(result, shown.first, shown.second)
     columns = stdout.terminal_columns() or COLUMNS
     stdout.lines(["", *curve_text(curve, shown.first, shown.second, columns), "", shown.sentence])
@@ -329,17 +319,6 @@ def _print(result: MultiverseResult, shown: MultiversePair) -> None:
         "on validation images; intervals are over other test images (coverage 93 to 98 % in simulations); protocols "
         "are not independent"
     )
-
-
-def _backbone_row(one: BackboneSpread) -> tuple[str, ...]:
-    scores = (f"{one.mean:.1f}", f"{one.lowest:.1f}", f"{one.highest:.1f}")
-    return one.backbone, percent(one.first), *scores, f"{one.best_rank:g} to {one.worst_rank:g}"
-
-
-def _pair_row(one: MultiversePair) -> tuple[str, ...]:
-    interval = f"{percent(one.low)} to {percent(one.high)}"
-    where = ", ".join(map(str, one.reversed_by))
-    return one.first, one.second, percent(one.share), interval, str(one.ties), where
 
 
 def _draw(result: MultiverseResult, shown: MultiversePair, path: Path) -> None:

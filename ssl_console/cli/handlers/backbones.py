@@ -90,7 +90,11 @@ class WeightsLine:
 
 def list_weights(session: Session, names: tuple[str, ...], *, as_json: bool) -> None:
     """List which weights are present, and where."""
-    rows = [_weights_line(session, card) for card in _cards(session, names)]
+    rows = []
+    for card in _cards(session, names):
+        state = session.weights.state(card)
+        path = str(state.path) if state.path else None
+        rows.append(WeightsLine(card.name, state.status, path, state.size, state.digest, state.advice))
     if as_json:
         stdout.document({"weights": [asdict(row) for row in rows]})
         return
@@ -138,9 +142,3 @@ def fetch_weights(session: Session, names: tuple[str, ...]) -> ExitCode:
 
 def _cards(session: Session, names: tuple[str, ...]) -> list[BackboneCard]:
     return session.backbones.select(names) if names else list(session.backbones.cards.values())
-
-
-def _weights_line(session: Session, card: BackboneCard) -> WeightsLine:
-    state = session.weights.state(card)
-    path = str(state.path) if state.path else None
-    return WeightsLine(card.name, state.status, path, state.size, state.digest, state.advice)

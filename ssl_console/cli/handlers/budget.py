@@ -55,7 +55,10 @@ def budget(session: Session, selection: RunSelection, limits: Limits, options: R
         return ExitCode.DONE
     if not answer.budget.choices:
         return exit_without_runs(answer.plan, options)
-    return _run_budget(session, answer.budget, options)
+    runs = [choice.cell.run for choice in answer.budget.choices if choice.cell.run is not None]
+    # with slots of its own, a launcher groups runs of one backbone only at equal priorities
+    submitted = submit_runs(session.workspace, runs, options.placement, in_order=not options.remote)
+    return follow_runs(session, submitted.run_ids, options.placement, as_json=options.as_json)
 
 
 def _answer(session: Session, selection: RunSelection, limits: Limits, options: RunOptions) -> _BudgetAnswer:
@@ -70,13 +73,6 @@ def _answer(session: Session, selection: RunSelection, limits: Limits, options: 
     cells, unknown = cells_of(found.to_run, history, profiler)
     belief = belief_of([one.candidate.backbone.name for one in found.runs], results)
     return _BudgetAnswer(plan_budget(cells, belief, limits.hours * HOUR_S, slots, under_way), unknown, found, slots)
-
-
-def _run_budget(session: Session, chosen: Budget, options: RunOptions) -> ExitCode:
-    runs = [choice.cell.run for choice in chosen.choices if choice.cell.run is not None]
-    # with slots of its own, a launcher groups runs of one backbone only at equal priorities
-    submitted = submit_runs(session.workspace, runs, options.placement, in_order=not options.remote)
-    return follow_runs(session, submitted.run_ids, options.placement, as_json=options.as_json)
 
 
 def budget_document(answer: _BudgetAnswer) -> dict[str, object]:

@@ -31,7 +31,6 @@ from tasks.catalog.spec import TaskSpec
 from tasks.datasets.manifest import Manifest, manifests
 from tasks.features.cache_report import (
     CacheEntry,
-    DecodedSplit,
     Pruning,
     decoded_splits,
     entries,
@@ -52,8 +51,12 @@ def list_cache(session: Session, *, as_json: bool) -> None:
     found, decoded = entries(session.workspace.features), decoded_splits(session.workspace.decoded)
     sizes = [sum(entry.size for entry in found), sum(split.size for split in decoded)]
     if as_json:
-        listed = {"features": [_as_json(entry) for entry in found], "decoded": [_decoded_as_json(s) for s in decoded]}
-        stdout.document({**listed, "size": sum(sizes)})
+        splits = [
+            {"title": split.title, "size": split.size, "last_used": split.last_used, "path": str(split.path)}
+            for split in decoded
+        ]
+        features = [_as_json(entry) for entry in found]
+        stdout.document({"features": features, "decoded": splits, "size": sum(sizes)})
         return
     lines: list[tuple[str, ...]] = [
         *((e.key[:12], e.title, e.state, megabytes(e.size), _day(e.last_used)) for e in found),
@@ -158,10 +161,6 @@ def _as_json(entry: CacheEntry) -> dict[str, object]:
         "last_used": entry.last_used,
         "path": str(entry.path),
     }
-
-
-def _decoded_as_json(split: DecodedSplit) -> dict[str, object]:
-    return {"title": split.title, "size": split.size, "last_used": split.last_used, "path": str(split.path)}
 
 
 def _day(moment: float) -> str:

@@ -36,17 +36,13 @@ class ChooseSelection:
 
     def race(self, session: Session, options: RunOptions) -> Race:
         """The race. Raises ConsoleError, CardNameError."""
-        cards = [
-            card for card in session.backbones.select(self.backbones or EVERY) if self._is_here(session, card.name)
-        ]
+        cards = session.backbones.select(self.backbones or EVERY)
+        if not self.backbones:  # named backbones all take part, so that missing weights are reported
+            cards = [card for card in cards if session.weights.state(card).status == "present"]
         launch = LaunchOptions(placement=options.placement, override=options.override)
         request = LadderRequest(tuple(cards), dataset_named(session, self.data), self.preset, launch)
         target: tuple[Alternative, ...] = rungs_named((self.target,))[0] if self.target else TARGET
         return Race(session, request, target, self.finalists)
-
-    def _is_here(self, session: Session, name: str) -> bool:
-        """Named backbones all take part, so that missing weights are reported; of all, those with weights."""
-        return bool(self.backbones) or session.weights.state(session.backbones.get(name)).status == "present"
 
 
 def choose(session: Session, selection: ChooseSelection, options: RunOptions) -> ExitCode:
@@ -86,14 +82,9 @@ def _run(session: Session, race: Race, limit: TimeLimit, options: RunOptions, pr
         if options.as_json:
             stdout.json_line({"event": "round", **round_document(found)})
         else:
-            for line in round_sentences(found):
+            for line in (round_sentence(found), *map(error_sentence, found.errors)):
                 stdout.say(line)
     return ""
-
-
-def round_sentences(found: RaceRound) -> list[str]:
-    """What a round has shown, and how far its predictors can be trusted."""
-    return [round_sentence(found), *map(error_sentence, found.errors)]
 
 
 def error_sentence(error: PredictorError) -> str:

@@ -46,7 +46,7 @@ def compare_backbones(
         wanted = [(spec.name, spec.variant) for spec in session.tasks.select(suite=suite)]
         found = [result for result in found if (result.task, result.variant) in set(wanted)]
     measured = tuple(dict.fromkeys(result.backbone for result in found))
-    _check_margins(session)
+    _check_configured_margins(session)
     if not measured:
         place = "" if suite is None else f" in the suite {suite}"
         raise ConsoleError(f"no results to compare{place}: start with `ssl-console run`")
@@ -58,17 +58,24 @@ def compare_backbones(
     if theirs == ours:
         raise ConsoleError(f"{ours} cannot be compared with itself: name two backbones")
     outcome = session.compare(ours, theirs, found, wanted, margins)
+    _check_comparable(outcome, margins)
+    if as_json:
+        stdout.document(_document(outcome))
+    else:
+        _show(outcome)
+
+
+def _check_comparable(outcome: Comparison, margins: Mapping[str, float]) -> None:
+    """Raise ConsoleError where no task is comparable, or a margin is for a metric that no compared task has."""
     if not outcome.tasks:
-        raise ConsoleError(_nothing(outcome))
+        reasons = [f"{one.task}: {one.reason}" for one in outcome.not_comparable]
+        why = "; ".join(reasons) or f"no task was measured on both; `{RUNS}` lists the runs"
+        raise ConsoleError(f"{outcome.first} and {outcome.second} cannot be compared. {why}")
     metrics = dict.fromkeys(task.metric for task in outcome.tasks)
     if unknown := [name for name in margins if name not in metrics]:
         raise ConsoleError(
             f"--margin {unknown[0]}: no compared task has this metric; the metrics are {', '.join(metrics)}"
         )
-    if as_json:
-        stdout.document(_document(outcome))
-    else:
-        _show(outcome)
 
 
 def needs_second(figure: object) -> ConsoleError:
@@ -78,19 +85,12 @@ def needs_second(figure: object) -> ConsoleError:
     return ConsoleError("compare takes two backbones, or one with --published")
 
 
-def _check_margins(session: Session) -> None:
+def _check_configured_margins(session: Session) -> None:
     """Warn about margins in the settings that match no result; the metric may be misspelt, or not measured yet."""
     metrics = {result.metric for result in session.results()}
     for name in sorted(set(session.config.margins) - metrics):
         near = "".join(f"; did you mean {one!r}?" for one in suggest(name, metrics)[:1])
         session.notify(f"{session.workspace.config}: margins.{name}: no result here has this metric{near}")
-
-
-def _nothing(outcome: Comparison) -> str:
-    reasons = [f"{one.task}: {one.reason}" for one in outcome.not_comparable]
-    if not reasons:
-        reasons = [f"no task was measured on both; `{RUNS}` lists the runs"]
-    return f"{outcome.first} and {outcome.second} cannot be compared. " + "; ".join(reasons)
 
 
 def _show(outcome: Comparison) -> None:
@@ -109,8 +109,13 @@ def _show(outcome: Comparison) -> None:
         stdout.say(
             f"valid for these runs, not for the backbones, because each was trained with one seed: {', '.join(single)}"
         )
-    if drawn := [task for task in outcome.tasks if task.first.unit == "episodes"]:
-        pools = (f"{task.task} ({task.test.n:,}; {_seeds(task)})" for task in drawn)
+    pools = []
+    for task in outcome.tasks:
+        if task.first.unit == "episodes":
+            seeds = sorted({*task.first.seeds, *task.second.seeds})
+            shown = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+            pools.append(f"{task.task} ({task.test.n:,}; {shown})")
+    if pools:
         stdout.say(f"tested on the images of the pools, with the runs' own episode seeds: {', '.join(pools)}")
     for note in dict.fromkeys(task.note for task in outcome.tasks if task.note):
         unpaired = ", ".join(task.task for task in outcome.tasks if task.note == note)
@@ -128,11 +133,6 @@ def _marked(outcome: Comparison) -> list[MarkedScore]:
 
 def _shown(cell: RankingCell) -> str:
     return f"{cell.value:.2f}{marks(cell.badges)}"
-
-
-def _seeds(task: TaskComparison) -> str:
-    numbers = sorted({*task.first.seeds, *task.second.seeds})
-    return f"seed{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def _line(task: TaskComparison) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ def completion(shell: str) -> None:
     stdout.data(SCRIPTS[shell])
 
 
-def complete(root: Any, session: Session, words: Sequence[str]) -> None:  # noqa: ANN401 - typer hands out its own classes
+def complete(root: Any, session: Session, words: Sequence[str]) -> None:  # noqa: ANN401 - typer's classes are private
     """Print the candidates for the last word, one per line. `root` is the command tree."""
     stdout.lines(candidates(root, session, words))
 

@@ -127,8 +127,9 @@ def _snapshot(
 
 def _recorded(session: Session, runs: Sequence[RunView], quiet_s: float) -> bool:
     """Whether the database contains the results, so that the next command ranks them; also True after `RECORD_S`."""
-    done = {run.run_id for run in runs if run.state is RunState.DONE}
-    missing = done - _run_ids_in_database(session)
+    missing = {run.run_id for run in runs if run.state is RunState.DONE}
+    with suppress(StoreError):  # the supervisor is about to rebuild a database that cannot be read
+        missing -= {result.run_id for result in session.results()}
     if missing and quiet_s > RECORD_S:
         stdout.say(
             f"{counted(len(missing), 'result is in its run folder', 'results are in their run folders')} "
@@ -137,14 +138,6 @@ def _recorded(session: Session, runs: Sequence[RunView], quiet_s: float) -> bool
         )
         return True
     return not missing
-
-
-def _run_ids_in_database(session: Session) -> set[str]:
-    """Run ids; empty while the database cannot be read and the supervisor is about to rebuild it."""
-    try:
-        return {result.run_id for result in session.results()}
-    except StoreError:
-        return set()
 
 
 def _progress_view() -> ProgressView:

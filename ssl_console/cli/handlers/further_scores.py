@@ -16,7 +16,6 @@ from ssl_console.analysis.further_scores import (
     Optimism,
     ProtocolOptimism,
     ShiftScores,
-    WithoutOptimism,
     audit,
     by_protocol,
     optimism_document,
@@ -24,7 +23,7 @@ from ssl_console.analysis.further_scores import (
     shift_scores,
     shifts_of,
 )
-from ssl_console.analysis.rank_intervals import CriticalDifference, RankTable, as_text, rank_table, ranks_document
+from ssl_console.analysis.rank_intervals import RankTable, as_text, rank_table, ranks_document
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.analysis.statistics.across_tasks import POOL_NOTE
 from ssl_console.analysis.statistics.distributions import format_p
@@ -65,7 +64,9 @@ def show_optimism(session: Session, selection: ResultSelection, *, as_json: bool
         stdout.table(HEAD, [_row(one) for one in known], right=frozenset({3, 4, 5, 6, 7}))
         _say_marks(one.badges for one in known)
         stdout.say(ABOUT)
-    _say_what_lacks(unknown)
+    for (reason, protocol), count in sorted(Counter((one.reason, one.protocol) for one in unknown).items()):
+        what = "nothing to inflate" if reason == NOTHING_CHOSEN else "optimism unknown"
+        stdout.say(f"{protocol}: {what} in {count} result{'s' * (count != 1)}: {reason}")
     if not rows:
         stdout.say("no results yet: start with `ssl-console demo` or `ssl-console run`")
 
@@ -136,25 +137,13 @@ def _say_marks(badges: Iterable[Sequence[str]]) -> None:
         stdout.say(f"{mark} {meaning}")
 
 
-def _say_what_lacks(unknown: Sequence[WithoutOptimism]) -> None:
-    """One line for each reason and protocol."""
-    for (reason, protocol), count in sorted(Counter((one.reason, one.protocol) for one in unknown).items()):
-        results = "result" if count == 1 else "results"
-        verb = "nothing to inflate" if reason == NOTHING_CHOSEN else "optimism unknown"
-        stdout.say(f"{protocol}: {verb} in {count} {results}: {reason}")
-
-
-def parse_missing(word: str) -> Missing:
-    """Value of the option. Raises ConsoleError for any other word."""
-    chosen: Missing | None = next((one for one in get_args(Missing) if one == MISSING_VALUES.get(word)), None)
-    if chosen is None:
-        raise ConsoleError(f"--missing {word}: choose one of {', '.join(MISSING_VALUES)}")
-    return chosen
-
-
 def rank_table_of(session: Session, ranking: Ranking, missing: str) -> RankTable:
-    """Ranks with their uncertainty. Raises ConsoleError when nothing is left to rank."""
-    chosen = parse_missing(missing)
+    """Ranks with their uncertainty. Raises ConsoleError when nothing is left to rank, and for an unknown value of
+    `--missing`.
+    """
+    chosen: Missing | None = next((one for one in get_args(Missing) if one == MISSING_VALUES.get(missing)), None)
+    if chosen is None:
+        raise ConsoleError(f"--missing {missing}: choose one of {', '.join(MISSING_VALUES)}")
     try:
         return rank_table(ranking, session.outputs.predictions, missing=chosen)
     except ValueError as error:
@@ -189,15 +178,10 @@ def show_rank_intervals(session: Session, ranking: Ranking, missing: str, *, as_
     ]
     stdout.table(head, lines, right=frozenset({0, 2, 3, 5}))
     if table.picture is not None:
-        _show_diagram(table.picture)
+        note = "bars connect backbones without a significant difference (Nemenyi's test)"
+        stdout.lines(["", f"critical difference {table.picture.difference:.2f}: {note}"])
+        stdout.table(("backbone", "1 .. last", "mean rank", ""), as_text(table.picture), right=frozenset({2}))
     _report(table)
-
-
-def _show_diagram(picture: CriticalDifference) -> None:
-    """Print the classical view, below the ranks."""
-    note = "bars connect backbones without a significant difference (Nemenyi's test)"
-    stdout.lines(["", f"critical difference {picture.difference:.2f}: {note}"])
-    stdout.table(("backbone", "1 .. last", "mean rank", ""), as_text(picture), right=frozenset({2}))
 
 
 def _report(table: RankTable) -> None:

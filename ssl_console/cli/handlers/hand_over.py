@@ -58,7 +58,7 @@ def write_page(
             f"in the table alone, as no benchmark of the hub was named (--benchmark DATASET=ORG/NAME): "
             f"{', '.join(page.without_benchmark)}"
         )
-    stdout.say("the hub shows an entry only if its dataset is registered as a benchmark; uploading is yours to do")
+    stdout.say("nothing was uploaded; the hub shows an entry only if its dataset is registered as a benchmark")
 
 
 def parse_benchmarks(texts: Sequence[str]) -> dict[str, HubBenchmark]:

@@ -80,12 +80,12 @@ def _sections(
     record: ResultRecord, spread: SeedSpread | None, distance: BaselineComparison | None
 ) -> Mapping[str, Mapping[str, str]]:
     result = record.result
+    score = {result.metric: f"{result.value:.2f}", **_intervals(record, of_record(record), spread)}
+    if distance is not None:
+        interval = f"{distance.low:+.2f} to {distance.high:+.2f}"
+        score["random twin"] = f"{distance.margin:+.2f} points against {distance.twin} ({interval})"
     found = {
-        "score": {
-            result.metric: f"{result.value:.2f}",
-            **_intervals(record, of_record(record), spread),
-            **({"random twin": _twin(distance)} if distance else {}),
-        },
+        "score": score,
         "all scores": {name: f"{value:.3f}" for name, value in record.metrics.items()},
         "warnings": {str(number): text for number, text in enumerate(record.warnings, start=1)},
         "samples": {name: f"{count:,}" for name, count in record.samples.items()},
@@ -108,10 +108,6 @@ def _intervals(record: ResultRecord, episodes: EpisodeIntervals | None, spread: 
     if spread is not None:
         found["over seeds"] = f"{spread.mean:.2f}, deviation {spread.deviation:.2f} ({len(spread.values)} seeds)"
     return found
-
-
-def _twin(distance: BaselineComparison) -> str:
-    return f"{distance.margin:+.2f} points against {distance.twin} ({distance.low:+.2f} to {distance.high:+.2f})"
 
 
 def _run(record: ResultRecord) -> dict[str, str]:

@@ -175,7 +175,9 @@ def plan_sentence(found: Plan, remote: str = "") -> str:
     words += [f"{counts['missing']} cannot run"] if counts["missing"] else []
     words += [f"{counts['to_run']} will run" if counts["to_run"] else "nothing to run"]
     if counts["to_run"] or counts["active"]:
-        words.append(f"as {remote}" if remote else _duration(found))
+        slots = f"on {found.slots} slot{'s' if found.slots != 1 else ''}"
+        local = slots if found.eta_s is None else f"about {format_duration(found.eta_s)} {slots}"
+        words.append(f"as {remote}" if remote else local)
     return f"{counts['total']} selected: {', '.join(words)}"
 
 
@@ -230,7 +232,9 @@ def plan_selection(session: Session, selection: RunSelection, options: RunOption
 def _launch(session: Session, found: Plan, options: RunOptions) -> ExitCode:
     active = tuple(run for run in found.runs if run.status == "active")
     if not found.to_run and not active:
-        _collect_results(session, found)
+        stored = {result.run_id for result in session.results()}
+        if any(run.status == "done" and run.run_id not in stored for run in found.runs):
+            session.start_supervisor()  # it collects results that a killed one left in their run folders
         if not options.as_json:
             stdout.say("nothing to run: every result already exists (`ssl-console rank`, or --again to repeat)")
         return _end_without_runs(options, ExitCode.DONE)
@@ -249,13 +253,6 @@ def exit_without_runs(found: Plan, options: RunOptions) -> ExitCode:
         return _end_without_runs(options, ExitCode.DONE)
     refused = all(item.kind == "doctor" for item in found.missing)
     return _end_without_runs(options, ExitCode.REFUSED if refused else ExitCode.MISSING)
-
-
-def _collect_results(session: Session, found: Plan) -> None:
-    """Start a supervisor if results of a killed one are only in their run folders, so that it collects them."""
-    stored = {result.run_id for result in session.results()}
-    if any(run.status == "done" and run.run_id not in stored for run in found.runs):
-        session.start_supervisor()
 
 
 def _end_without_runs(options: RunOptions, code: ExitCode) -> ExitCode:
@@ -280,11 +277,6 @@ def report_missing(found: Plan) -> None:
     """Print missing inputs and the fix for each."""
     for item in found.missing:
         stdout.say(f"ssl-console: {item.advice}")
-
-
-def _duration(found: Plan) -> str:
-    slots = f"{found.slots} slot{'s' if found.slots != 1 else ''}"
-    return f"on {slots}" if found.eta_s is None else f"about {format_duration(found.eta_s)} on {slots}"
 
 
 def _plan_row(plan_selection: PlannedRun) -> tuple[str, ...]:

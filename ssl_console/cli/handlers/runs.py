@@ -54,15 +54,12 @@ def _scores(session: Session) -> dict[str, RunScore]:
 
 
 def logs(session: Session, name: str, *, follow: bool) -> None:
-    """Print the newest attempt's log as safe text, followed by the output of its job."""
+    """Print the newest attempt's log as safe text, followed by the output of its job: setup lines, messages of the
+    cluster, the reason why the worker did not start.
+    """
     folder = _folder(session, name)
     for line in _lines(folder, RunFolder.log, follow=follow):
         stdout.lines([last_state(line)])
-    _worker_output(session, folder)
-
-
-def _worker_output(session: Session, folder: RunFolder) -> None:
-    """Output of the job: setup lines, messages of the cluster, why the worker did not start."""
     path = worker_output(session.workspace, session.config, folder)
     if path is not None and (words := last_lines(path, JOB_LINES)):
         stdout.say(f"output of its job, in {path}:")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from ssl_console.analysis.badged_results import MarkedScore, mark_sentences, marked_document
@@ -59,7 +59,7 @@ class LadderSelection:
 
 
 def ladder(session: Session, selection: LadderSelection, hours: float | None, options: RunOptions) -> ExitCode:
-    """Climb until settled: 0 then, 12 when the budget or the rungs end before; 1, 3, 4 as `run`."""
+    """Climb until settled: 0 if it is, 12 if the budget or the rungs end first; 1, 3, 4 as for `run`."""
     options = options.with_placement(session)
     request = selection.resolve(session, options)
     limit = TimeLimit(None if hours is None else hours * 3600.0)
@@ -72,7 +72,9 @@ def ladder(session: Session, selection: LadderSelection, hours: float | None, op
         settled = {"leader": steps[-1].leader, "sentence": verdict_sentence(steps[-1])} if steps else {}
         stdout.json_line({"event": "verdict", "settled": code is ExitCode.DONE, **settled, "exit_code": code})
     elif steps:
-        show_end(steps)
+        stdout.table(HEAD, [step_row(step) for step in steps], right=frozenset({2, 4}))
+        stdout.lines([interaction_sentence(steps[-1]), verdict_sentence(steps[-1])])
+        say_marks(score for step in steps for score in step.rung.marked)
     return code
 
 
@@ -102,14 +104,6 @@ def climbed(session: Session, request: LadderRequest, limit: TimeLimit, options:
             stdout.say(f"ssl-console: {refusal}")
             return
         run_stage(session, rung, options)
-
-
-def show_end(steps: Sequence[LadderStep]) -> None:
-    """Print all steps as a table, the verdict, and the warnings of the scores."""
-    stdout.table(HEAD, [step_row(step) for step in steps], right=frozenset({2, 4}))
-    last = steps[-1]
-    stdout.lines([interaction_sentence(last), verdict_sentence(last)])
-    say_marks(score for step in steps for score in step.rung.marked)
 
 
 def say_marks(marked: Iterable[MarkedScore]) -> None:
@@ -150,7 +144,7 @@ class JudgeSelection:
 
 
 def judge(session: Session, selection: JudgeSelection, hours: float | None, options: RunOptions) -> ExitCode:
-    """Judge: 0 better, 10 not better, 11 practically equal, 12 needs more; 1, 3, 4 as `run`."""
+    """Judge: 0 better, 10 not better, 11 practically equal, 12 needs more; 1, 3, 4 as for `run`."""
     options = options.with_placement(session)
     request = selection.resolve(session, options)
     last: Judgement | None = None

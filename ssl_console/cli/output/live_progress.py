@@ -24,9 +24,7 @@ from ssl_console.system.safe_text import printable
 from ssl_console.tui.style import glyphs
 from ssl_console.tui.views.training import chart_of
 from ssl_console.tui.widgets.plot import draw
-from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState
-from ssl_console.workspace.run_observer import RunView
 
 SHOWN = 10
 """Maximum number of active runs shown."""
@@ -58,16 +56,10 @@ class LiveProgress:
         """Print the runs that have ended and redraw the others."""
         assert self._live is not None
         for run in snapshot.ended:
-            self.console.print(ended_line(run, snapshot.results.get(run.run_id)))
+            mark = Text(f"{MARKS[run.state]} ", style=STYLES[run.state])
+            words = printable(f"{title(run)}: {outcome_text(run, snapshot.results.get(run.run_id))}")
+            self.console.print(mark.append(words, style="" if run.state is RunState.DONE else STYLES[run.state]))
         self._live.update(redrawn_part(snapshot), refresh=True)
-
-
-def ended_line(run: RunView, result: Result | None) -> Text:
-    """Line of a finished run, for the scrollback."""
-    state = run.state
-    line = Text(f"{MARKS[state]} ", style=STYLES[state])
-    words = printable(f"{title(run)}: {outcome_text(run, result)}")
-    return line.append(words, style="" if state is RunState.DONE else STYLES[state])
 
 
 def redrawn_part(snapshot: ProgressSnapshot) -> RenderableType:

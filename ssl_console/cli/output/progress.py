@@ -60,14 +60,11 @@ class PlainProgress(NoCleanup):
                 stdout.say(f"{title(run)}: retried ({run.reason})")
         if snapshot.elapsed_s >= self._next_line_s and not snapshot.summary.ended:
             self._next_line_s = snapshot.elapsed_s + min(max(FIRST_LINE_S, snapshot.elapsed_s * PACE), LAST_LINE_S)
-            self._show_all(snapshot)
-
-    def _show_all(self, snapshot: ProgressSnapshot) -> None:
-        stdout.say(summary_text(snapshot.summary))
-        for run in snapshot.active:
-            stdout.say(f"  {title(run)}: {activity_text(run, snapshot.now)}")
-        for reason in snapshot.obstacles[:OBSTACLES_SHOWN]:
-            stdout.say(f"  waiting: {reason}")
+            stdout.say(summary_text(snapshot.summary))
+            for run in snapshot.active:
+                stdout.say(f"  {title(run)}: {activity_text(run, snapshot.now)}")
+            for reason in snapshot.obstacles[:OBSTACLES_SHOWN]:
+                stdout.say(f"  waiting: {reason}")
 
 
 @dataclass

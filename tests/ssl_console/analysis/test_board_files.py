@@ -91,7 +91,7 @@ def test_timm_results_have_the_test_images_of_the_file_and_the_names_of_cards() 
     [
         ("a,b\n1,2\n", "x.csv", "its columns are a, b"),
         ("", "x.csv", "columns are none"),
-        (TIMM, "x.csv", "known by name"),
+        (TIMM, "x.csv", "recognised by their names"),
         (TIMM.replace("88.227", "nan"), "results-imagenet-a.csv", "line 2, eva02_large.*top1 is 'nan'"),
         (BOARD.replace("67.78", "678"), "results.csv", "line 2, MAE ViT-B/16: lp is '678'"),
         (BOARD.replace(",IN-1K,224,67", ",IN-1K,,67"), "results.csv", "image_size is ''"),

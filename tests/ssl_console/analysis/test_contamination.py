@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from backbones.catalog.catalog import BackboneCatalog
-from ssl_console.analysis.badged_results import seen_badge, seen_by, with_seen_badges
+from ssl_console.analysis.badged_results import BadgeSources, seen_badge
 from ssl_console.analysis.ranking import rank
 from tasks.catalog.catalog import TaskCatalog
 from tests.ssl_console.analysis.test_ranking import result
@@ -10,7 +10,7 @@ SEEN_BY = {"a": frozenset({"pets"})}
 
 
 def test_a_score_on_data_that_the_card_names_has_a_badge_of_its_own() -> None:
-    found = with_seen_badges([result("a", "linear/pets", 90), result("a", "linear/dtd", 80)], SEEN_BY)
+    found = BadgeSources(seen=SEEN_BY).badged([result("a", "linear/pets", 90), result("a", "linear/dtd", 80)])
     assert [one.badges for one in found] == [("seen in pre-training",), ()]
     assert [row.cells["linear/pets"].badges for row in rank(found).rows] == [("seen in pre-training",)]
 
@@ -27,6 +27,6 @@ def test_a_task_of_another_name_is_marked_by_its_dataset() -> None:
 
 
 def test_every_dataset_that_a_built_in_card_names_exists() -> None:
-    named = seen_by(BackboneCatalog.load([]).cards.values())
+    named = BadgeSources.of(BackboneCatalog.load([]).cards.values()).seen
     assert named["timm/dinov2-vit-s14"] > {"imagenet", "pets"}
     assert set().union(*named.values()) <= set(TaskCatalog.load([]).datasets)

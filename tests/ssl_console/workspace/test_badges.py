@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from backbones.catalog.card import BackboneCard
-from ssl_console.analysis.badged_results import distances, twins, with_twin_badges
+from ssl_console.analysis.badged_results import BadgeSources, distances, twins
 from ssl_console.workspace.badges import Badge, BadgeInputs, badges_of, chance_level
 from ssl_console.workspace.result import Result
 
@@ -113,14 +113,14 @@ def test_the_random_twin_has_the_same_architecture() -> None:
 
 @pytest.mark.parametrize(("value", "badges"), [(70.0, ()), (52.0, ("random twin",)), (40.0, ("below random",))])
 def test_a_result_no_better_than_its_random_twin_is_told(value: float, badges: tuple[str, ...]) -> None:
-    marked = with_twin_badges([result("trained", value), result("untrained", 50.0)], twins(CARDS))
+    marked = BadgeSources(twins(CARDS)).badged([result("trained", value), result("untrained", 50.0)])
     assert [one.badges for one in marked] == [badges, ()]
 
 
 @pytest.mark.parametrize("protocol", ["attention", "colour", "inversion"])
 def test_what_describes_a_backbone_is_no_reason_to_doubt_it(protocol: str) -> None:
     both = [result("trained", 40.0, task=f"{protocol}/x"), result("untrained", 50.0, task=f"{protocol}/x")]
-    assert [one.badges for one in with_twin_badges(both, twins(CARDS))] == [(), ()]
+    assert [one.badges for one in BadgeSources(twins(CARDS)).badged(both)] == [(), ()]
     assert distances(both, twins(CARDS))["trained40.0"].margin == -10.0
 
 
