@@ -218,7 +218,7 @@ class EpisodeIntervals:
     """Whether the result's own interval is the one over other images."""
 
     @property
-    def beside(self) -> tuple[str, str]:
+    def other_interval(self) -> tuple[str, str]:
         """Title and text of the interval that is not the result's own."""
         if self.kept:
             return "other episodes", f"±{self.episodes:.2f} on the same images, as for published scores"

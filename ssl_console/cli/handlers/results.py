@@ -103,7 +103,7 @@ def _intervals(record: ResultRecord, episodes: EpisodeIntervals | None, spread: 
     method = result.interval_method or record.interval_method
     found = {"95 % interval": f"{result.ci_low:.2f} to {result.ci_high:.2f} ({method}, {record_text(result, record)})"}
     if episodes is not None:
-        title, text = episodes.beside
+        title, text = episodes.other_interval
         found[title] = text
     if spread is not None:
         found["over seeds"] = f"{spread.mean:.2f}, deviation {spread.deviation:.2f} ({len(spread.values)} seeds)"

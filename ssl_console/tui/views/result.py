@@ -122,7 +122,7 @@ def _intervals(
         intervals["test samples"] += f"  ({method})"
     episodes = of_record(record) if record else None
     if episodes is not None:
-        title, text = episodes.beside
+        title, text = episodes.other_interval
         intervals[title] = text
     spread = seed_spread(result, results)
     if spread is not None:
