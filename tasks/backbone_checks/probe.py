@@ -17,7 +17,7 @@ from backbones.catalog.card import preprocessing_for
 from backbones.model.encoder import Encoder
 from tasks.backbone_checks.finding import Finding
 from tasks.backbone_checks.images import digits
-from tasks.backbone_checks.weights import Named, candidates
+from tasks.backbone_checks.weights import candidates
 from tasks.features.feature_checks import FeatureChecks, check_features
 from tasks.solvers.nearest_neighbours import classify
 
@@ -125,7 +125,10 @@ def check_normalisation_by_probe(encoder: Encoder, own: Probe) -> Finding:
     first, *others = candidates(preprocessing_for(encoder.card, "paper"))
     found = {first.name: own.accuracy}
     for named in others:
-        found[named.name] = probe(_normalised(encoder, named), own.count).accuracy
+        changed = encoder.card.input.model_copy(update={"mean": named.mean, "std": named.std})
+        card = encoder.card.model_copy(update={"input": changed})
+        other = Encoder(card, encoder.model, encoder.device, encoder.precision, encoder.weights_digest)
+        found[named.name] = probe(other, own.count).accuracy
     best = max(found, key=lambda name: found[name])
     shown = ", ".join(f"{name} {accuracy:.0f} %" for name, accuracy in found.items())
     if found[best] > own.accuracy + 3 * math.sqrt(2) * own.error:
@@ -133,13 +136,6 @@ def check_normalisation_by_probe(encoder: Encoder, own: Probe) -> Finding:
         return Finding(name="normalisation", verdict="note", words=words, values=found)
     words = f"no other normalisation recognises clearly more digits ({shown})"
     return Finding(name="normalisation", verdict="good", words=words, values=found)
-
-
-def _normalised(encoder: Encoder, named: Named) -> Encoder:
-    """The same network under another normalisation."""
-    changed = encoder.card.input.model_copy(update={"mean": named.mean, "std": named.std})
-    card = encoder.card.model_copy(update={"input": changed})
-    return Encoder(card, encoder.model, encoder.device, encoder.precision, encoder.weights_digest)
 
 
 def check_distance(own: Probe, twin: Probe) -> Finding:

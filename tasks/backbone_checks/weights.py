@@ -85,18 +85,15 @@ def norms_as_made(model: nn.Module) -> bool:
     False for a network without norms, or with norms that have neither scale nor shift.
     """
     norms = [module for module in model.modules() if "norm" in type(module).__name__.lower()]
-    numbers = [numbers for norm in norms for numbers in norm.parameters(recurse=False)]
-    return bool(numbers) and all(map(_zeros_or_ones, numbers)) and not any(map(has_seen_images, norms))
+    numbers = [one for norm in norms for one in norm.parameters(recurse=False)]
+    constant = all(bool((one == 0).all() or (one == 1).all()) for one in numbers)
+    return bool(numbers) and constant and not any(map(has_seen_images, norms))
 
 
 def has_seen_images(norm: nn.Module) -> bool:
     """Whether a batch norm's statistics were ever updated; False for all other norms."""
     mean, variance = getattr(norm, "running_mean", None), getattr(norm, "running_var", None)
     return mean is not None and variance is not None and bool((mean != 0).any() or (variance != 1).any())
-
-
-def _zeros_or_ones(numbers: Tensor) -> bool:
-    return bool((numbers == 0).all() or (numbers == 1).all())
 
 
 def _spread(given: Tensor, begun: Tensor) -> float:
@@ -132,8 +129,10 @@ class _Seen(Exception):  # noqa: N818 - not an error: the rest of the network ne
 
 def check_normalisation(encoder: Encoder) -> Finding:
     """Compare the card's normalisation with the three usual ones on photographs and rendered scenes."""
-    norm, spec = first_norm(encoder.model), preprocessing_for(encoder.card, "paper")
-    if norm is None:
+    batch_norms = (module for module in encoder.model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    norm = next((module for module in batch_norms if module.running_mean is not None), None)
+    spec = preprocessing_for(encoder.card, "paper")
+    if norm is None or not has_seen_images(norm):
         words = f"no batch norm stores image statistics, so {candidates(spec)[0].name} cannot be checked by statistics"
         return Finding(name="normalisation", verdict="note", words=words)
     kinds = (photographs(COUNT), scenes(COUNT))
@@ -156,14 +155,6 @@ def judge(own: str, distances: Mapping[str, float]) -> Finding:
         return Finding(name="normalisation", verdict="bad", words=words, values=values)
     words = f"{own} fits the first batch norm's statistics (distance: {shown})"
     return Finding(name="normalisation", verdict="good", words=words, values=values)
-
-
-def first_norm(model: nn.Module) -> nn.modules.batchnorm._BatchNorm | None:
-    """The first batch norm whose running statistics were ever updated."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-            return module if has_seen_images(module) else None
-    return None
 
 
 def candidates(spec: PreprocessingSpec) -> Sequence[Named]:

@@ -233,7 +233,7 @@ SCORES_OF_FEATURES = (
             "small": LidarParameters(images=200, views=10),
         },
         module="tasks.protocols.lidar",
-        summary="LiDAR: rank of images told apart by random views, without labels; encodes 1,000 images x 50 views",
+        summary="LiDAR: rank of images separated by random views, without labels; encodes 1,000 images x 50 views",
         inputs="images",
         multi_label=True,
         separate_test=False,

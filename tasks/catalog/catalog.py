@@ -73,9 +73,9 @@ class FoundCards:
     replacements: tuple[Override, ...]
 
     def good(
-        self, cards: Mapping[str, CardT], check: Callable[[CardT], None], problems: list[CardProblem | PlugInProblem]
+        self, cards: Mapping[str, CardT], check: Callable[[CardT], object], problems: list[CardProblem | PlugInProblem]
     ) -> dict[str, CardT]:
-        """The cards accepted by `check`, sorted by name; a problem is added for each of the others."""
+        """The cards for which `check` raises no error, sorted by name; a problem is added for each of the others."""
         passed: dict[str, CardT] = {}
         for name, card in sorted(cards.items()):
             try:
@@ -197,9 +197,9 @@ class TaskCatalog:
         """
         found = load_cards(user_folders)
         problems = list(found.problems)
-        datasets = found.good(found.datasets, _check_dataset, problems)
+        datasets = found.good(found.datasets, suitable_protocols, problems)
         alone = cls(datasets, {}, {})
-        task_cards = found.good(found.task_cards, alone._check_task, problems)
+        task_cards = found.good(found.task_cards, alone._of_card, problems)
         tasks = cls(datasets, task_cards, {})
         suites = found.good(found.suites, tasks._check_suite, problems)
         return cls(datasets, task_cards, suites, tuple(problems), found.replacements)
@@ -312,9 +312,6 @@ class TaskCatalog:
         changes = merged({spec.family: card.parameters}, overrides or {})
         return _specify(card.name, spec, self.dataset(card.dataset), preset or card.preset, changes)
 
-    def _check_task(self, card: TaskCard) -> None:
-        self._of_card(card)
-
     def _check_suite(self, card: SuiteCard) -> None:
         check_overrides(card.parameters)
         families = [spec.family for spec in PROTOCOLS.values()]
@@ -322,10 +319,6 @@ class TaskCatalog:
             if family not in families:
                 raise UnknownName("protocol family", family, suggest(family, families))
         self._of_suite(card, None, {})
-
-
-def _check_dataset(card: DatasetCard) -> None:
-    suitable_protocols(card)
 
 
 def _specify(name: str, protocol: ProtocolSpec, card: DatasetCard, preset: str, overrides: Overrides) -> TaskSpec:

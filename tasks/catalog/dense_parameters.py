@@ -48,7 +48,7 @@ class DenseParameters:
             label_stride=self.label_stride,
             channels=self.channels,
         )
-        require_at_least(2, batch_size=self.batch_size)  # batch norm learns nothing from one image
+        require_at_least(2, batch_size=self.batch_size)  # batch norm requires several images
         require_above_zero(rate=self.rate)
 
 
@@ -58,8 +58,8 @@ def without_maps(card: BackboneCard, anatomy: FeatureMapInfo, _parameters: Param
         return anatomy.problem
     if not anatomy.any_size:
         return (
-            f"{card.architecture} takes images of its own size alone ({card.input.size} pixels), and a dense protocol "
-            "shows it images of many sizes and shapes"
+            f"{card.architecture} accepts images of its own size only ({card.input.size} pixels), and a dense protocol "
+            "uses images of many sizes and shapes"
         )
     return None
 
@@ -238,10 +238,10 @@ def unsuitable(card: BackboneCard, anatomy: FeatureMapInfo, parameters: Paramete
         return anatomy.problem
     if not anatomy.any_size:
         side = card.input.size
-        return f"{card.architecture} takes images of {side} x {side} pixels alone, and detection looks at whole images"
+        return f"{card.architecture} accepts images of {side} x {side} pixels only, and detection uses whole images"
     strides = [one.stride for one in anatomy.maps]
     if len(strides) < 2:
-        return f"{card.architecture} gives one feature map alone, and a feature pyramid needs several"
+        return f"{card.architecture} has a single feature map, and a feature pyramid needs several"
     if not anatomy.plain and any(coarse != 2 * fine for fine, coarse in pairwise(strides)):
         return f"the feature maps of {card.architecture} have the strides {strides}, and a pyramid needs 4, 8, 16, ..."
     return None

@@ -82,11 +82,12 @@ class _Progress:
     """Prints the number of files read, a few times per second."""
 
     name: str
-    told: float = field(default_factory=time.monotonic)
+    printed: float = field(default_factory=time.monotonic)
+    """Time of the last line on the monotonic clock, in seconds."""
 
     def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self.told > PROGRESS_S:
-            self.told = time.monotonic()
+        if time.monotonic() - self.printed > PROGRESS_S:
+            self.printed = time.monotonic()
             print(ReadingProgress(name=self.name, done=done, total=total).model_dump_json(), flush=True)
 
 
@@ -105,14 +106,14 @@ def _broken(dataset: Dataset) -> Iterator[str]:
 def main(arguments: list[str]) -> int:
     """Print one line of JSON per dataset."""
     parser = argparse.ArgumentParser(
-        prog="tasks.catalog.describe_main", description="What datasets hold, as JSON lines."
+        prog="tasks.catalog.describe_main", description="Print the content of datasets as JSON lines."
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="dataset, or imagefolder:/path")
     parser.add_argument("--data-root", type=Path, default=Path("data"), metavar="DIR")
     parser.add_argument("--cards", type=Path, action="append", default=[], metavar="DIR", help="folder of your cards")
     parser.add_argument("--stdin", action="store_true", help="read dataset cards from standard input, one JSON a line")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="where digests of files are remembered")
-    parser.add_argument("--thorough", action="store_true", help="read every file, whatever is remembered of it")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="folder for digests of files")
+    parser.add_argument("--thorough", action="store_true", help="read every file, also those with a stored digest")
     parser.add_argument("--decode", action="store_true", help="decode every image and report the broken ones")
     options = parser.parse_args(arguments)
     try:

@@ -247,9 +247,9 @@ def without_layers(card: BackboneCard, info: FeatureMapInfo, parameters: Paramet
     assert isinstance(parameters, FinetuneVitParameters)
     plain = info.blocks is not None and info.blocks.plain
     if parameters.trained == "lora" and not plain:
-        return f"{card.architecture} is no plain transformer, whose attention has the low-rank additions"
+        return f"{card.architecture} is not a plain transformer, in whose attention the low-rank additions are"
     if parameters.pooling == "mean" and not plain:
-        return f"{card.architecture} is no plain transformer, whose patches are averaged (finetune-vit.pooling=card)"
+        return f"{card.architecture} is not a plain transformer, whose patches are averaged (finetune-vit.pooling=card)"
     return None
 
 

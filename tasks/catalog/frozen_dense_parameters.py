@@ -51,7 +51,7 @@ class LinearSegmentationParameters:
 
     def __post_init__(self) -> None:
         require_at_least(1, steps=self.steps, shorter=self.shorter, crop=self.crop, stride=self.stride)
-        require_at_least(2, batch_size=self.batch_size)  # batch norm learns nothing from one image
+        require_at_least(2, batch_size=self.batch_size)  # batch norm requires several images
         require_at_least(0, warmup=self.warmup)
         require_above_zero(
             rate=self.rate, scales=min(self.scales, default=0.0), test_scales=min(self.test_scales, default=0.0)

@@ -90,11 +90,6 @@ class KShotParameters:
             raise ValueError(f"headline {self.headline} must be one of the shots {self.shots}, and shares at most 1")
 
 
-def listed_images(shots: int) -> KShotParameters:
-    """Preset of all images of one of MSN's lists with this number per class, without draws."""
-    return KShotParameters(preprocessing="resize-256", shots=(shots,), shares=(), headline=shots, draws=1)
-
-
 def without_blocks(card: BackboneCard, info: FeatureMapInfo, _parameters: Parameters) -> str | None:
     """Reason why a backbone has no layer-wise features; None if it has."""
     if info.blocks is None:
@@ -147,7 +142,12 @@ HEADS = (
             "published": KShotParameters(
                 preprocessing="resize-256", shots=(1, 2, 5), shares=(0.01,), headline=5, draws=3
             ),
-            **{f"msn-{shots}": listed_images(shots) for shots in (1, 2, 5)},
+            **{  # all images of one of MSN's lists with this number per class, without draws
+                f"msn-{shots}": KShotParameters(
+                    preprocessing="resize-256", shots=(shots,), shares=(), headline=shots, draws=1
+                )
+                for shots in (1, 2, 5)
+            },
         },
         module="tasks.protocols.k_shot",
         summary="logistic regression from 1 to 16 images per class and 1 and 10 % of them, 5 draws (MSN)",

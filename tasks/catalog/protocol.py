@@ -140,6 +140,13 @@ class ProtocolSpec:
         return self.evaluation_module == FEATURE_EVALUATION
 
 
+def declared_function(name: str) -> Callable[..., Any]:
+    """The function that a specification declares as `module:function`; imports the module, so only in workers."""
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
+
+
 class PlugInError(RuntimeError):
     """A module of `$SSL_CONSOLE_PROTOCOLS` that cannot be used; the message names it."""
 
@@ -166,7 +173,7 @@ def outside_protocols(taken: Collection[str]) -> Iterator[ProtocolSpec]:
                 yield spec
             else:
                 PROTOCOL_PROBLEMS.append(
-                    plug_in.problem(f"{spec!r:.80} is no protocol with a default preset and a free name")
+                    plug_in.problem(f"{spec!r:.80} is not a protocol with a default preset and an unused name")
                 )
 
 

@@ -248,23 +248,19 @@ def misfit(spec: ProtocolSpec, card: DatasetCard, parameters: Parameters) -> str
             return None
         if not any(fnmatch.fnmatch(spec.name, pattern) for pattern in card.protocols):
             return "its card names other protocols"
-    return _lacking(spec, card) or _too_large(spec, card) or (spec.limits(card, parameters) if spec.limits else None)
+    return _unsuitable_data(spec, card) or (spec.limits(card, parameters) if spec.limits else None)
 
 
-def _lacking(spec: ProtocolSpec, card: DatasetCard) -> str | None:
-    targets = targets_of(card)
+def _unsuitable_data(spec: ProtocolSpec, card: DatasetCard) -> str | None:
+    """Reason why no parameters of a protocol suit a dataset: its targets, labels, splits or size."""
+    targets, images = targets_of(card), sum(card.images.values())
     missing = [target for target in spec.needs if target not in targets]
     if missing:
         return f"it has no {' and no '.join(missing)}"
     if card.metric == "map11" and not spec.multi_label:
-        return "its images carry several labels"
+        return "its images have several labels"
     if card.splits == "all" and spec.separate_test:
         return "it has no test images of its own"
-    return None
-
-
-def _too_large(spec: ProtocolSpec, card: DatasetCard) -> str | None:
-    images = sum(card.images.values())
     if spec.most_images is not None and images > spec.most_images:
         return f"it has {images:,} images, and at most {spec.most_images:,} are offered"
     return None

@@ -71,15 +71,13 @@ class LineReporter(SilentReporter):
     """Reporter that writes JSON lines."""
 
     def phase(self, name: str, total: int | None = None, unit: str = "") -> None:  # noqa: ARG002 - all are images
-        """Write the start of a phase."""
-        _say(Phase(name=name, total=total))
+        _write_report(Phase(name=name, total=total))
 
     def advance(self, count: int = 1) -> None:
-        """Write the progress."""
-        _say(Advance(count=count))
+        _write_report(Advance(count=count))
 
     def warn(self, message: str) -> None:
-        _say(ExportWarning(words=message))
+        _write_report(ExportWarning(words=message))
 
 
 @dataclass(frozen=True)
@@ -296,7 +294,7 @@ class BlockEncoder:
         return both[:, self.encoder.dimension :].half().float()
 
 
-def _say(report: CardModel) -> None:
+def _write_report(report: CardModel) -> None:
     print(report.model_dump_json(), flush=True)
 
 
@@ -304,10 +302,10 @@ def main() -> int:
     """Execute the request on standard input."""
     request = ExportRequest.model_validate_json(sys.stdin.read())
     try:
-        _say(Export(request, LineReporter()).carry_out())
+        _write_report(Export(request, LineReporter()).carry_out())
     except tuple(kind for kind, _ in PROBLEMS) as error:
         problem = next(name for kind, name in PROBLEMS if isinstance(error, kind))
-        _say(Failed(problem=problem, words=str(error)))
+        _write_report(Failed(problem=problem, words=str(error)))
     return 0
 
 

@@ -23,7 +23,7 @@ from backbones.catalog.layer_info import LayerRequest
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.errors import WeightsError
 from backbones.model.encoder import Encoder
-from tasks.catalog.protocol import ProtocolSpec
+from tasks.catalog.protocol import ProtocolSpec, declared_function
 from tasks.catalog.protocols import PROTOCOLS, FeatureParameters
 from tasks.catalog.spec import TaskSpec, result_key
 from tasks.datasets.card import DatasetCard, MetricName
@@ -149,6 +149,7 @@ class _OpenedTask:
     dataset: Dataset
     """The images that are evaluated: all, or a sample of them."""
     shifts: Mapping[str, SourceSplit]
+    """Further splits that the protocol reads: those that it declares, and the further test sets of the dataset."""
     layers: LayerRequest | None
     """Layer-wise features that the protocol reads."""
     stored_layers: tuple[LayerRequest, ...]
@@ -186,7 +187,12 @@ def _opened(
     for note in dataset.notes:
         reporter.warn(f"{dataset.name}: {note}")
     protocol = PROTOCOLS[task.protocol]
-    whole, dataset = dataset, _sample(protocol, dataset, parameters)
+    whole, shifts = dataset, dict[str, SourceSplit]()
+    if protocol.sample is not None:
+        dataset = declared_function(protocol.sample)(without_shifts(dataset), parameters)
+    if protocol.further_splits is not None:
+        shifts = declared_function(protocol.further_splits)(without_shifts(dataset), parameters)
+        shifts |= {f"{SHIFT}{name}": split for name, split in shifts_of(dataset).items()}
     layers = protocol.layer_request(parameters)
     decoder = usable_decoder(paths.decoder, device, reporter)
     machine = Machine(batch_size=batch_size, decoder=decoder, cuda_graphs=paths.cuda_graphs)
@@ -197,7 +203,7 @@ def _opened(
         subject=subject,
         whole=whole,
         dataset=dataset,
-        shifts=_shifts(protocol, dataset, parameters),
+        shifts=shifts,
         layers=layers,
         stored_layers=tuple(dict.fromkeys([*([layers] if layers else []), *paths.store_layers])),
         store=FeatureStore(paths.features, machine, shared),
@@ -227,24 +233,6 @@ def split_source(
     arrays = {name: split.layers[layers].values for name, split in stored.items()}
     columns = next(iter(stored.values())).layers[layers].manifest.columns
     return SplitFeatures(dataset, card.metric, pooled, subject.spec, seed, device, arrays, columns)
-
-
-def _sample(protocol: ProtocolSpec, dataset: Dataset, parameters: FeatureParameters) -> Dataset:
-    """The images that the protocol reads: those that it declares, or all."""
-    if protocol.sample is None:
-        return dataset
-    module, _, name = protocol.sample.partition(":")
-    found: Dataset = getattr(import_module(module), name)(without_shifts(dataset), parameters)
-    return found
-
-
-def _shifts(protocol: ProtocolSpec, dataset: Dataset, parameters: FeatureParameters) -> dict[str, SourceSplit]:
-    """Further splits that the protocol reads: those that it declares, and the further test sets of the dataset."""
-    if protocol.further_splits is None:
-        return {}
-    module, _, name = protocol.further_splits.partition(":")
-    further = getattr(import_module(module), name)(without_shifts(dataset), parameters)
-    return {**further, **{f"{SHIFT}{name}": split for name, split in shifts_of(dataset).items()}}
 
 
 def _duplicates(inputs: FeatureInputs) -> dict[str, Json]:

@@ -77,7 +77,7 @@ class Multiverse:
     """Execution of one request."""
 
     request: MultiverseRequest
-    say: Callable[[CardModel], None]
+    report: Callable[[CardModel], None]
     processes: int = 1
     """Number of backbones that are evaluated at the same time."""
 
@@ -88,7 +88,7 @@ class Multiverse:
             raise DataError(f"{dataset.name} has several labels per image: the multiverse needs one")
         inputs = self._inputs(notes)
         protocols = self._protocols(inputs, notes)
-        self.say(Phase(name="protocols", total=len(protocols) * len(inputs)))
+        self.report(Phase(name="protocols", total=len(protocols) * len(inputs)))
         right = in_processes(
             lambda name: self._right(protocols, inputs[name][0]), tuple(inputs), min(self.processes, len(inputs))
         )
@@ -173,7 +173,9 @@ class Multiverse:
         card, stored = self.request.card, next(iter(inputs.values()))[0].keys()
         choices = [choice for choice in card.protocols if choice.resolution in stored]
         kept: dict[object, EvaluationChoice] = {}
-        parts = {seed: _digest_of_split(self.dataset, seed) for seed in card.seeds}
+        parts = {  # equal for seeds that draw the same validation images
+            seed: tuple((name, rows.tobytes()) for name, rows in self._split(seed).val) for seed in card.seeds
+        }
         for choice in choices:
             seen = tuple(places_of(layers[choice.resolution], choice) for layers, _ in inputs.values())
             kept.setdefault((choice.resolution, seen, choice.head, parts[choice.seed]), choice)
@@ -185,7 +187,7 @@ class Multiverse:
             )
         without = [name for name, (layers, _) in inputs.items() if not next(iter(layers.values())).has("cls")]
         if without and {"cls", "cls+mean"} & set(card.poolings):
-            notes.append(f"the mean in place of a class token, which they lack: {', '.join(without)}")
+            notes.append(f"the mean is used for backbones without a class token: {', '.join(without)}")
         return list(kept.values())
 
     def _right(self, protocols: Sequence[EvaluationChoice], stored: ByResolution) -> npt.NDArray[np.bool_]:
@@ -204,7 +206,7 @@ class Multiverse:
                 roles = self._roles[choice.seed]
                 found[key] = fitted[used, choice.head].predict(*roles, self._score) == self.test_labels
             rows.append(found[key])
-            self.say(Advance(count=1))
+            self.report(Advance(count=1))
         return np.stack(rows)
 
     def _pool(self, layers: LayerInputs, places: tuple[Place, ...]) -> TrainingPool:
@@ -267,12 +269,6 @@ def _labels(dataset: Dataset, selection: Selection) -> Labels:
     return np.concatenate([dataset.splits[name].labels[rows] for name, rows in selection]).astype(np.int64)
 
 
-def _digest_of_split(dataset: Dataset, seed: int) -> tuple[tuple[str, bytes], ...]:
-    """Equal for seeds that draw the same validation images."""
-    val = many_shot_indices(dataset, VALIDATION_SHARE, seed).val
-    return tuple((name, rows.tobytes()) for name, rows in val)
-
-
 _WORK: dict[str, Callable[[str], npt.NDArray[np.bool_]]] = {}
 """The work of forked processes; inherited, as memory-mapped features would be copied otherwise."""
 
@@ -291,7 +287,7 @@ def _worked(name: str) -> npt.NDArray[np.bool_]:
     return _WORK["work"](name)
 
 
-def _say(report: CardModel) -> None:
+def _write_report(report: CardModel) -> None:
     """Write one line in a single call, because several processes write."""
     sys.stdout.write(f"{report.model_dump_json()}\n")
     sys.stdout.flush()
@@ -302,10 +298,10 @@ def main() -> int:
     torch.set_num_threads(1)
     request = MultiverseRequest.model_validate_json(sys.stdin.read())
     try:
-        _say(Multiverse(request, _say, len(os.sched_getaffinity(0))).carry_out())
+        _write_report(Multiverse(request, _write_report, len(os.sched_getaffinity(0))).carry_out())
     except tuple(kind for kind, _ in PROBLEMS) as error:
         problem = next(name for kind, name in PROBLEMS if isinstance(error, kind))
-        _say(Failed(problem=problem, words=str(error)))
+        _write_report(Failed(problem=problem, words=str(error)))
     return 0
 
 

@@ -1,8 +1,8 @@
 """Test images scored in parts, in a fixed random order, while the others are still being encoded.
 
-A reader of the parts may end the run as soon as it has seen enough: what was scored so far is a random sample of the
-test images, and the remaining ones are never decoded nor encoded. It is no score, and none is stored. If all images
-have been scored, their features are stored as those of any run, and the evaluation continues from there.
+The run may be ended as soon as the parts so far suffice: they are a random sample of the test images, and the remaining
+images are never decoded or encoded. They are not a score, and none is stored. If all images have been scored, their
+features are stored as those of any run, and the evaluation continues from there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones.io.files import write_atomically
-from tasks.catalog.protocol import ProtocolSpec
+from tasks.catalog.protocol import ProtocolSpec, declared_function
 from tasks.catalog.protocols import FeatureParameters
 from tasks.datasets.card import MetricName
 from tasks.datasets.dataset import Dataset, Labels
@@ -104,11 +103,9 @@ class PartialEvaluation:
             self.dataset, self.metric, {**stored, test: absent}, spec, seed=self.seed, device=self.device
         )
         assert self.protocol.predictor is not None
-        module, _, name = self.protocol.predictor.partition(":")
-        fit = getattr(import_module(module), name)
-        return cast(
-            "Predictor", fit(features.inputs(self.protocol, self.parameters, reporter), self.parameters, reporter)
-        )
+        inputs = features.inputs(self.protocol, self.parameters, reporter)
+        found: Predictor = declared_function(self.protocol.predictor)(inputs, self.parameters, reporter)
+        return found
 
     def _encoded(
         self, request: FeatureRequest, order: Indices, encoder: EncoderLike, reporter: Reporter

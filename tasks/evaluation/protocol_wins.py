@@ -72,7 +72,9 @@ def pairwise_wins(
     `right` are [protocols, n]: whether each test image is classified correctly.
     """
     weights, alike = score_weights(labels, metric), _alike(protocols)
-    structures, pattern = [_Structure.of(one) for one in _structures(alike)], _pattern(alike)
+    structures = [_Structure.of(one) for one in _structures(alike)]
+    shared = [(1 << place) * one for place, one in enumerate(alike.values())]
+    pattern = np.asarray(sum(shared), dtype=np.int64)  # number of the set of choices that two protocols share
     groups = labels if metric == "mean-per-class" else np.zeros_like(labels)
     for first, second in combinations(right, 2):
         parts = weights * (right[first].astype(np.float64) - right[second])
@@ -115,12 +117,6 @@ def _alike(protocols: Sequence[EvaluationChoice]) -> dict[str, Floats]:
     return {name: (one[:, None] == one[None, :]).astype(np.float64) for name, one in values.items()}
 
 
-def _pattern(alike: Mapping[str, Floats]) -> npt.NDArray[np.int64]:
-    """Number of the set of choices that two protocols share [protocols, protocols]."""
-    found = sum((1 << place) * one for place, one in enumerate(alike.values()))
-    return np.asarray(found, dtype=np.int64)
-
-
 def _structures(alike: Mapping[str, Floats]) -> list[Floats]:
     """Correlations [protocols, protocols] of true differences, from independent to decided by one choice."""
     own, cell = np.eye(len(alike["seed"])), np.prod([alike[name] for name in CHOICES if name != "seed"], axis=0)
@@ -148,7 +144,9 @@ def shrunk_covariance(errors: Floats, pattern: npt.NDArray[np.int64]) -> Floats:
     units = errors / np.where(certain, 1.0, scale)[:, None]
     found = units @ units.T
     known = ~(certain[:, None] | certain[None, :])
-    target = _means_by_pattern(found, pattern, known)
+    counts = np.bincount(pattern[known], minlength=pattern.max() + 1)
+    sums = np.bincount(pattern[known], found[known], minlength=len(counts))
+    target = (sums / np.maximum(counts, 1))[pattern]
     off = known & ~np.eye(len(found), dtype=bool)
     variance = np.square(units) @ np.square(units).T - np.square(found) / errors.shape[1]
     distance = float(np.square(found - target)[off].sum())
@@ -156,12 +154,6 @@ def shrunk_covariance(errors: Floats, pattern: npt.NDArray[np.int64]) -> Floats:
     values, vectors = np.linalg.eigh((1 - weight) * found + weight * target)
     correlation = (vectors * np.maximum(values, 0.0)) @ vectors.T
     return np.asarray(correlation * np.outer(scale, scale), dtype=np.float64)
-
-
-def _means_by_pattern(values: Floats, pattern: npt.NDArray[np.int64], known: Right) -> Floats:
-    counts = np.bincount(pattern[known], minlength=pattern.max() + 1)
-    sums = np.bincount(pattern[known], values[known], minlength=len(counts))
-    return np.asarray((sums / np.maximum(counts, 1))[pattern], dtype=np.float64)
 
 
 @dataclass(frozen=True)

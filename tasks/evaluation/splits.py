@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +13,10 @@ from backbones.catalog.card import PreprocessingSpec
 from backbones.catalog.layer_info import LayerColumn
 from backbones.model.preprocessing import prepare
 from tasks.catalog.analysis_parameters import TransferabilitySampleParameters
-from tasks.catalog.protocol import Parameters, ProtocolSpec
+from tasks.catalog.protocol import Parameters, ProtocolSpec, declared_function
 from tasks.catalog.retrieval_parameters import RobustnessParameters
 from tasks.datasets.card import MetricName
-from tasks.datasets.dataset import Dataset, ImageSource, Labels, SourceSplit, digest_labels, digest_lines
+from tasks.datasets.dataset import Dataset, ImageSource, SourceSplit, digest_labels, digest_lines
 from tasks.datasets.shifts import SHIFT, corrupted_split
 from tasks.datasets.splits import Indices, ManyShotSplit, Selection, many_shot_indices, pool, select_labels
 from tasks.evaluation.inputs import (
@@ -97,21 +96,16 @@ def _drawn(dataset: Dataset, role: Selection, most: int, random: np.random.Rando
     sizes = [len(rows) for _, rows in role]
     order = random.permutation(sum(sizes))
     if even:
-        labels = np.concatenate([dataset.splits[name].labels[rows] for name, rows in role])
-        order = order[np.argsort(_turns(labels[order]), kind="stable")]
+        labels = np.concatenate([dataset.splits[name].labels[rows] for name, rows in role])[order]
+        earlier, seen = np.zeros(len(labels), np.int64), np.zeros(int(labels.max()) + 1, np.int64)
+        for place, label in enumerate(labels):
+            earlier[place] = seen[label]
+            seen[label] += 1
+        order = order[np.argsort(earlier, kind="stable")]
     kept = np.zeros(len(order), bool)
     kept[order[:most]] = True
     ends = np.cumsum(sizes)[:-1]
     return tuple((name, rows[part]) for (name, rows), part in zip(role, np.split(kept, ends), strict=True))
-
-
-def _turns(labels: Labels) -> Indices:
-    """Number of earlier images [n] of the same class."""
-    found, seen = np.zeros(len(labels), np.int64), np.zeros(int(labels.max()) + 1, np.int64)
-    for place, label in enumerate(labels):
-        found[place] = seen[label]
-        seen[label] += 1
-    return found
 
 
 def corrupted_splits(dataset: Dataset, parameters: RobustnessParameters) -> dict[str, SourceSplit]:
@@ -161,7 +155,8 @@ class SplitFeatures:
             inputs = replace(inputs, layers=LayerInputs.of(split, self.layers, self.columns))
         if protocol.pixel_targets is None:
             return inputs
-        return replace(inputs, pixel_targets=self.pixel_targets(split, _function(protocol.pixel_targets), reporter))
+        compute: PixelFunction = declared_function(protocol.pixel_targets)
+        return replace(inputs, pixel_targets=self.pixel_targets(split, compute, reporter))
 
     def many_shot(self, split: ManyShotSplit) -> ManyShotInputs:
         """Inputs of a train, validation and test role."""
@@ -213,12 +208,6 @@ class SplitFeatures:
 
 PixelFunction = Callable[[npt.NDArray[np.uint8]], Floats]
 """Targets [k] of pixels [3, h, w]."""
-
-
-def _function(name: str) -> PixelFunction:
-    module, _, function = name.partition(":")
-    found: PixelFunction = getattr(import_module(module), function)
-    return found
 
 
 def colour(pixels: npt.NDArray[np.uint8]) -> Floats:

@@ -45,16 +45,9 @@ class CardMemory:
     """Use between batches."""
 
 
-def may_double(memory: CardMemory) -> bool:
-    """Whether a batch of twice the size fits with a margin: it needs about twice the peak of the last one."""
-    return max(0, memory.peak - memory.used) <= SHARE_OF_FREE * memory.free
-
-
 @dataclass
 class BatchGrowth:
-    """Decides when the batch size doubles. `read` returns the device's memory, or None if the device does not report
-    it.
-    """
+    """Rule for doubling the batch size. `read` returns the device's memory; None for devices that do not report it."""
 
     largest: int
     read: Callable[[], CardMemory] | None = None
@@ -69,18 +62,17 @@ class BatchGrowth:
             return size
         self._steady = self._steady + 1 if size == self._size else 1
         self._size = size
-        if self._steady % STEADY or (self._failed is not None and self._too_early(2 * size, self._failed)):
+        too_early = self._failed is not None and 2 * size >= self._failed and self._steady < self._patience
+        if self._steady % STEADY or too_early:
             return size
-        return 2 * size if may_double(self.read()) else size
+        memory = self.read()  # a batch of twice the size needs about twice the peak of the last one
+        return 2 * size if memory.peak - memory.used <= SHARE_OF_FREE * memory.free else size
 
     def failed(self, size: int) -> None:
         """Record that a batch of `size` images did not fit; for a while, later batches stay below it."""
         if self._failed is not None and self._steady:  # else smaller parts of the same batch failed as well
             self._patience *= 2
         self._failed, self._steady = size, 0
-
-    def _too_early(self, size: int, failed: int) -> bool:
-        return size >= failed and self._steady < self._patience
 
 
 def card_reader(device: torch.device | None) -> Callable[[], CardMemory] | None:

@@ -25,7 +25,6 @@ from tasks.features.manifest import (
     DamagedEntryError,
     ExtractionPlan,
     FeatureKey,
-    FeatureManifest,
     Part,
     layer_request_of,
     read_manifest,
@@ -100,7 +99,7 @@ class Explanation:
         if self.stored:
             return f"stored: {self.nearest.title}, {self.nearest.path}"
         if not self.differences:
-            return f"begun but not finished: {self.nearest.title}; the next run carries on, {self.nearest.path}"
+            return f"begun but not finished: {self.nearest.title}; the next run continues it, {self.nearest.path}"
         changed = "; ".join(f"{d.part} is {_shown(d.wanted)}, stored is {_shown(d.stored)}" for d in self.differences)
         return f"not stored. Nearest is {self.nearest.title} ({self.nearest.key[:12]}), which differs: {changed}"
 
@@ -108,12 +107,19 @@ class Explanation:
 def why(root: Path, wanted: FeatureKey) -> Explanation:
     """Compare a key with the stored entries and list the components in which the nearest one differs."""
     parts, digest = wanted.parts, wanted.digest
+    backbone = [name for name in parts if name.startswith("backbone.")]
     candidates = []
     for entry in entries(root):
         if entry.plan is None or entry.state == "damaged":
             continue
-        different = _differences(parts, entry.plan.parts)
-        if entry.key == digest or _related(parts, entry.plan.parts):
+        stored = entry.plan.parts
+        different = tuple(
+            KeyDifference(name, parts.get(name), stored.get(name))
+            for name in sorted({*parts, *stored})
+            if parts.get(name) != stored.get(name)
+        )
+        same_backbone = all(parts[name] == stored.get(name) for name in backbone)
+        if entry.key == digest or same_backbone or parts["images"] == stored.get("images"):
             candidates.append((len(different), entry.state != "complete", different, entry))
     if not candidates:
         return Explanation(digest, None, ())
@@ -168,21 +174,14 @@ def _entry(folder: Path) -> CacheEntry | None:
 
 
 def _described(folder: Path) -> tuple[State, ExtractionPlan | None]:
-    if DAMAGED in folder.name:
-        return "damaged", _readable_manifest(folder)
+    if DAMAGED in folder.name:  # its manifest, if any, belongs to another folder name
+        return "damaged", None
     if folder.name.endswith(PARTIAL):
         return "partial", read_plan(folder)
     try:
         return "complete", read_manifest(folder)
     except (DamagedEntryError, FileNotFoundError):
         return "damaged", None
-
-
-def _readable_manifest(folder: Path) -> FeatureManifest | None:
-    try:
-        return read_manifest(folder)
-    except (DamagedEntryError, FileNotFoundError):
-        return None
 
 
 def _sizes(folder: Path) -> Iterator[int]:
@@ -195,22 +194,6 @@ def _last_used(folder: Path) -> float:
         if (folder / name).exists():
             return max((folder / name).stat().st_mtime, folder.stat().st_mtime)
     return folder.stat().st_mtime
-
-
-def _differences(wanted: dict[str, Part], stored: dict[str, Part]) -> tuple[KeyDifference, ...]:
-    names = sorted({*wanted, *stored})
-    return tuple(
-        KeyDifference(name, wanted.get(name), stored.get(name))
-        for name in names
-        if wanted.get(name) != stored.get(name)
-    )
-
-
-def _related(wanted: dict[str, Part], stored: dict[str, Part]) -> bool:
-    """Whether two keys share the images or the backbone."""
-    backbone = [name for name in wanted if name.startswith("backbone.")]
-    same_backbone = all(wanted[name] == stored.get(name) for name in backbone)
-    return same_backbone or wanted["images"] == stored.get("images")
 
 
 def _shown(part: Part) -> str:

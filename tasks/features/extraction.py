@@ -198,13 +198,13 @@ class Extraction:
         missing = [row for row, image in zip(rows, known, strict=True) if image is None]
         pictures = several_pixels(self.source.images, missing)
         for row, image in zip(rows, known, strict=True):
-            yield self._prepared_now(row, next(pictures)) if image is None else image
-
-    def _prepared_now(self, row: int, picture: Picture) -> Tensor:
-        image = self.encoder.prepare(picture, self.spec)
-        if self.decoded:
-            self.decoded.put(row, image)
-        return image
+            if image is not None:
+                yield image
+                continue
+            prepared = self.encoder.prepare(next(pictures), self.spec)
+            if self.decoded:
+                self.decoded.put(row, prepared)
+            yield prepared
 
     def _encoded(self, images: Iterator[Tensor], wanted: Iterable[tuple[int, int]]) -> Iterator[Floats]:
         """Features [b, d] batch by batch; the next one is computed while results are copied from the device."""
@@ -229,30 +229,28 @@ class Extraction:
 
     def _encode(self, batch: Tensor) -> Tensor:
         """Features [b, d] of a batch, in parts where it was prepared before batches had to shrink."""
-        if len(batch) <= self.machine.batch_size:
+        if (count := len(batch)) <= self.machine.batch_size:
             features = self._try(batch)
             if features is not None:
                 return features
-            self._shrink(len(batch))
+            self.machine.batch_size = max(1, count // 2)
+            self.growth.failed(count)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self.reporter.warn(f"memory ran out at {count} images a batch; continuing with {self.machine.batch_size}")
         return torch.cat([self._encode(part) for part in torch.split(batch, self.machine.batch_size)])
 
     def _try(self, batch: Tensor) -> Tensor | None:
-        """Features, or None if they did not fit; free the tensors of this frame before the batch is retried."""
+        """Features, or None if they did not fit; the tensors of this frame are freed before the batch is retried."""
         try:
             return self.encoder.encode(batch, self.spec)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+            if not out_of_memory and not any(message in str(error) for message in MEMORY_MESSAGES):
                 raise
             if len(batch) == 1:
                 raise OutOfMemoryError(self._no_room(error)) from error
             return None
-
-    def _shrink(self, failed: int) -> None:
-        self.machine.batch_size = max(1, failed // 2)
-        self.growth.failed(failed)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        self.reporter.warn(f"memory ran out at {failed} images a batch; continuing with {self.machine.batch_size}")
 
     def _no_room(self, error: BaseException) -> str:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -269,10 +267,3 @@ class Extraction:
                 f"{self.source.backbone} gives NaN or infinity on {len(wrong)} of {counted(len(features), 'image')} of "
                 f"{self.source.split}, first {first}: check its weights, or use float32 precision"
             )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch (on any device) or the interpreter ran out of memory."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(message in str(error) for message in MEMORY_MESSAGES)

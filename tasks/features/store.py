@@ -194,7 +194,12 @@ class FeatureStore:
     ) -> dict[str, _Encoded]:
         """Create the entries of the requests; return the images encoded for each, by key."""
         missing = [request for request in requests if not self._adopted(request, encoder, reporter)]
-        encoded = self._extract(missing, encoder, reporter) if missing else _Encoded(0, 0)
+        try:
+            encoded = self._finish(missing, encoder, reporter) if missing else _Encoded(0, 0)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise DiskFullError(_no_room(self._path(missing[0], PARTIAL), missing[0])) from error
         return {request.key.digest: encoded for request in missing}
 
     def _adopted(self, request: FeatureRequest, encoder: EncoderLike, reporter: Reporter) -> bool:
@@ -224,7 +229,8 @@ class FeatureStore:
         folder = self._path(request)
         manifest = read_manifest(folder)
         values = open_array(folder, manifest)
-        _mark_used(folder)
+        with suppress(OSError):  # the time of last use, for `cache prune`; a store may be read-only
+            touch_own(folder / USED)
         return (
             Features(values, manifest, encoded.images, encoded.assisted) if encoded else Features(values, manifest, 0)
         )
@@ -237,14 +243,6 @@ class FeatureStore:
         except (DamagedEntryError, FileNotFoundError) as error:
             folder.rename(self._path(request, f"{DAMAGED}-{time.time_ns()}"))
             reporter.warn(f"stored features were damaged and are computed again: {error}")
-
-    def _extract(self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter) -> _Encoded:
-        try:
-            return self._finish(requests, encoder, reporter)
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            raise DiskFullError(_no_room(self._path(requests[0], PARTIAL), requests[0])) from error
 
     def _finish(self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter) -> _Encoded:
         """Compute the missing shards that no other process computes, join all, and publish the entries."""
@@ -265,8 +263,12 @@ class FeatureStore:
         self, request: FeatureRequest, shared: SharedShards, encoder: EncoderLike, reporter: Reporter
     ) -> float:
         """Compute shards as long as there are any without a claim; return the duration in seconds."""
-        started = time.perf_counter()
-        with self._decoded_rows(request) as decoded:
+        started, split = time.perf_counter(), request.split
+        shared_rows: AbstractContextManager[DecodedRows | None] = nullcontext()
+        if self.decoded is not None and self.machine.decoder == "cpu":  # the stored pixels are those of the CPU
+            title = f"{request.dataset}/{split.name}"
+            shared_rows = self.decoded.rows(split.images_digest, len(split.images), request.spec, title)
+        with shared_rows as decoded:
             combined = encoder_of(encoder, [one.output for one in shared.entries])
             extraction = _extraction(request, combined, self.machine, reporter, decoded)
             for start, rows in extraction.shards(shared.claimable()):
@@ -278,13 +280,6 @@ class FeatureStore:
         plan, identifiers = _plan(request), request.split.identifiers
         begin = UnfinishedEntry.join_in if joins else UnfinishedEntry.begin
         return begin(self._path(request, PARTIAL), plan, identifiers, output, self.machine.shard_rows)
-
-    def _decoded_rows(self, request: FeatureRequest) -> AbstractContextManager[DecodedRows | None]:
-        if self.decoded is None or self.machine.decoder != "cpu":  # the stored pixels are the threads'
-            return nullcontext()
-        split = request.split
-        title = f"{request.dataset}/{split.name}"
-        return self.decoded.rows(split.images_digest, len(split.images), request.spec, title)
 
 
 @dataclass
@@ -324,14 +319,6 @@ def _extraction(
     split = request.split
     source = SplitImages(request.backbone, f"{request.dataset}/{split.name}", split.images, split.identifiers)
     return Extraction(source, encoder, request.spec, machine, reporter, decoded)
-
-
-def _mark_used(folder: Path) -> None:
-    """Update the time of last use for `cache prune`. Read-only stores are allowed, so errors are ignored."""
-    try:
-        touch_own(folder / USED)
-    except OSError:
-        return
 
 
 def _no_room(partial: Path, request: FeatureRequest) -> str:

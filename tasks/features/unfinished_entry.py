@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -255,12 +255,6 @@ class UnfinishedEntry:
             self.shards[bounds] = shard
 
 
-def split_columns(rows: AnyFloats, entries: Iterable[UnfinishedEntry]) -> list[AnyFloats]:
-    """Columns of each entry, of rows [m, d] of all."""
-    ends = np.cumsum([one.output.dimension for one in entries])[:-1]
-    return np.split(rows, ends, axis=1)
-
-
 @dataclass
 class SharedShards:
     """The missing shards of entries that are extracted in one pass, shared with other processes."""
@@ -308,8 +302,9 @@ class SharedShards:
 
     def store(self, start: int, rows: AnyFloats) -> None:
         """Write the rows [m, d] of a claimed shard, and release the claim."""
-        for entry, part in zip(self.entries, split_columns(rows, self.entries), strict=True):
-            entry.write(start, part)
+        ends = np.cumsum([entry.output.dimension for entry in self.entries])[:-1]
+        for entry, columns in zip(self.entries, np.split(rows, ends, axis=1), strict=True):
+            entry.write(start, columns)
         self.own_rows += len(rows)
         self._note_finished(own=True)
         self._release((start, start + len(rows)))
@@ -338,25 +333,19 @@ class SharedShards:
             if self.refresh():
                 continue
             if time.monotonic() - self._finished > self.patience_s:
-                self._take_over()
+                self._reserved = sorted(self.missing)  # those of other processes too, without their claims
+                self._held |= {bounds: ExitStack() for bounds in self._reserved}
                 return
             time.sleep(POLL_S)
 
     def _next_claim(self) -> Bounds | None:
-        return next((one for one in sorted(self.missing - self._held.keys()) if self._claimed(one)), None)
-
-    def _claimed(self, bounds: Bounds) -> bool:
-        with ExitStack() as stack:
-            path = self.entries[0].folder / SHARDS / f"claim-{bounds[0]:09d}"
-            if not stack.enter_context(exclusive_now(path)):
-                return False
-            self._held[bounds] = stack.pop_all()
-        return True
-
-    def _take_over(self) -> None:
-        """Reserve the shards of other processes without their claims."""
-        self._reserved = sorted(self.missing)
-        self._held |= {bounds: ExitStack() for bounds in self._reserved}
+        """Claim the first missing shard that no process holds; None if there is none."""
+        for bounds in sorted(self.missing - self._held.keys()):
+            with ExitStack() as stack:
+                if stack.enter_context(exclusive_now(self.entries[0].folder / SHARDS / f"claim-{bounds[0]:09d}")):
+                    self._held[bounds] = stack.pop_all()
+                    return bounds
+        return None
 
     def _release(self, bounds: Bounds) -> None:
         self._held.pop(bounds).close()

@@ -91,13 +91,10 @@ def fit_temperature(logits: Logits, targets: IntLabels) -> float:
     low, high = np.log(1.0 / HOTTEST), np.log(1.0 / COLDEST)
     for _ in range(60):
         middle = 0.5 * (low + high)
-        low, high = (low, middle) if _slope(relative, float(np.exp(middle))) > 0 else (middle, high)
+        # derivative of the mean negative log-likelihood with respect to the multiplier of the logits
+        slope = np.mean(np.sum(softmax(np.exp(middle) * relative) * relative, axis=1))
+        low, high = (low, middle) if slope > 0 else (middle, high)
     return float(np.exp(-0.5 * (low + high)))
-
-
-def _slope(relative: Floats, sharpness: float) -> float:
-    """Derivative of the mean negative log-likelihood with respect to the multiplier of the logits."""
-    return float(np.mean(np.sum(softmax(sharpness * relative) * relative, axis=1)))
 
 
 @dataclass(frozen=True)

@@ -25,19 +25,13 @@ def accuracy(predictions: IntLabels, targets: IntLabels) -> float:
     return 100.0 * float(np.mean(predictions == targets))
 
 
-def per_class_recall(predictions: IntLabels, targets: IntLabels, classes: int) -> Floats:
-    """Diagonal of the confusion matrix over its row sums, in percent [classes]; NaN for classes missing from
-    `targets`."""
+def mean_per_class_accuracy(predictions: IntLabels, targets: IntLabels, classes: int) -> float:
+    """Mean recall over the classes in `targets`, in percent: the diagonal of the confusion matrix over its row sums."""
     _same_length(predictions, targets)
     total = np.bincount(targets, minlength=classes)
     right = np.bincount(targets[predictions == targets], minlength=classes)
-    recall: Floats = 100.0 * np.divide(right, total, out=np.full(len(total), np.nan), where=total > 0)
-    return recall
-
-
-def mean_per_class_accuracy(predictions: IntLabels, targets: IntLabels, classes: int) -> float:
-    """Mean recall over the classes in `targets`, in percent."""
-    return float(np.nanmean(per_class_recall(predictions, targets, classes)))
+    recall = 100.0 * np.divide(right, total, out=np.full(len(total), np.nan), where=total > 0)
+    return float(np.nanmean(recall))
 
 
 def average_precisions(scores: Scores, positives: Positives) -> Floats:
@@ -67,17 +61,16 @@ def devkit_mean_average_precision(scores: Scores, positives: Positives) -> float
     Unlike in the published `map11`, samples of equal score enter one by one in the order of the data, and the precision
     at recall 0 is the maximum over the curve.
     """
-    found = [_devkit(*column) for column in zip(scores.T, positives.T, strict=True) if column[1].any()]
-    if not found:
+    occurring = positives.any(axis=0)
+    if not occurring.any():
         raise ValueError("no class has a positive sample: average precision is undefined")
-    return float(np.mean(found))
-
-
-def _devkit(scores: Scores, positives: Positives) -> float:
-    hits = positives[np.argsort(-scores, kind="stable")].astype(np.bool_)
-    found = np.cumsum(hits)
-    recall, precision = found / found[-1], found / np.arange(1, len(hits) + 1)
-    return 100.0 * float(np.mean([precision[recall >= level - 1e-12].max(initial=0.0) for level in RECALL_LEVELS]))
+    of_classes = []
+    for column, truth in zip(scores.T[occurring], positives.T[occurring], strict=True):
+        found = np.cumsum(truth[np.argsort(-column, kind="stable")].astype(np.bool_))
+        recall, precision = found / found[-1], found / np.arange(1, len(found) + 1)
+        best = [precision[recall >= level - 1e-12].max(initial=0.0) for level in RECALL_LEVELS]
+        of_classes.append(100.0 * float(np.mean(best)))
+    return float(np.mean(of_classes))
 
 
 @dataclass(frozen=True)

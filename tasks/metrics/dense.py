@@ -10,7 +10,6 @@ which is consistent for means over pairs (Arvesen, Ann. Math. Statist. 40(6), 19
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -154,11 +153,6 @@ def correspondence_rescorer(arrays: Arrays) -> Rescorer | None:
     )
 
 
-def explained_share(explained: Floats, variance: Floats, weights: Floats) -> Floats:
-    """Percentage [b] of the variance explained under each row of image weights [b, images]."""
-    return np.asarray(100.0 * (weights @ explained) / (weights @ variance), np.float64)
-
-
 def patch_pca_scores(arrays: Arrays) -> dict[str, float]:
     """The percentage of the patches' variance in the three components."""
     explained, variance = (arrays[name].astype(np.float64) for name in ("explained", "variance"))
@@ -169,7 +163,7 @@ def patch_pca_interval(arrays: Arrays, metric: str = EXPLAINED) -> Interval:
     """Bootstrap over images, with the components as they are."""
     del metric
     explained, variance = (arrays[name].astype(np.float64) for name in ("explained", "variance"))
-    return over_images(partial(explained_share, explained, variance), len(variance))
+    return over_images(lambda weights: 100.0 * (weights @ explained) / (weights @ variance), len(variance))
 
 
 def patch_pca_rescorer(arrays: Arrays) -> Rescorer | None:

@@ -203,7 +203,8 @@ def average_precision(
     with np.errstate(invalid="ignore", divide="ignore"):
         recall, precision = found / total, np.where(counted > 0, found / counted, 0.0)
     best = np.maximum.accumulate(precision[::-1])[::-1]
-    share = _eleven_points(recall, best) if averaging == "11-point" else _area_under(recall, best)
+    area = np.sum(np.diff(recall, axis=0, prepend=0.0) * best, axis=0)
+    share = _eleven_points(recall, best) if averaging == "11-point" else area
     return np.where(total > 0, 100.0 * share, np.nan)
 
 
@@ -217,11 +218,6 @@ def _eleven_points(recall: Floats, best: Floats) -> Floats:
     ]
     mean: Floats = np.mean(values, axis=0)
     return mean
-
-
-def _area_under(recall: Floats, best: Floats) -> Floats:
-    area: Floats = np.sum(np.diff(recall, axis=0, prepend=0.0) * best, axis=0)
-    return area
 
 
 Array = npt.NDArray[np.generic]

@@ -29,11 +29,6 @@ GROUPS = 10
 Floats = npt.NDArray[np.float64]
 
 
-def accuracy_of_draws(predicted: Predicted, labels: npt.NDArray[np.integer]) -> float:
-    """Mean accuracy over draws, in percent."""
-    return 100.0 * float((predicted == labels[:, None]).mean())
-
-
 def interval_of_draws(predicted: Predicted, labels: npt.NDArray[np.integer]) -> Interval:
     """Interval of the expected accuracy for other test images and other draws."""
     right = (predicted == labels[:, None]).astype(np.float64)
@@ -47,10 +42,10 @@ def interval_of_draws(predicted: Predicted, labels: npt.NDArray[np.integer]) -> 
 
 
 def scores_of_draws(arrays: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, float]:
-    """Accuracies by name: `accuracy` of `predicted`, `accuracy@4` of `predicted@4`."""
+    """Mean accuracies over draws in percent, by name: `accuracy` of `predicted`, `accuracy@4` of `predicted@4`."""
     labels = arrays["label"].astype(np.int64)
     return {
-        f"accuracy{name.removeprefix('predicted')}": accuracy_of_draws(values.astype(np.int64), labels)
+        f"accuracy{name.removeprefix('predicted')}": 100.0 * float((values.astype(np.int64) == labels[:, None]).mean())
         for name, values in arrays.items()
         if name == "predicted" or name.startswith("predicted@")
     }

@@ -55,6 +55,15 @@ class Confusion:
         """Counts of every image."""
         return PixelCounts(np.stack(self._images))
 
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Stored predictions of a protocol, from which `tasks.metrics.rescore.pixels` computes every score."""
+        return {
+            "index": np.arange(len(self._images)),
+            "pixel_counts": np.stack(self._images),
+            "confusion": self.matrix,
+        }
+
 
 class PixelCounts:
     """Correct, true and predicted pixels per image and class, int32 [images, 3, classes], from which every score

@@ -43,7 +43,7 @@ def split_error(splits: Sequence[Floats], episodes: Sequence[Floats], images: np
     `splits` are of the same seeds, or differences of them if `episodes` are differences. More seeds reduce the variance
     of drawing episodes, but not that of drawing the pool.
     """
-    by_split = np.mean([_variances(one) for one in splits], axis=0)
+    by_split = np.mean([_covariances(one[None])[:, 0, 0] for one in splits], axis=0)
     pool = float(by_split.mean())
     drawn = float(np.mean([one.var(ddof=1) / len(one) if len(one) > 1 else 0.0 for one in episodes])) / len(episodes)
     spread = float(by_split.var(ddof=1)) / len(by_split) + 2 * pool**2 / max(int(images.sum()) - len(images), 1)
@@ -54,22 +54,19 @@ def split_error(splits: Sequence[Floats], episodes: Sequence[Floats], images: np
 
 def pool_covariance(splits: Floats) -> Floats:
     """Covariance [backbones, backbones] over pools, from `splits` [backbones, splits, draws, 2, 2]."""
-    halves, interplay = _contrasts(splits)
-    found: Floats = (_products(halves) - _products(interplay)).mean(axis=0)
+    found: Floats = _covariances(splits).mean(axis=0)
     return found
 
 
-def _variances(splits: Floats) -> Floats:
-    """Unbiased variance over pools from every split [splits]; single ones may be negative."""
-    halves, interplay = _contrasts(splits[None])
-    found: Floats = (_products(halves) - _products(interplay))[:, 0, 0]
-    return found
+def _covariances(splits: Floats) -> Floats:
+    """Unbiased covariance over pools from every split [splits, backbones, backbones]; single variances may be negative.
 
-
-def _contrasts(splits: Floats) -> tuple[Floats, Floats]:
-    """Half the difference of the halves, and a quarter of the interaction, both [backbones, splits, draws]."""
-    own = splits[..., 0, 0], splits[..., 1, 1]
-    return (own[0] - own[1]) / 2, (own[0] + own[1] - splits[..., 0, 1] - splits[..., 1, 0]) / 4
+    `splits` are [backbones, splits, draws, 2, 2].
+    """
+    first, second = splits[..., 0, 0], splits[..., 1, 1]
+    halves = (first - second) / 2
+    interaction = (first + second - splits[..., 0, 1] - splits[..., 1, 0]) / 4
+    return _products(halves) - _products(interaction)
 
 
 def _products(values: Floats) -> Floats:

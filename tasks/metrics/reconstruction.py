@@ -32,11 +32,12 @@ COLOUR_HEADLINE = "mean-colour"
 def scores(originals: Pixels, reconstructions: Pixels) -> dict[str, float]:
     """Means over the images: `mse` over all channels and per channel, `psnr` in dB, `ssim` from -1 to 1."""
     errors = squared_errors(originals, reconstructions)
+    ratios = 10 * np.log10(WHITE**2 / np.maximum(errors.mean(axis=1), 1 / 12))  # equal images: an error below rounding
     by_channel = {f"{HEADLINE}-{name}": float(error) for name, error in zip(CHANNELS, errors.mean(axis=0), strict=True)}
     return {
         HEADLINE: float(errors.mean()),
         **by_channel,
-        "psnr": float(psnr(errors.mean(axis=1)).mean()),
+        "psnr": float(ratios.mean()),
         "ssim": float(np.mean([ssim(one, other) for one, other in zip(originals, reconstructions, strict=True)])),
     }
 
@@ -50,12 +51,6 @@ def interval(originals: Pixels, reconstructions: Pixels) -> Interval:
 def squared_errors(originals: Pixels, reconstructions: Pixels) -> Floats:
     """Mean squared error [n, 3] of every image and channel."""
     found: Floats = ((originals.astype(np.float64) - reconstructions) ** 2).mean(axis=(1, 2))
-    return found
-
-
-def psnr(errors: Floats) -> Floats:
-    """Peak signal-to-noise ratio in dB of mean squared errors; for equal images, that of an error below rounding."""
-    found: Floats = 10 * np.log10(WHITE**2 / np.maximum(errors, 1 / 12))
     return found
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 
 import numpy as np
 import numpy.typing as npt
 
+from tasks.catalog.protocol import declared_function
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.metrics import confidence_intervals, reconstruction, retrieval
 from tasks.metrics.calibration import reliability_of_top
@@ -66,16 +66,21 @@ def rescore(protocol: str, arrays: Arrays) -> Rescorer | None:
     None for a protocol that is not installed or declares none, and if required arrays are missing.
     """
     name = PROTOCOLS[protocol].rescore if protocol in PROTOCOLS else None
-    if name is None:
-        return None
-    module, _, function = name.partition(":")
-    find: Callable[[Arrays], Rescorer | None] = getattr(import_module(module), function)
-    return find(arrays)
+    found: Rescorer | None = None if name is None else declared_function(name)(arrays)
+    return found
 
 
 def episodes(arrays: Arrays) -> Rescorer | None:
     """Mean accuracy over episodes."""
-    return _complete(arrays, Rescorer(frozenset({"accuracy", "classes"}), _episodes, _episode_interval))
+
+    def interval(arrays: Arrays, _metric: str) -> Interval:
+        accuracies = _floats(arrays["accuracy"])
+        if SPLITS in arrays:
+            return confidence_intervals.over_pools(accuracies, _plain(arrays[SPLITS]), _whole(arrays[COUNTS]))
+        return confidence_intervals.episodes(accuracies)
+
+    needs = frozenset({"accuracy", "classes"})
+    return _complete(arrays, Rescorer(needs, lambda arrays: {"accuracy": _mean(arrays["accuracy"])}, interval))
 
 
 def classification(arrays: Arrays) -> Rescorer | None:
@@ -86,20 +91,31 @@ def classification(arrays: Arrays) -> Rescorer | None:
             frozenset({"label", "predicted"}),
             _one_label,
             _one_label_interval,
-            earlier={"bootstrap": _percentiles_per_class},
+            earlier={
+                "bootstrap": lambda arrays: confidence_intervals.bootstrap_mean_per_class(
+                    _whole(arrays["predicted"]), _whole(arrays["label"]), _classes(arrays)
+                )
+            },
         ),
         Rescorer(
             frozenset({"label", "scores"}),
             _several_labels,
-            _several_labels_interval,
-            earlier={name: partial(_map_by, name) for name in EARLIER_RULES},
+            lambda arrays, metric: _map_interval(arrays) if metric == "map11" else None,
+            earlier={name: partial(_map_interval, method=name) for name in EARLIER_RULES},
         ),
     )
 
 
 def draws(arrays: Arrays) -> Rescorer | None:
     """Accuracies over several draws of training images."""
-    return _complete(arrays, Rescorer(frozenset({"label", "predicted"}), scores_of_draws, _draws_interval))
+    return _complete(
+        arrays,
+        Rescorer(
+            frozenset({"label", "predicted"}),
+            scores_of_draws,
+            lambda arrays, _metric: interval_of_draws(_whole(arrays["predicted"]), _whole(arrays["label"])),
+        ),
+    )
 
 
 def jackknifed(arrays: Arrays) -> Rescorer | None:
@@ -110,68 +126,122 @@ def jackknifed(arrays: Arrays) -> Rescorer | None:
 
 def rankings(arrays: Arrays) -> Rescorer | None:
     """Average precisions and recalls of rankings."""
-    return _complete(arrays, Rescorer(frozenset({"average_precision", "first_rank"}), _rankings, _rankings_interval))
+    return _complete(
+        arrays,
+        Rescorer(
+            frozenset({"average_precision", "first_rank"}),
+            lambda arrays: scores_of_jackknife(retrieval.jackknife_scores(arrays, retrieval.stored_recalls(arrays))),
+            lambda arrays, metric: retrieval.interval(arrays) if metric == "map" else None,
+        ),
+    )
 
 
 def instances(arrays: Arrays) -> Rescorer | None:
     """Average precisions of queries for buildings."""
     needs = frozenset({"average_precision_medium", "building"})
-    return _complete(arrays, Rescorer(needs, retrieval.instance_scores, _instances_interval))
+    return _complete(arrays, Rescorer(needs, retrieval.instance_scores, retrieval.instance_interval))
 
 
 def clusters(arrays: Arrays) -> Rescorer | None:
     """Agreement of clusters with labels."""
-    return _complete(arrays, Rescorer(frozenset({"cluster", "label"}), _clusters, retrieval.clustering_interval))
+    return _complete(
+        arrays,
+        Rescorer(
+            frozenset({"cluster", "label"}),
+            lambda arrays: scores_of_jackknife(
+                retrieval.clustering_jackknife(_whole(arrays["cluster"]), _whole(arrays["label"]))
+            ),
+            retrieval.clustering_interval,
+        ),
+    )
 
 
 def detections(arrays: Arrays) -> Rescorer | None:
     """Average precisions of boxes."""
-    earlier = {confidence_intervals.HALVES: _earlier_detections}
-    return _complete(arrays, Rescorer(NEEDED, _detections, _detections_interval, earlier=earlier))
+    rule = confidence_intervals.HALVES
+    return _complete(
+        arrays,
+        Rescorer(
+            NEEDED,
+            lambda arrays: restored(arrays).scores,
+            lambda arrays, metric: restored(arrays).interval(HEADLINE_OVERLAP) if metric == "ap50" else None,
+            earlier={rule: lambda arrays: restored(arrays).interval(HEADLINE_OVERLAP, method=rule)},
+        ),
+    )
 
 
 def pixels(arrays: Arrays) -> Rescorer | None:
     """Mean IoU and accuracies over pixels."""
-    return _complete(arrays, Rescorer(frozenset({"pixel_counts", "confusion"}), _pixels, _pixels_interval))
+
+    def interval(arrays: Arrays, metric: str) -> Interval | None:
+        counts = _pixel_counts(arrays)
+        return confidence_intervals.over_images(counts.mean_ious, len(counts.images)) if metric == "miou" else None
+
+    needs = frozenset({"pixel_counts", "confusion"})
+    return _complete(arrays, Rescorer(needs, lambda arrays: _pixel_counts(arrays).scores, interval))
 
 
 def angles(arrays: Arrays) -> Rescorer | None:
     """Statistics of angles between surface normals."""
-    return _complete(arrays, Rescorer(frozenset({"angle_sums", "angle_counts"}), _angles, _angles_interval))
+
+    def interval(arrays: Arrays, metric: str) -> Interval | None:
+        found = _all_angles(arrays)
+        return (
+            confidence_intervals.over_images(found.mean_angles, len(found.images)) if metric == "mean-angle" else None
+        )
+
+    needs = frozenset({"angle_sums", "angle_counts"})
+    return _complete(arrays, Rescorer(needs, lambda arrays: _all_angles(arrays).scores, interval))
 
 
 def colours(arrays: Arrays) -> Rescorer | None:
     """R squared of colours; predictions are stored as float32."""
-    needs = frozenset({"colour", "colour_predicted"})
-    return _complete(arrays, Rescorer(needs, _colours, _colours_interval, tolerance=1e-3))
+
+    def interval(arrays: Arrays, metric: str) -> Interval | None:
+        if metric != reconstruction.COLOUR_HEADLINE:
+            return None
+        return reconstruction.colour_interval(_floats(arrays["colour_predicted"]), _floats(arrays["colour"]))
+
+    return _complete(
+        arrays,
+        Rescorer(
+            frozenset({"colour", "colour_predicted"}),
+            lambda arrays: reconstruction.colour_scores(_floats(arrays["colour_predicted"]), _floats(arrays["colour"])),
+            interval,
+            tolerance=1e-3,
+        ),
+    )
 
 
 def diffusion(arrays: Arrays) -> Rescorer | None:
     """Mean attentive diffusion."""
-    return _complete(arrays, Rescorer(frozenset({"diffusion"}), _diffusion, _diffusion_interval))
+
+    def interval(arrays: Arrays, metric: str) -> Interval | None:
+        return confidence_intervals.mean_over(_floats(arrays["diffusion"])) if metric == "diffusion" else None
+
+    needs = frozenset({"diffusion"})
+    return _complete(arrays, Rescorer(needs, lambda arrays: {"diffusion": _mean(arrays["diffusion"])}, interval))
 
 
 def reconstructions(arrays: Arrays) -> Rescorer | None:
     """Errors of reconstructed images."""
-    needs = frozenset({"original", "reconstruction"})
-    return _complete(arrays, Rescorer(needs, _reconstructions, _reconstruction_interval))
+
+    def pair(arrays: Arrays) -> tuple[reconstruction.Pixels, reconstruction.Pixels]:
+        return arrays["original"].astype(np.uint8), arrays["reconstruction"].astype(np.uint8)
+
+    def metrics(arrays: Arrays) -> Scores:
+        perceptual = {name: _mean(values) for name, values in arrays.items() if name.startswith("lpips-")}
+        return {**reconstruction.scores(*pair(arrays)), **perceptual}
+
+    def interval(arrays: Arrays, metric: str) -> Interval | None:
+        return reconstruction.interval(*pair(arrays)) if metric == reconstruction.HEADLINE else None
+
+    return _complete(arrays, Rescorer(frozenset({"original", "reconstruction"}), metrics, interval))
 
 
 def _complete(arrays: Arrays, *rescorers: Rescorer) -> Rescorer | None:
     """The first rescorer whose arrays are all present."""
     return next((one for one in rescorers if one.needs <= set(arrays)), None)
-
-
-def _episodes(arrays: Arrays) -> Scores:
-    return {"accuracy": float(_floats(arrays["accuracy"]).mean())}
-
-
-def _episode_interval(arrays: Arrays, _metric: str) -> Interval:
-    if SPLITS in arrays:
-        return confidence_intervals.over_pools(
-            _floats(arrays["accuracy"]), _plain(arrays[SPLITS]), _whole(arrays[COUNTS])
-        )
-    return confidence_intervals.episodes(_floats(arrays["accuracy"]))
 
 
 def _one_label(arrays: Arrays) -> Scores:
@@ -196,31 +266,6 @@ def _one_label_interval(arrays: Arrays, metric: str) -> Interval | None:
     return confidence_intervals.wilson(int(np.sum(predicted == label)), len(label)) if metric == "accuracy" else None
 
 
-def _draws_interval(arrays: Arrays, _metric: str) -> Interval:
-    return interval_of_draws(_whole(arrays["predicted"]), _whole(arrays["label"]))
-
-
-def _rankings(arrays: Arrays) -> Scores:
-    return scores_of_jackknife(retrieval.jackknife_scores(arrays, retrieval.stored_recalls(arrays)))
-
-
-def _rankings_interval(arrays: Arrays, metric: str) -> Interval | None:
-    return retrieval.interval(arrays) if metric == "map" else None
-
-
-def _instances_interval(arrays: Arrays, metric: str) -> Interval:
-    return retrieval.instance_interval(arrays, metric)
-
-
-def _clusters(arrays: Arrays) -> Scores:
-    return scores_of_jackknife(retrieval.clustering_jackknife(_whole(arrays["cluster"]), _whole(arrays["label"])))
-
-
-def _percentiles_per_class(arrays: Arrays) -> Interval:
-    predicted, label = _whole(arrays["predicted"]), _whole(arrays["label"])
-    return confidence_intervals.bootstrap_mean_per_class(predicted, label, _classes(arrays))
-
-
 def _several_labels(arrays: Arrays) -> Scores:
     label = _whole(arrays["label"])
     names = _named(arrays, "scores")
@@ -233,24 +278,9 @@ def _several_labels(arrays: Arrays) -> Scores:
     }
 
 
-def _several_labels_interval(arrays: Arrays, metric: str) -> Interval | None:
-    if metric != "map11":
-        return None
-    return confidence_intervals.halves_mean_average_precision(_plain(arrays["scores"]), _whole(arrays["label"]))
-
-
-def _map_by(method: str, arrays: Arrays) -> Interval:
+def _map_interval(arrays: Arrays, method: str = confidence_intervals.LOG_ODDS) -> Interval:
     scores = _plain(arrays["scores"])
     return confidence_intervals.halves_mean_average_precision(scores, _whole(arrays["label"]), method=method)
-
-
-def _pixels(arrays: Arrays) -> Scores:
-    return _pixel_counts(arrays).scores
-
-
-def _pixels_interval(arrays: Arrays, metric: str) -> Interval | None:
-    counts = _pixel_counts(arrays)
-    return confidence_intervals.over_images(counts.mean_ious, len(counts.images)) if metric == "miou" else None
 
 
 def _pixel_counts(arrays: Arrays) -> PixelCounts:
@@ -262,64 +292,12 @@ def _pixel_counts(arrays: Arrays) -> PixelCounts:
     return PixelCounts(images)
 
 
-def _angles(arrays: Arrays) -> Scores:
-    return _all_angles(arrays).scores
-
-
-def _angles_interval(arrays: Arrays, metric: str) -> Interval | None:
-    angles = _all_angles(arrays)
-    return confidence_intervals.over_images(angles.mean_angles, len(angles.images)) if metric == "mean-angle" else None
-
-
 def _all_angles(arrays: Arrays) -> Angles:
     """Angle statistics. Raises ValueError if the histogram and the images have different numbers of pixels."""
     counts, images = _whole(arrays["angle_counts"]), _floats(arrays["angle_sums"])
     if counts.sum() != images[:, 0].sum():
         raise ValueError("the histogram of angles and the single images have different numbers of pixels")
     return Angles(counts, images)
-
-
-def _detections(arrays: Arrays) -> Scores:
-    return restored(arrays).scores
-
-
-def _detections_interval(arrays: Arrays, metric: str) -> Interval | None:
-    return restored(arrays).interval(HEADLINE_OVERLAP) if metric == "ap50" else None
-
-
-def _earlier_detections(arrays: Arrays) -> Interval:
-    return restored(arrays).interval(HEADLINE_OVERLAP, method=confidence_intervals.HALVES)
-
-
-def _colours(arrays: Arrays) -> Scores:
-    return reconstruction.colour_scores(_floats(arrays["colour_predicted"]), _floats(arrays["colour"]))
-
-
-def _colours_interval(arrays: Arrays, metric: str) -> Interval | None:
-    if metric != reconstruction.COLOUR_HEADLINE:
-        return None
-    return reconstruction.colour_interval(_floats(arrays["colour_predicted"]), _floats(arrays["colour"]))
-
-
-def _diffusion(arrays: Arrays) -> Scores:
-    return {"diffusion": float(_floats(arrays["diffusion"]).mean())}
-
-
-def _diffusion_interval(arrays: Arrays, metric: str) -> Interval | None:
-    return confidence_intervals.mean_over(_floats(arrays["diffusion"])) if metric == "diffusion" else None
-
-
-def _reconstructions(arrays: Arrays) -> Scores:
-    perceptual = {name: float(_floats(values).mean()) for name, values in arrays.items() if name.startswith("lpips-")}
-    return {**reconstruction.scores(*_drawn(arrays)), **perceptual}
-
-
-def _reconstruction_interval(arrays: Arrays, metric: str) -> Interval | None:
-    return reconstruction.interval(*_drawn(arrays)) if metric == reconstruction.HEADLINE else None
-
-
-def _drawn(arrays: Arrays) -> tuple[reconstruction.Pixels, reconstruction.Pixels]:
-    return arrays["original"].astype(np.uint8), arrays["reconstruction"].astype(np.uint8)
 
 
 def _named(arrays: Arrays, name: str) -> list[str]:
@@ -341,6 +319,10 @@ def _classes(arrays: Arrays) -> int:
 
 def _floats(array: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
     return array.astype(np.float64)
+
+
+def _mean(array: npt.NDArray[np.generic]) -> float:
+    return float(array.astype(np.float64).mean())
 
 
 def _plain(array: npt.NDArray[np.generic]) -> npt.NDArray[np.floating]:

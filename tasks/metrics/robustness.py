@@ -41,7 +41,7 @@ def robustness_scores(arrays: Arrays) -> dict[str, float]:
 
 
 def robustness_interval(arrays: Arrays, metric: str) -> Interval | None:
-    """Interval of the mean over columns, whose images are drawn independently of each other's."""
+    """Interval of the mean over columns, whose images are drawn independently."""
     if metric != HEADLINE:
         return None
     columns = shift_columns(arrays)

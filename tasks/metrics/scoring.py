@@ -104,22 +104,16 @@ def interval(metric: MetricName, scores: Scores, labels: Labels) -> Interval:
 
 def wilson_mean_per_class(predictions: IntLabels, targets: IntLabels, classes: int) -> Interval:
     """Interval in percent of the mean recall over the classes in `targets`; `predictions` and `targets` are [n]."""
-    sizes = np.bincount(targets, minlength=classes)
-    right = np.bincount(targets[predictions == targets], minlength=classes)
-    occur = sizes > 0
-    share, images = _effective(right[occur].astype(np.float64), sizes[occur].astype(np.float64))
+    every = np.bincount(targets, minlength=classes)
+    occur = every > 0
+    sizes = every[occur].astype(np.float64)
+    right = np.bincount(targets[predictions == targets], minlength=classes)[occur].astype(np.float64)
+    share = float((right / sizes).mean())
+    images = float(len(sizes) ** 2 / (1 / sizes).sum())  # whose proportion has the same variance
+    if 0 < share < 1:
+        images = max(images, share * (1 - share) / _variance(right, sizes, share))
     low, high = _proportion(share, images)
     return Interval(100.0 * min(low, share), 100.0 * max(high, share), LEVEL, EFFECTIVE_NUMBER)
-
-
-def _effective(right: Floats, sizes: Floats) -> tuple[float, float]:
-    """Mean of `right` / `sizes` over classes, and the number of images whose proportion has the same variance."""
-    share, least = float((right / sizes).mean()), float(len(sizes) ** 2 / (1 / sizes).sum())
-    even = share * (1 - share)
-    if even <= 0:
-        return share, least
-    variance = _variance(right, sizes, share)
-    return share, max(least, even / variance)
 
 
 def _variance(right: Floats, sizes: Floats, share: float) -> float:

@@ -91,7 +91,11 @@ def common_colours(maps: Mapping[str, npt.NDArray[np.floating]]) -> dict[str, Dr
     direction, and grey is where a backbone lacks it. Coarser maps are repeated up to the finest.
     """
     high, wide = (max(one.shape[axis] for one in maps.values()) for axis in (1, 2))
-    bases = {name: _basis(_repeated(one, high, wide)) for name, one in maps.items()}
+    bases: dict[str, Floats] = {}  # orthonormal columns that span the centred components
+    for name, one in maps.items():
+        components = _repeated(one, high, wide)
+        left, sizes, _ = np.linalg.svd(components - components.mean(axis=0), full_matrices=False)
+        bases[name] = left[:, sizes > RANK * sizes[0]]
     shared = np.linalg.svd(np.concatenate(list(bases.values()), axis=1), full_matrices=False)[0][:, :COLOURS]
     shared = upward(shared) * np.sqrt(len(shared))
     images = len(next(iter(maps.values())))
@@ -105,9 +109,3 @@ def _repeated(maps: npt.NDArray[np.floating], high: int, wide: int) -> Floats:
     rows = np.arange(high) * maps.shape[1] // high
     columns = np.arange(wide) * maps.shape[2] // wide
     return maps[:, rows][:, :, columns].reshape(-1, maps.shape[3]).astype(np.float64)
-
-
-def _basis(components: Floats) -> Floats:
-    """Orthonormal columns that span centred components [n, k]."""
-    left, sizes, _ = np.linalg.svd(components - components.mean(axis=0), full_matrices=False)
-    return np.asarray(left[:, sizes > RANK * sizes[0]], np.float64)

@@ -64,7 +64,7 @@ def test_every_combination_is_scored_for_every_backbone_and_progress_is_reported
     assert len(result.protocols) == 3 * 2 * 2 * 2
     assert [len(one.scores) for one in result.backbones] == [24, 24]
     assert sum(isinstance(one, Advance) for one in said) == 48
-    assert "the mean in place of a class token, which they lack: convnet" in result.notes
+    assert "the mean is used for backbones without a class token: convnet" in result.notes
 
 
 def test_protocols_that_are_equal_for_every_backbone_count_once(paths: EvaluationPaths) -> None:

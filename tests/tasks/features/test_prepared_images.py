@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from backbones.cpu.threads import one_core_threads
-from tasks.features.batches import BatchGrowth, CardMemory, PreparedImages, may_double
+from tasks.features.batches import BatchGrowth, CardMemory, PreparedImages
 
 GIGABYTE = 10**9
 
@@ -102,8 +102,6 @@ def test_threads_that_resize_start_no_teams_of_their_own() -> None:
 def test_a_batch_doubles_while_the_card_has_room_by_far() -> None:
     roomy = CardMemory(free=100 * GIGABYTE, peak=3 * GIGABYTE, used=1 * GIGABYTE)
     full = CardMemory(free=4 * GIGABYTE, peak=3 * GIGABYTE, used=1 * GIGABYTE)
-    assert may_double(roomy)
-    assert not may_double(full)
     growth, size, sizes = BatchGrowth(512, lambda: roomy), 64, []
     for _ in range(14):
         size = growth.after(size, size)
