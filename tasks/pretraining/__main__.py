@@ -45,11 +45,6 @@ def _print(progress: PretrainingProgress) -> None:
     )
 
 
-def _export_random(seed: int, path: Path) -> None:
-    architecture = RECIPES[Method.RANDOM].architecture
-    export(create_backbone(architecture, seed), Origin(Method.RANDOM, architecture, seed, 0, 0, 0.0), path)
-
-
 def _pretrain(options: argparse.Namespace, path: Path) -> None:
     run = Run(options.method, RECIPES[options.method].steps(options.minutes), options.seed)
     trainer = Trainer(run, open_pool(options.cache))
@@ -72,7 +67,8 @@ def main(words: list[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     path = options.out / f"{options.method}.safetensors"
     if options.method is Method.RANDOM:
-        _export_random(options.seed, path)
+        architecture, seed = RECIPES[Method.RANDOM].architecture, options.seed
+        export(create_backbone(architecture, seed), Origin(Method.RANDOM, architecture, seed, 0, 0, 0.0), path)
     else:
         _pretrain(options, path)
     print(f"wrote {path}")

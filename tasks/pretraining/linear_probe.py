@@ -66,15 +66,6 @@ def probes(train: int, test: int) -> dict[str, LinearProbe]:
     return {**made, "plain digit": LinearProbe(_plain_digits("train"), _plain_digits("test"))}
 
 
-def load_demo(path: Path) -> nn.Module:
-    """Load a backbone written by `tasks.pretraining`, strictly, in evaluation mode."""
-    with safe_open(path, "pt") as file:
-        method = Method(file.metadata()["method"])
-    backbone = create_backbone(RECIPES[method].architecture, seed=0)
-    backbone.load_state_dict(load_file(path), strict=True)
-    return backbone.eval()
-
-
 @torch.inference_mode()
 def features(backbone: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Pooled features [n, d] of uint8 images [n, h, w, 3]."""
@@ -95,7 +86,7 @@ def accuracy(backbone: nn.Module, probe: LinearProbe) -> float:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Print one Markdown row of accuracies per backbone file."""
+    """Print one Markdown row of accuracies per backbone file written by `tasks.pretraining`."""
     parser = argparse.ArgumentParser(prog="python -m tasks.pretraining.linear_probe", description=__doc__)
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--train", type=int, default=1500)
@@ -105,8 +96,11 @@ def main(words: list[str] | None = None) -> int:
     asked = probes(options.train, options.test)
     print("| backbone | " + " | ".join(asked) + " |\n|" + " --- |" * (len(asked) + 1))
     for path in options.files:
-        backbone = load_demo(path)
-        row = [f"{100 * accuracy(backbone, probe):.1f}" for probe in asked.values()]
+        with safe_open(path, "pt") as file:
+            method = Method(file.metadata()["method"])
+        backbone = create_backbone(RECIPES[method].architecture, seed=0)
+        backbone.load_state_dict(load_file(path), strict=True)
+        row = [f"{100 * accuracy(backbone.eval(), probe):.1f}" for probe in asked.values()]
         print(f"| {path.stem} | " + " | ".join(row) + " |", flush=True)
     return 0
 

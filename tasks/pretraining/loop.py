@@ -1,5 +1,5 @@
-"""Pre-training runs: the pool of images, objective, batches and rates of each step, which `tasks.training.loop` takes,
-and the export of weights.
+"""Pre-training runs, carried out by `tasks.training.loop`: pool of images, objective, batches and rates; and the export
+of weights.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -52,15 +52,8 @@ class PoolSize:
     scenes: int = 6_000
     digits: int = 8_000
 
-    def addresses(self) -> Iterator[tuple[SceneKind, int]]:
-        """Kind and index of each image, in the pool's order."""
-        counts = (self.objects, self.scenes, self.digits)
-        for kind, count in zip(SceneKind, counts, strict=True):
-            yield from ((kind, index) for index in range(count))
-
     @property
     def total(self) -> int:
-        """Total number of images."""
         return self.objects + self.scenes + self.digits
 
 
@@ -84,7 +77,8 @@ def render_pool(size: PoolSize) -> Pool:
     """Render the pool (about 600 images per second on one core)."""
     images = np.empty((size.total, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
     labels = np.empty((size.total, 2), np.int64)
-    for row, (kind, index) in enumerate(size.addresses()):
+    counts = zip(SceneKind, (size.objects, size.scenes, size.digits), strict=True)
+    for row, (kind, index) in enumerate((kind, index) for kind, count in counts for index in range(count)):
         scene = render(kind, SPLIT, index, INPUT_SIZE)
         images[row], labels[row] = scene.image, _labels(kind, scene)
     return Pool(images, labels[:, 0].copy(), labels[:, 1].copy())
@@ -119,7 +113,6 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """The method's recipe."""
         return RECIPES[self.method]
 
 

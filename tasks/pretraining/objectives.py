@@ -131,12 +131,6 @@ def cut_patches(images: Tensor, side: int) -> Tensor:
     return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, (h // side) * (w // side), c * side * side)
 
 
-def standardise(patches: Tensor) -> Tensor:
-    """Standardise each patch to zero mean and unit variance, the best target in the paper (table 1d)."""
-    centred = patches - patches.mean(dim=-1, keepdim=True)
-    return centred / (centred.square().mean(dim=-1, keepdim=True) + 1e-4).sqrt()
-
-
 def _gather(tokens: Tensor, order: Tensor) -> Tensor:
     return tokens.gather(1, order[:, :, None].expand(-1, -1, tokens.shape[2]))
 
@@ -174,12 +168,14 @@ class MaskedAutoencoder(nn.Module):
         return cast("Tensor", self.painter(self.decoder(torch.cat([encoded[:, :1], tokens], dim=1))[:, 1:]))
 
     def loss(self, batch: PoolBatch, generator: torch.Generator) -> Tensor:
-        """Mean squared error on the hidden patches."""
+        """Mean squared error on the hidden patches, standardised each: the best target in the paper (table 1d)."""
         views = random_views(batch.images, self.views, generator)
         order = torch.rand(len(views), self.patches, generator=generator).argsort(dim=1)
         visible, hidden = order[:, : -self.hidden], order[:, -self.hidden :]
         painted = self._paint(self.encode(views, visible), order)
-        target = standardise(cut_patches(views, self.side))
+        patches = cut_patches(views, self.side)
+        centred = patches - patches.mean(dim=-1, keepdim=True)
+        target = centred / (centred.square().mean(dim=-1, keepdim=True) + 1e-4).sqrt()
         return (_gather(painted, hidden) - _gather(target, hidden)).square().mean()
 
     @property

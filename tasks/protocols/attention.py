@@ -132,7 +132,7 @@ class OcclusionEncoder:
                         f"images are enlarged to {side} pixels, not {wanted}, which the network does not accept"
                     )
                 return side
-        self.reporter.warn(f"the network takes {self.size} pixels alone: the rim of each map is of fewer windows")
+        self.reporter.warn(f"the network accepts {self.size} pixels only: the border of maps has fewer windows")
         return self.size
 
     def _takes(self, side: int) -> bool:

@@ -41,7 +41,6 @@ from tasks.datasets.dataset import DataError
 from tasks.datasets.splits import many_shot_indices
 from tasks.evaluation.inputs import ImageInputs
 from tasks.features.decoded_images import DecodedRows
-from tasks.features.manifest import NotFiniteError
 from tasks.metrics.calibration import calibration_errors, predictions, reliability_of, validation_scaled
 from tasks.metrics.classification import accuracy, mean_per_class_accuracy
 from tasks.metrics.outcome import Json, Outcome, chosen_on_test
@@ -49,6 +48,7 @@ from tasks.metrics.scoring import all_scores, check_metric, interval
 from tasks.protocols.attentive_heads import RECIPES, HeadRecipe
 from tasks.protocols.finetune.augmentation import auto_augmented, erased, on_pixels
 from tasks.protocols.finetune.classifier import RoleImages, mean_colour
+from tasks.protocols.linear_heads import best_head
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import (
@@ -93,7 +93,7 @@ def _measured(
     losses = _train(probe, training_role, seed, reporter)
     reporter.phase("validation", len(val), "images")
     validated = [probe.score(one, val) for one in probe.classified(val, reporter).predicted]
-    chosen = best_head(validated, probe.broken())
+    chosen = best_head(validated, probe.broken(), "attentive.rates")
     _warn(probe, chosen, reporter)
     val_logits = probe.classified(val, reporter, chosen).logits
     reporter.phase("test", len(test), "images")
@@ -152,9 +152,11 @@ class AttentiveProbe:
             averaged = block_modules(backbone)[-recipe.averaged_blocks :]
         probe = cls(inputs, parameters, backbone, nn.ModuleList(), grid, averaged)
         width = probe.tokens(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape[2]
+        counts = (getattr(module, "num_heads", None) for module in backbone.modules())
+        attention_heads = next((count for count in counts if isinstance(count, int)), 0)  # of the first attention layer
         for _ in grid:
             with torch_seeded("cpu", seed, 1):
-                probe.heads.append(recipe.make(width, len(inputs.dataset.classes), attention_heads(backbone)))
+                probe.heads.append(recipe.make(width, len(inputs.dataset.classes), attention_heads))
         probe.heads.to(inputs.device)
         return probe
 
@@ -224,19 +226,6 @@ def patch_tokens(model: nn.Module, features: object) -> Tensor:
 
 def _patches(model: nn.Module, tokens: Tensor) -> Tensor:
     return tokens[:, cast("int", getattr(model, "num_prefix_tokens", 0)) :]
-
-
-def attention_heads(model: nn.Module) -> int:
-    """Number of attention heads of a network's first attention layer; 0 without one."""
-    found = (getattr(module, "num_heads", None) for module in model.modules())
-    return next((count for count in found if isinstance(count, int)), 0)
-
-
-def best_head(scores: list[float], broken: list[bool]) -> int:
-    """The head with the best score; the first of several. Raises NotFiniteError if every head diverged."""
-    if all(broken):
-        raise NotFiniteError("every head diverged: smaller learning rates help (attentive.rates)")
-    return max(range(len(scores)), key=lambda number: (not broken[number], scores[number], -number))
 
 
 def _train(probe: AttentiveProbe, role: RoleImages, seed: int, reporter: Reporter) -> list[float]:

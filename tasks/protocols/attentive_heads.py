@@ -147,13 +147,10 @@ class VjepaHead(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=DEVIATION)
                 nn.init.zeros_(cast("Tensor", layer.bias))
-        branches = [(depth, each) for depth, block in enumerate(self.blocks, 1) for each in _branch_ends(block)]
-        for depth, layer in [*branches, (VJEPA_BLOCKS, cast("nn.Linear", self.mlp[2]))]:
-            layer.weight.data.div_(math.sqrt(2.0 * depth))
-
-
-def _branch_ends(block: nn.Module) -> tuple[nn.Linear, nn.Linear]:
-    return cast("nn.Linear", block.get_submodule("attn.proj")), cast("nn.Linear", block.get_submodule("mlp.fc2"))
+        names = ("attn.proj", "mlp.fc2")
+        ends = [(depth, block.get_submodule(name)) for depth, block in enumerate(self.blocks, 1) for name in names]
+        for depth, layer in [*ends, (VJEPA_BLOCKS, self.mlp[2])]:
+            cast("nn.Linear", layer).weight.data.div_(math.sqrt(2.0 * depth))
 
 
 @dataclass(frozen=True)

@@ -232,33 +232,6 @@ class ImageMap:
         """Size of the features in bytes."""
         return self.features.numel() * self.features.element_size()
 
-    def at_cells(self, points: Points) -> Tensor:
-        """Unit features float32 [k, d] of points [k, 2], interpolated between patches.
-
-        As Probe3D: points are rounded down to pixels of the network's input, and the first and last patches are at the
-        borders of the canvas.
-        """
-        place = self.on_canvas(points) * 2 - 1
-        return _values_at(functional.normalize(self.features, dim=0), place, aligned=True)
-
-    def on_canvas(self, points: Points) -> Tensor:
-        """Points as fractions of the canvas, rounded down to pixels of the network's input."""
-        share = np.floor(points.astype(np.float64) * self.side / np.array(self.canvas)) / self.side
-        return torch.from_numpy(share).float().to(self.features.device)
-
-    def nearest_cells(self, queries: Tensor) -> Points:
-        """Pixels float32 [k, 2] of the patches most similar to unit vectors [k, d]: the corner of each patch."""
-        cosines = queries @ functional.normalize(self.features.flatten(1), dim=0)
-        best = cosines.argmax(dim=1).cpu().numpy()
-        high, wide = self.features.shape[1:]
-        share = np.stack([best % wide / wide, best // wide / high], axis=1)
-        return np.asarray(share * np.array(self.canvas), np.float32)
-
-    def at_pixels(self, points: Points) -> Tensor:
-        """Unit features float32 [k, d] of points [k, 2] of the map enlarged to the canvas (bilinear)."""
-        place = (torch.from_numpy(points) + 0.5) / torch.tensor(self.canvas) * 2 - 1
-        return functional.normalize(_values_at(self.features, place.to(self.features.device), aligned=False), dim=1)
-
     def nearest_pixels(self, queries: Tensor) -> Points:
         """Pixels float32 [k, 2] of the image most similar to unit vectors [k, d], of the map enlarged to the canvas.
 
@@ -304,7 +277,6 @@ class MappedImages:
         self._kept: OrderedDict[int, ImageMap] = OrderedDict()
 
     def __getitem__(self, row: int) -> ImageMap:
-        """Map of an image."""
         if row not in self._kept:
             self._kept[row] = self._map(self.images[row])
             self.encoded += 1
@@ -329,5 +301,23 @@ class MappedImages:
 def matched(source: ImageMap, target: ImageMap, points: Points, parameters: CorrespondenceParameters) -> Points:
     """Pixels float32 [k, 2] in the target of points of the source."""
     if parameters.positions == "cells":
-        return target.nearest_cells(source.at_cells(points))
-    return target.nearest_pixels(source.at_pixels(points))
+        return _matched_cells(source, target, points)
+    place = (torch.from_numpy(points) + 0.5) / torch.tensor(source.canvas) * 2 - 1
+    vectors = _values_at(source.features, place.to(source.features.device), aligned=False)
+    return target.nearest_pixels(functional.normalize(vectors, dim=1))
+
+
+def _matched_cells(source: ImageMap, target: ImageMap, points: Points) -> Points:
+    """The corner, in pixels, of the patch most similar to the source's features between patches.
+
+    As Probe3D: points are rounded down to pixels of the network's input, and the first and last patches are at the
+    borders of the canvas.
+    """
+    share = np.floor(points.astype(np.float64) * source.side / np.array(source.canvas)) / source.side
+    place = torch.from_numpy(share).float().to(source.features.device) * 2 - 1
+    queries = _values_at(functional.normalize(source.features, dim=0), place, aligned=True)
+    cosines = queries @ functional.normalize(target.features.flatten(1), dim=0)
+    best = cosines.argmax(dim=1).cpu().numpy()
+    high, wide = target.features.shape[1:]
+    corner = np.stack([best % wide / wide, best // wide / high], axis=1)
+    return np.asarray(corner * np.array(target.canvas), np.float32)

@@ -60,11 +60,7 @@ def evaluate(inputs: ImageInputs, parameters: DepthParameters, seed: int, report
     """Train the head on `train`, score the other split with the last weights; nothing is selected. Raises
     `DataError`, `NotFiniteError`.
     """
-    train_split, test_split = inputs.split("train"), inputs.split("test", "val")
-    pixels = Pixels.of(parameters.normalisation, inputs.spec)
-    learning, judged = (
-        DenseImages(split, inputs.targets(split, "depth"), pixels, 1) for split in (train_split, test_split)
-    )
+    learning, judged = DenseImages.of_roles(inputs, "depth", Pixels.of(parameters.normalisation, inputs.spec))
     maps = FrozenMaps(inputs, parameters.layers, class_token=parameters.class_token)
     head = linear_head(maps, parameters.bins, seed, norm=parameters.norm, upsampling=parameters.upsampling)
     tokens = check_tokens(maps, judged, reporter)
@@ -121,14 +117,10 @@ def _train(
             views, truth = (part.to(inputs.device, non_blocking=True) for part in batches(step))
             return _loss(_predicted(maps, head, views, parameters, truth.shape[-2:]), truth, parameters, step)
 
+        betas = (0.9, parameters.beta2)
         training = Training(
             head.train(),
-            torch.optim.AdamW(
-                head.parameters(),
-                lr=parameters.rate,
-                betas=(0.9, parameters.beta2),
-                weight_decay=parameters.weight_decay,
-            ),
+            torch.optim.AdamW(head.parameters(), parameters.rate, betas, weight_decay=parameters.weight_decay),
             steps,
             loss,
             rate=lambda step: depth_rate(step, steps, warmup, parameters.schedule),

@@ -203,7 +203,7 @@ def _outcome(
     except ValueError as error:
         raise DataError(f"the test images: {error}") from error
     if not any(map(len, detections)):
-        reporter.warn("nothing was found in any image: the detector has not learnt enough")
+        reporter.warn("no object was detected in any image: the detector needs more training")
     by_class: dict[str, Json] = {
         name: None if np.isnan(value) else float(value)
         for name, value in zip(truths.classes, measured.per_class(HEADLINE_OVERLAP), strict=True)
@@ -258,7 +258,6 @@ class Pyramid(nn.Module):
         return [str(number) for number in range(len(self.strides) - 1)]
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        """The levels by name."""
         if self.scale != 1:
             images = functional.interpolate(images, scale_factor=self.scale, mode="bilinear", antialias=True)
         maps = self.maps(images)
@@ -285,34 +284,23 @@ class SimpleFeaturePyramid(nn.Module):
         )
         sizes = (quarter, half, channels, channels)
         self.branches = nn.ModuleList(
-            nn.Sequential(*scale, *_merging(size, width)) for scale, size in zip(scales, sizes, strict=True)
+            nn.Sequential(
+                *scale,
+                nn.Conv2d(size, width, 1, bias=False),
+                LayerNorm2d(width),
+                nn.Conv2d(width, width, 3, padding=1, bias=False),
+                LayerNorm2d(width),
+            )
+            for scale, size in zip(scales, sizes, strict=True)
         )
         self.top = LastLevelMaxPool()
 
     def forward(self, maps: OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:
-        """The levels by name."""
         last = next(reversed(maps.values()))
         levels = [branch(last) for branch in self.branches]
         names = [str(number) for number in range(len(levels))]
         levels, names = self.top(levels, [last], names)
         return OrderedDict(zip(names, levels, strict=True))
-
-
-def _merging(channels: int, width: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(channels, width, 1, bias=False),
-        LayerNorm2d(width),
-        nn.Conv2d(width, width, 3, padding=1, bias=False),
-        LayerNorm2d(width),
-    ]
-
-
-def freeze_statistics(maps: FeatureMaps) -> FeatureMaps:
-    """Replace batch norms by fixed scales and shifts with the statistics of the pretraining, as detectron2's
-    FrozenBN.
-    """
-    freeze_batch_norm_2d(maps.model)  # type: ignore[no-untyped-call]
-    return maps
 
 
 def freeze_all_but_the_last_stage(maps: FeatureMaps, size: int) -> None:
@@ -339,10 +327,13 @@ def build_detector(inputs: ImageInputs, parameters: DetectionParameters, classes
     are initialised by torch's generator. Raises WeightsError, NoMaps.
     """
     size = inputs.backbone.card.input.size
-    maps = freeze_statistics(FeatureMaps(inputs.backbone.fresh(), size))
+    maps = FeatureMaps(inputs.backbone.fresh(), size)
+    # scales, shifts and statistics of batch norms are those of the pretraining, as in detectron2's FrozenBN
+    freeze_batch_norm_2d(maps.model)  # type: ignore[no-untyped-call]
     if parameters.frozen:
         freeze_all_but_the_last_stage(maps, size)
     pyramid = Pyramid(maps, parameters.width)
+    anchors = tuple((round(parameters.anchor * stride),) for stride in pyramid.strides)
     detector = FasterRCNN(
         pyramid,
         min_size=parameters.test_side,
@@ -350,7 +341,7 @@ def build_detector(inputs: ImageInputs, parameters: DetectionParameters, classes
         image_mean=inputs.spec.mean,
         image_std=inputs.spec.std,
         size_divisible=pyramid.divisor,
-        rpn_anchor_generator=_anchors(pyramid, parameters.anchor),
+        rpn_anchor_generator=AnchorGenerator(anchors, (RATIOS,) * len(anchors)),
         rpn_pre_nms_top_n_train=PROPOSED_FROM * parameters.proposals,
         rpn_pre_nms_top_n_test=parameters.proposals,
         rpn_post_nms_top_n_train=parameters.proposals,
@@ -361,8 +352,3 @@ def build_detector(inputs: ImageInputs, parameters: DetectionParameters, classes
         box_batch_size_per_image=parameters.sampled,
     )
     return cast("FasterRCNN", detector.to(inputs.device).train())
-
-
-def _anchors(pyramid: Pyramid, scale: float) -> AnchorGenerator:
-    sizes = tuple((round(scale * stride),) for stride in pyramid.strides)
-    return AnchorGenerator(sizes, (RATIOS,) * len(sizes))

@@ -32,7 +32,7 @@ from tasks.reporter import Reporter
 Indices = npt.NDArray[np.int64]
 
 CACHED_FLOATS, DEVICE_FLOATS = 1 << 20, 1 << 24
-"""Bytes of query features gathered at once: 4 MB on a CPU, so that they remain in its cache until they are
+"""Number of query feature values gathered at once: 4 MB on a CPU, so that they remain in its cache until they are
 multiplied; 64 MB on other devices.
 """
 Floats = npt.NDArray[np.float32]
@@ -138,7 +138,7 @@ def episode_accuracies(
 def _batch_accuracies(pool: Tensor, support: Indices, query: Indices, room: Tensor) -> npt.NDArray[np.float64]:
     """Distances |q - c|^2 differ between classes only by |c|^2 - 2 q.c, here about the mean centroid for precision.
 
-    `room` is the memory for query features in bytes.
+    `room` [rows, d] is allocated memory for the query features.
     """
     count, ways, queries = query.shape
     shots = torch.from_numpy(support).to(pool.device).flatten(0, 1)
@@ -277,7 +277,8 @@ def split_accuracies(
     images = images - images.mean(dim=0)
     found, generator = np.empty((HALVINGS, DRAWS, 2, 2), dtype=np.float32), np.random.default_rng((seed, 2409))
     for split in range(HALVINGS):
-        side = _sides(pool, generator)
+        # 0 or 1 for the images of the two halves, 2 for the odd one of a class
+        side = np.minimum(_rank_within(pool.place, generator) // pool.half[pool.place], 2)
         for draw in range(DRAWS):
             found[split, draw] = _half_accuracies(images, pool, side, parameters.ways, generator)
         if (split + 1) % EVERY == 0:
@@ -302,12 +303,6 @@ def _rank_within(group: Indices, generator: np.random.Generator) -> Indices:
     rank = np.empty(len(group), dtype=np.int64)
     rank[order] = np.arange(len(group)) - np.repeat(starts, np.diff(np.r_[starts, len(group)]))
     return rank
-
-
-def _sides(pool: _Pool, generator: np.random.Generator) -> Indices:
-    """0 or 1 for the images of the two halves, 2 for the odd one of a class."""
-    found: Indices = np.minimum(_rank_within(pool.place, generator) // pool.half[pool.place], 2)
-    return found
 
 
 def _half_accuracies(

@@ -65,10 +65,9 @@ def evaluate(inputs: ImageInputs, parameters: KnnSegmentationParameters, seed: i
     """Fill the memory from `train`, score the other split; nothing is trained or selected. The seed determines the
     selection of patches if the memory is too small for all. Raises `DataError`.
     """
-    train, test = inputs.split("train"), inputs.split("test", "val")
-    classes = inputs.targets(train, "masks").classes
     pixels = Pixels.of(parameters.normalisation, inputs.spec)
-    learning, judged = (DenseImages(split, inputs.targets(split, "masks"), pixels, 1) for split in (train, test))
+    learning, judged = DenseImages.of_roles(inputs, "masks", pixels)
+    classes = learning.targets.classes
     views = SquashedImages(FrozenMaps(inputs, parameters.layers), pixels, parameters.size)
     tokens = check_tokens(views.maps, judged, reporter)
     memory = fill(views, learning, len(classes), parameters, seed, reporter)
@@ -86,11 +85,7 @@ def evaluate(inputs: ImageInputs, parameters: KnnSegmentationParameters, seed: i
             **tokens,
             "matched_miou": matched_miou(confusion.matrix),
         },
-        predictions={
-            "index": np.arange(len(judged)),
-            "pixel_counts": counts.images,
-            "confusion": confusion.matrix,
-        },
+        predictions=confusion.arrays,
     )
 
 

@@ -13,8 +13,8 @@ It differs from `knn-segmentation` (Hummingbird), whose patches vote with class 
 enlarged to the size of the image, and which selects nothing. What choosing on the test images would have given is the
 diagnostic `chosen_on_test`, where comparing them with the memory is cheap.
 
-Differences from CAPI: at most `memory` training patches
-are kept, spread evenly over the images (there: all, or every n-th), and of tied classes the first is predicted.
+Differences from CAPI: at most `memory` training patches are kept, spread evenly over the images (there: all, or every
+n-th), and of tied classes the first is predicted.
 """
 
 from __future__ import annotations
@@ -64,18 +64,14 @@ class LabelledPatches:
         """Indices int64 [q, count] of the nearest patches of queries [q, d], nearest first, on the CPU."""
         best, rows = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
         for start in range(0, len(self), BLOCK):
-            some = self._closeness(queries, slice(start, start + BLOCK), distance)
+            part = slice(start, start + BLOCK)
+            products, norms = queries @ self.features[part].T, self.norms[part]
+            some = products / norms.clamp_min(TINY) if distance == "cosine" else 2 * products - norms**2
             values, places = some.topk(min(count, some.shape[1]), dim=1)
             joined = torch.cat([best, values.cpu()], dim=1)
             best, order = joined.topk(min(count, joined.shape[1]), dim=1)
             rows = torch.cat([rows, places.cpu() + start], dim=1).gather(1, order)
         return rows
-
-    def _closeness(self, queries: Tensor, part: slice, distance: PatchDistance) -> Tensor:
-        """A value [q, n] that decreases with the distance from some patches."""
-        products, norms = queries @ self.features[part].T, self.norms[part]
-        closeness: Tensor = products / norms.clamp_min(TINY) if distance == "cosine" else 2 * products - norms**2
-        return closeness
 
     @cached_property
     def norms(self) -> Tensor:
@@ -99,7 +95,6 @@ class PatchMoments:
 
     @classmethod
     def empty(cls, width: int, device: torch.device) -> PatchMoments:
-        """Sums over no patches."""
         zeros = torch.zeros(width, dtype=torch.float64, device=device)
         return cls(zeros, zeros.clone())
 
@@ -123,10 +118,9 @@ def evaluate(inputs: ImageInputs, parameters: KnnSegmentationCapiParameters, see
 
     The seed determines the validation images. Raises `DataError`.
     """
-    train, test = inputs.split("train"), inputs.split("test", "val")
-    classes = inputs.targets(train, "masks").classes
     pixels = Pixels.of(parameters.normalisation, inputs.spec)
-    learning, judged = (DenseImages(split, inputs.targets(split, "masks"), pixels, 1) for split in (train, test))
+    learning, judged = DenseImages.of_roles(inputs, "masks", pixels)
+    classes = learning.targets.classes
     maps = FrozenMaps(inputs, parameters.layers)
     views = PatchViews(maps, pixels, up_to_multiple(parameters.size, maps.maps.unit))
     tokens = check_tokens(maps, judged, reporter)
@@ -149,11 +143,7 @@ def evaluate(inputs: ImageInputs, parameters: KnnSegmentationCapiParameters, see
             **_optimism(confusions, setting),
             **tokens,
         },
-        predictions={
-            "index": np.arange(len(judged)),
-            "pixel_counts": counts.images,
-            "confusion": confusion.matrix,
-        },
+        predictions=confusion.arrays,
     )
 
 

@@ -59,7 +59,7 @@ def evaluate(inputs: ImageInputs, parameters: LidarParameters, seed: int, report
     variance = float(np.trace(whole.within(parameters.views)) / len(whole.means[0]))
     if parameters.delta > LARGE_SHARE * variance:
         reporter.warn(
-            f"views vary by {variance:.2g} on average, so delta = {parameters.delta:g} decides a part of LiDAR: a "
+            f"views vary by {variance:.2g} on average, so delta = {parameters.delta:g} affects LiDAR: a "
             "smaller one helps (lidar.delta)"
         )
     parts = [whole, *moments.without_each()]
@@ -158,18 +158,15 @@ def _encoded(encoder: ViewEncoder, rows: list[int], reporter: Reporter) -> ViewM
     with prefetched(lambda place: encoder.views(rows[place]), len(rows)) as batches:
         for place in range(first, len(rows)):
             features = encoder.features(batches(place))
-            sums = sums or _empty(features.shape[1], encoder.device)
+            width = features.shape[1]
+            shapes = ((GROUPS,), (GROUPS, width), (GROUPS, width, width), (GROUPS, width, width))
+            sums = sums or [torch.zeros(one, dtype=torch.float64, device=encoder.device) for one in shapes]
             _add(sums, features, place % GROUPS)
             reporter.advance(views)
             if checkpoint is not None and time.monotonic() - kept >= inputs.checkpoint_s:
                 checkpoint.save({"done": place + 1, "sums": sums})
                 kept = time.monotonic()
     return ViewMoments(*(one.cpu().numpy() for one in sums))
-
-
-def _empty(width: int, device: torch.device) -> list[Tensor]:
-    shapes = ((GROUPS,), (GROUPS, width), (GROUPS, width, width), (GROUPS, width, width))
-    return [torch.zeros(shape, dtype=torch.float64, device=device) for shape in shapes]
 
 
 def _add(sums: list[Tensor], features: Tensor, group: int) -> None:

@@ -147,16 +147,12 @@ def _warn(
             f"{count} of {len(selection.trials)} fits did not converge in {parameters.max_iter} iterations: "
             "raise linear.max_iter"
         )
-    absent = _absent_classes(inputs)
+    labels = inputs.train.labels
+    counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(inputs.classes))
+    absent = [name for name, images in zip(inputs.classes, counts, strict=True) if not images]
     if absent:
         names = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
         reporter.warn(f"{len(absent)} of {len(inputs.classes)} classes have no training image ({names})")
-
-
-def _absent_classes(inputs: ManyShotInputs) -> list[str]:
-    labels = inputs.train.labels
-    counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(inputs.classes))
-    return [name for name, count in zip(inputs.classes, counts, strict=True) if not count]
 
 
 def optimism_of_strength(selection: StrengthSelection) -> dict[str, Json]:

@@ -2,10 +2,10 @@
 images.
 
 Source: dinov2/eval/linear.py of facebookresearch/dinov2 (b8931f7), with the batch of 1,024 images stated by its authors
-in issue 232. The input of a head are the concatenated class tokens of the last 1 or 4 blocks, each after the final
-norm, with or without the mean of the last block's patches; 13 learning rates each: 52 heads. SGD with momentum 0.9, no
-weight decay, half a cosine to 0; weights start normal with deviation 0.01. The loss is the sum of the heads': none
-affects another.
+in issue 232. A head reads the concatenated class tokens of the last 1 or 4 blocks, each after the final norm, with or
+without the mean of the last block's patches; 13 learning rates each: 52 heads. SGD with momentum 0.9, no
+weight decay, half a cosine to 0; weights start normal with deviation 0.01. The loss is the sum over the heads, none of
+which affects another.
 
 Differences: features are stored and computed from the centre crop, whereas the publication augments (random resized
 crops). The head is selected on validation images, whereas the publication reports the best on the test images; that
@@ -72,7 +72,7 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearHeadsParameters, seed: in
 
     reporter.phase("validation", len(inputs.val), "images")
     val_scores = [score(inputs.metric, logits, inputs.val.labels) for logits in _each(network, inputs.layers.val)]
-    chosen = _best(val_scores, network.broken())
+    chosen = best_head(val_scores, network.broken(), "linear-heads.rates")
     _warn(heads, chosen, network.broken(), parameters, reporter)
     reporter.phase("test", len(inputs.test), "images")
     test_scores = [score(inputs.metric, logits, inputs.test.labels) for logits in _each(network, inputs.layers.test)]
@@ -226,10 +226,13 @@ def _tensor(rows: npt.NDArray[np.floating], device: str | torch.device) -> Tenso
     return torch.from_numpy(np.ascontiguousarray(rows)).to(device).float()
 
 
-def _best(scores: Sequence[float], broken: Sequence[bool]) -> int:
-    """The head with the best validation score; the first of several. Raises NotFiniteError if every head diverged."""
+def best_head(scores: Sequence[float], broken: Sequence[bool], setting: str) -> int:
+    """The head with the best validation score; the first of several.
+
+    Raises NotFiniteError, which names the setting of the learning rates, if every head diverged.
+    """
     if all(broken):
-        raise NotFiniteError("every head diverged: smaller learning rates help (linear-heads.rates)")
+        raise NotFiniteError(f"every head diverged: smaller learning rates help ({setting})")
     return max(range(len(scores)), key=lambda number: (not broken[number], scores[number], -number))
 
 

@@ -56,12 +56,9 @@ def evaluate(inputs: ImageInputs, parameters: LinearSegmentationParameters, seed
 
     Raises `DataError`, `NotFiniteError`.
     """
-    train_split, test_split = inputs.split("train"), inputs.split("test", "val")
-    classes = inputs.targets(train_split, "masks").classes
     pixels = Pixels.of(parameters.normalisation, inputs.spec)
-    learning, judged = (
-        DenseImages(split, inputs.targets(split, "masks"), pixels, 1) for split in (train_split, test_split)
-    )
+    learning, judged = DenseImages.of_roles(inputs, "masks", pixels)
+    classes = learning.targets.classes
     maps = FrozenMaps(inputs, parameters.layers)
     head = linear_head(maps, len(classes), seed, dropout=parameters.dropout)
     tokens = check_tokens(maps, judged, reporter)
@@ -89,18 +86,8 @@ def evaluate(inputs: ImageInputs, parameters: LinearSegmentationParameters, seed
             **best_step(training, counts.mean_iou),
             **tokens,
         },
-        predictions={
-            "index": np.arange(len(judged)),
-            "pixel_counts": counts.images,
-            "confusion": confusion.matrix,
-        },
+        predictions=confusion.arrays,
     )
-
-
-def mean_over_all_pixels(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of logits at the targets' size; unknown pixels add 0 but are included in the mean, as published."""
-    logits = resized(logits, targets.shape[-2:])
-    return functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none").mean()
 
 
 def _train(
@@ -124,7 +111,10 @@ def _train(
 
         def loss(step: int) -> Tensor:
             views, targets = batches(step)
-            return mean_over_all_pixels(head(maps(views)), targets.to(inputs.device))
+            logits = resized(head(maps(views)), targets.shape[-2:])
+            # unknown pixels add 0 but are included in the mean, as published
+            losses = functional.cross_entropy(logits, targets.to(inputs.device), ignore_index=IGNORED, reduction="none")
+            return losses.mean()
 
         training = Training(
             head.train(),

@@ -59,6 +59,7 @@ class PerceptualDistance(nn.Module):
     scale: Tensor
 
     def __init__(self, features: nn.Sequential, ends: tuple[int, ...], weights: list[Tensor]) -> None:
+        """`weights` are [1, channels, 1, 1] for every map."""
         super().__init__()
         starts = (0, *ends[:-1])
         self.slices = nn.ModuleList(features[start:end] for start, end in zip(starts, ends, strict=True))
@@ -71,8 +72,9 @@ class PerceptualDistance(nn.Module):
         """The variant of this name, from two files in the folder. Raises NoWeights."""
         variant, (network, channels) = VARIANTS[name], files(folder, name)
         state = _read(network, f"{NETWORKS_AT}/{network.name}")
-        weights = _channel_weights(_read(channels, f"{CHANNEL_WEIGHTS_AT}/{channels.name}"), len(variant.ends))
-        if weights is None:
+        held = _read(channels, f"{CHANNEL_WEIGHTS_AT}/{channels.name}")
+        names = [f"lin{number}.model.1.weight" for number in range(len(variant.ends))]
+        if not held.keys() >= set(names):
             raise NoWeights(f"{channels} does not hold the weights of {len(variant.ends)} maps (lin0.model.1.weight)")
         with torch.device("meta"):
             features = cast("nn.Sequential", variant.network().features)
@@ -80,7 +82,8 @@ class PerceptualDistance(nn.Module):
         try:
             features.load_state_dict(kept, strict=True, assign=True)
         except RuntimeError as error:
-            raise NoWeights(f"{network} is no {variant.network.__name__}: {error}") from error
+            raise NoWeights(f"{network} is not a checkpoint of {variant.network.__name__}: {error}") from error
+        weights = [held[name] for name in names]
         return cls(features, variant.ends, weights).eval().requires_grad_(requires_grad=False)
 
     @torch.inference_mode()
@@ -123,9 +126,3 @@ def _read(path: Path, source: str) -> dict[str, Tensor]:
         return {name: value for name, value in read_checkpoint(path).items() if isinstance(value, Tensor)}
     except WeightsError as error:
         raise NoWeights(f"{error}; it comes from {source}") from error
-
-
-def _channel_weights(state: dict[str, Tensor], count: int) -> list[Tensor] | None:
-    """[1, channels, 1, 1] for every map; None if one is missing."""
-    names = [f"lin{number}.model.1.weight" for number in range(count)]
-    return [state[name] for name in names] if all(name in state for name in names) else None

@@ -94,22 +94,11 @@ def evaluate(inputs: ImageInputs, parameters: NormalsParameters, seed: int, repo
     determines the decoder's initial weights, the batches and their sizes, and a codebook computed from the data.
     Raises `DataError`, `NotFiniteError`.
     """
-    train, test = inputs.split("train"), inputs.split("test", "val")
-    targets = inputs.targets(train, "normals")
+    targets = inputs.targets(inputs.split("train"), "normals")
     codebook = Codebook.of(targets, parameters.directions, seed) if parameters.answer == "codebook" else None
-    network = DenseNetwork(
-        inputs,
-        parameters.decoder,
-        parameters.channels,
-        3 if codebook is None else parameters.directions,
-        frozen=parameters.frozen,
-        dilate=parameters.decoder == "ppm",
-        seed=seed,
-    )
+    network = _network(inputs, parameters, 3 if codebook is None else parameters.directions, seed)
     pixels, unit = Pixels.of(parameters.normalisation, inputs.spec), max(network.strides)
-    learning, judged = (
-        DenseImages(split, inputs.targets(split, "normals"), pixels, unit, mirrored) for split in (train, test)
-    )
+    learning, judged = DenseImages.of_roles(inputs, "normals", pixels, unit, mirrored)
     tokens = check_outliers(network.maps.model, some_views(judged, parameters), reporter)
     training = train_dense(
         network,
@@ -134,12 +123,21 @@ def evaluate(inputs: ImageInputs, parameters: NormalsParameters, seed: int, repo
             **tokens,
             "chance": guessed.scores["mean-angle"],
         },
-        predictions={
-            "index": np.arange(len(judged)),
-            "angle_sums": angles.images,
-            "angle_counts": angles.counts,
-        },
+        predictions={"index": np.arange(len(judged)), "angle_sums": angles.images, "angle_counts": angles.counts},
         higher_is_better=False,
+    )
+
+
+def _network(inputs: ImageInputs, parameters: NormalsParameters, outputs: int, seed: int) -> DenseNetwork:
+    """A new decoder on the backbone, which is dilated for pyramid pooling."""
+    return DenseNetwork(
+        inputs,
+        parameters.decoder,
+        parameters.channels,
+        outputs,
+        frozen=parameters.frozen,
+        dilate=parameters.decoder == "ppm",
+        seed=seed,
     )
 
 

@@ -65,21 +65,11 @@ def evaluate(inputs: ImageInputs, parameters: PatchPcaParameters, seed: int, rep
     shown = [rows[place] for place in spread_over(len(rows), parameters.shown)]
     reporter.phase("components", 2 * len(rows), "images")
     components = joint_fit(patches for _, patches in _patches(views, split.images, rows, reporter))
-    sums, third, pictured = [], torch.zeros_like(components.variances), {}
-    for row, patches in _patches(views, split.images, rows, reporter):
-        white = components.whitened(patches)
-        third += (white**3).sum(dim=0)
-        inside = (white[:, :COLOURS] ** 2 * components.variances[:COLOURS]).sum()
-        sums.append((float(inside), float(((patches.double() - components.mean) ** 2).sum())))
-        if row in shown:
-            pictured[row] = white, own_components(patches)
-    signs = torch.where(third < 0, -1.0, 1.0)
+    arrays, whitened, separate = _second_pass(components, _patches(views, split.images, rows, reporter), shown)
     grid = views.features(split.images[shown[0]])[1]
-    joint = np.stack([(pictured[row][0] * signs).cpu().numpy().reshape(*grid, -1) for row in shown])
+    joint = np.stack([one.reshape(*grid, -1) for one in whitened])
     images = [split.images[row] for row in shown]
-    separate = [pictured[row][1].reshape(*grid, -1) for row in shown]
-    _save(inputs, images, joint, separate)
-    arrays = {"explained": np.array([one for one, _ in sums]), "variance": np.array([every for _, every in sums])}
+    _save(inputs, images, joint, [one.reshape(*grid, -1) for one in separate])
     return Outcome(
         headline="explained-variance",
         metrics=patch_pca_scores(arrays),
@@ -94,6 +84,26 @@ def evaluate(inputs: ImageInputs, parameters: PatchPcaParameters, seed: int, rep
             "thumbnails": np.stack([_square(image, THUMBNAIL) for image in images]),
         },
     )
+
+
+def _second_pass(
+    components: Components, images: Iterator[tuple[int, Tensor]], shown: Sequence[int]
+) -> tuple[dict[str, Floats], list[Floats], list[Floats]]:
+    """Sums of squares of every image by name, and components [n, k] of the patches of those shown: of all images, with
+    signs that make the skewness positive, and of the image alone.
+    """
+    third, sums = torch.zeros_like(components.variances), []
+    white, separate = dict[int, Tensor](), dict[int, Floats]()
+    for row, patches in images:
+        found = components.whitened(patches)
+        third += (found**3).sum(dim=0)
+        explained = (found[:, :COLOURS] ** 2 * components.variances[:COLOURS]).sum()
+        sums.append((float(explained), float(((patches.double() - components.mean) ** 2).sum())))
+        if row in shown:
+            white[row], separate[row] = found, own_components(patches)
+    signs = torch.where(third < 0, -1.0, 1.0)
+    arrays = {"explained": np.array([one for one, _ in sums]), "variance": np.array([every for _, every in sums])}
+    return arrays, [(white[row] * signs).cpu().numpy() for row in shown], [separate[row] for row in shown]
 
 
 def _patches(
@@ -131,16 +141,13 @@ def own_components(patches: Tensor) -> Floats:
 
 def _save(inputs: ImageInputs, images: Sequence[Image.Image], joint: Floats, separate: Sequence[Floats]) -> None:
     """Save one row per image: the image, components of all images, and components of the image itself."""
-    rows = [
-        [_square(image, PICTURE_SIDE), *(_enlarged(coloured(one)) for one in (both, alone))]
-        for image, both, alone in zip(images, joint, separate, strict=True)
-    ]
+    rows = []
+    for image, both, alone in zip(images, joint, separate, strict=True):
+        drawn = [Image.fromarray(coloured(one)) for one in (both, alone)]
+        large = [np.array(one.resize((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.NEAREST)) for one in drawn]
+        rows.append([_square(image, PICTURE_SIDE), *large])
     save_sheet(rows, inputs.pictures, "components.png")
 
 
 def _square(image: Image.Image, side: int) -> Drawn:
     return np.array(image.resize((side, side), Image.Resampling.BICUBIC))
-
-
-def _enlarged(picture: Drawn) -> Drawn:
-    return np.array(Image.fromarray(picture).resize((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.NEAREST))

@@ -35,13 +35,12 @@ def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int,
     """Train on `train`, score the other split with the last weights; nothing is selected. The seed determines the
     decoder's initial weights, the batches and their sizes. Raises `DataError`, `NotFiniteError`.
     """
-    train, test = inputs.split("train"), inputs.split("test", "val")
-    classes = inputs.targets(train, "masks").classes
+    classes = inputs.targets(inputs.split("train"), "masks").classes
     network = DenseNetwork(
         inputs, parameters.decoder, parameters.channels, len(classes), frozen=parameters.frozen, seed=seed
     )
     pixels, unit = Pixels.of(parameters.normalisation, inputs.spec), max(network.strides)
-    learning, judged = (DenseImages(split, inputs.targets(split, "masks"), pixels, unit) for split in (train, test))
+    learning, judged = DenseImages.of_roles(inputs, "masks", pixels, unit)
     tokens = check_outliers(network.maps.model, some_views(judged, parameters), reporter)
     training = train_dense(
         network,
@@ -68,11 +67,7 @@ def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int,
             **tokens,
             "class_iou": class_ious(classes, counts),
         },
-        predictions={
-            "index": np.arange(len(judged)),
-            "pixel_counts": counts.images,
-            "confusion": confusion.matrix,
-        },
+        predictions=confusion.arrays,
     )
 
 

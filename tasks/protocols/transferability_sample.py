@@ -2,8 +2,8 @@
 
 The headline is the accuracy of nearest neighbours (`tasks.protocols.knn`) of a sample of the training images on a
 sample of the test images, whose answers are stored, so that backbones can be compared on the same images. LogME,
-H-score, NLEEP and PARC (`tasks.protocols.transferability`) are of the same training images. It describes and is not
-ranked: how often each score misorders backbones is measured by `choose`, on the other datasets of a workspace.
+H-score, NLEEP and PARC (`tasks.protocols.transferability`) are of the same training images. It is descriptive and not
+ranked: `choose` measures how often each score misorders backbones on the other datasets of a workspace.
 
 NLEEP is left out where its mixture has fewer than ten images for each component: it would be the most expensive part.
 """
@@ -29,18 +29,12 @@ def evaluate(inputs: BankInputs, parameters: TransferabilitySampleParameters, se
     k = parameters.neighbours
     voting = KnnParameters(neighbours=(k,), headline=k, temperature=parameters.temperature)
     votes = knn.evaluate(inputs, voting, seed, reporter)
-    arrays, diagnostics = transferability.scored_bank(
-        inputs, parameters.images, _components(inputs, parameters), seed, reporter
-    )
+    needed = parameters.components * len(inputs.classes) * IMAGES_PER_COMPONENT
+    components = parameters.components if len(inputs.bank) >= needed else None
+    arrays, diagnostics = transferability.scored_bank(inputs, parameters.images, components, seed, reporter)
     return replace(
         votes,
         metrics={**votes.metrics, **scores_of_jackknife(arrays)},
         diagnostics={**votes.diagnostics, **diagnostics},
         predictions={**votes.predictions, **arrays},
     )
-
-
-def _components(inputs: BankInputs, parameters: TransferabilitySampleParameters) -> int | None:
-    """Components for each class; None where the mixture would have too few images."""
-    needed = parameters.components * len(inputs.classes) * IMAGES_PER_COMPONENT
-    return parameters.components if len(inputs.bank) >= needed else None

@@ -79,7 +79,7 @@ def _opened(content: bytes, device: str) -> dict[str, Any]:
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise TornCheckpoint(str(error)) from error
     if not isinstance(kept, dict) or set(kept) != {"owner", "state"}:
-        raise TornCheckpoint("it holds something else")
+        raise TornCheckpoint("its content is not a checkpoint")
     return kept
 
 

@@ -1,10 +1,8 @@
 """A training loop of a fixed number of steps, reproducible bit for bit, also across interruptions; and learning rate
 schedules.
 
-No generator state has to be stored: step 700 draws the same numbers after any number of interruptions.
-
-A step depends only on the model, the optimiser and the step's number (`tasks.training.loop`), so these three are the
-whole state.
+A step depends only on the model, the optimiser and its number, so these three are the whole state: no generator state
+has to be stored, and step 700 draws the same numbers after any number of interruptions.
 """
 
 from __future__ import annotations
@@ -222,7 +220,7 @@ LEAST_AHEAD, MOST_AHEAD = 4, 16
 
 @dataclass
 class Prefetched(Generic[BatchT]):
-    """Batches by step number, on which alone a batch may depend."""
+    """Batches by step number; a batch may depend on nothing else."""
 
     make: Callable[[int], BatchT]
     end: int

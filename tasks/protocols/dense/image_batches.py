@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,8 +16,9 @@ from torchvision.transforms.v2 import functional as transform
 
 from backbones.catalog.card import IMAGENET_MEAN, IMAGENET_STD, PreprocessingSpec, Triple
 from tasks.catalog.dense_parameters import DenseParameters
-from tasks.datasets.dataset import DataError, SourceSplit, Targets
+from tasks.datasets.dataset import DataError, Kind, SourceSplit, Targets
 from tasks.datasets.images import size_of
+from tasks.evaluation.inputs import ImageInputs
 from tasks.training.loop import generator_of, grouped_batch_of
 
 
@@ -30,12 +31,6 @@ def scaled(height: int, width: int, shorter: int, longest: int) -> tuple[int, in
 def up_to_multiple(value: int, unit: int) -> int:
     """The smallest multiple of `unit` that is at least `value`."""
     return -(-value // unit) * unit
-
-
-def common_canvas(sizes: Iterable[tuple[int, int]], unit: int) -> tuple[int, int]:
-    """Height and width that hold all `sizes`, both multiples of `unit`."""
-    heights, widths = zip(*sizes, strict=True)
-    return up_to_multiple(max(heights), unit), up_to_multiple(max(widths), unit)
 
 
 Array = npt.NDArray[Any]
@@ -73,6 +68,20 @@ class DenseImages:
     mirror: Callable[[Array], Array] = lambda target: target[:, ::-1]
     """Mirror image of a target."""
 
+    @classmethod
+    def of_roles(
+        cls,
+        inputs: ImageInputs,
+        kind: Kind,
+        pixels: Pixels,
+        unit: int = 1,
+        mirror: Callable[[Array], Array] = lambda target: target[:, ::-1],
+    ) -> tuple[DenseImages, DenseImages]:
+        """The training images, and the test images (of a dataset without any, `val`). Raises DataError."""
+        splits = (inputs.split("train"), inputs.split("test", "val"))
+        learning, judged = (cls(split, inputs.targets(split, kind), pixels, unit, mirror) for split in splits)
+        return learning, judged
+
     def __len__(self) -> int:
         return len(self.split.images)
 
@@ -101,7 +110,7 @@ class DenseImages:
         random = generator_of(*address)
         shorter = int(random.choice(parameters.sizes))
         made = [self._one(row, shorter, parameters, learnt, random) for row in rows]
-        height, width = common_canvas([(image.shape[1], image.shape[2]) for image, _ in made], self.unit)
+        height, width = (up_to_multiple(max(image.shape[side] for image, _ in made), self.unit) for side in (1, 2))
         images = torch.zeros(len(made), 3, height, width)
         first = made[0][1]
         stride = parameters.label_stride

@@ -85,17 +85,21 @@ class UperNet(nn.Module):
 
     def __init__(self, channels: Sequence[int], width: int, outputs: int, *, plain: bool) -> None:
         super().__init__()
-        self.scales = _plain_scales(len(channels)) if plain else [1.0] * len(channels)
+        count = len(channels)  # the scales of four plain maps are 4, 2, 1 and 1/2
+        self.scales = [2.0 ** (count - 2 - place) if plain else 1.0 for place in range(count)]
         self.pooling = PyramidPooling(channels[-1], width)
         self.top = _convolved(self.pooling.channels, width, 3)
-        self.laterals = nn.ModuleList(_convolved(count, width, 1) for count in channels[:-1])
+        self.laterals = nn.ModuleList(_convolved(each, width, 1) for each in channels[:-1])
         self.smoothers = nn.ModuleList(_convolved(width, width, 3) for _ in channels[:-1])
-        self.fusion = _convolved(len(channels) * width, width, 3)
+        self.fusion = _convolved(count * width, width, 3)
         self.head = nn.Conv2d(width, outputs, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """[b, outputs, h, w] at the finest map's size."""
-        maps = [_rescaled(one, scale) for one, scale in zip(maps, self.scales, strict=True)]
+        maps = [
+            resized(one, [max(1, round(side * scale)) for side in one.shape[-2:]])
+            for one, scale in zip(maps, self.scales, strict=True)
+        ]
         above = self.top(self.pooling(maps[-1]))
         levels = [above]
         for lateral, smoother, one in reversed(list(zip(self.laterals, self.smoothers, maps[:-1], strict=True))):
@@ -124,17 +128,6 @@ class LinearDecoder(nn.Module):
         return found
 
 
-def _plain_scales(count: int) -> list[float]:
-    """4, 2, 1, 1/2 for four maps."""
-    return [2.0 ** (count - 2 - place) for place in range(count)]
-
-
-def _rescaled(one: Tensor, scale: float) -> Tensor:
-    if scale == 1:
-        return one
-    return resized(one, [max(1, round(side * scale)) for side in one.shape[-2:]])
-
-
 class DenseNetwork(nn.Module):
     """Images [b, 3, h, w] to predictions [b, outputs, h', w'].
 
@@ -156,7 +149,6 @@ class DenseNetwork(nn.Module):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Strides of the backbone's maps."""
         return self.maps.strides
 
     def train(self, mode: bool = True) -> DenseNetwork:

@@ -31,7 +31,7 @@ NYU_BORDER = (45, 472, 43, 608)
 EIGEN_BOX = (45, 471, 41, 601)
 """Top, bottom, left and right of the part of a test image that is scored."""
 DEPTH_GAMMA, DEPTH_BRIGHTNESS, DEPTH_COLOUR = (0.9, 1.1), (0.75, 1.25), (0.9, 1.1)
-"""Ranges of factors (gamma: of the exponent of values from 0 to 255)."""
+"""Ranges of the exponent of values from 0 to 255, then of a factor for all of them, and of one for each channel."""
 Box = tuple[slice, slice]
 
 
@@ -79,7 +79,9 @@ def _place(label: Array, parameters: LinearSegmentationParameters, random: np.ra
     crop, most = parameters.crop, parameters.most_of_one_class
     for _ in range(CROP_TRIES if most < 1 else 0):
         top, left = _corner(label, crop, random)
-        if _mixed(label[top : top + crop, left : left + crop], most):
+        classes, counts = np.unique(label[top : top + crop, left : left + crop], return_counts=True)
+        known: npt.NDArray[np.intp] = counts[classes != IGNORED]
+        if len(known) > 1 and known.max() / known.sum() < most:
             return top, left
     return _corner(label, crop, random)
 
@@ -87,12 +89,6 @@ def _place(label: Array, parameters: LinearSegmentationParameters, random: np.ra
 def _corner(label: Array, crop: int, random: np.random.Generator) -> tuple[int, int]:
     high, wide = (max(side - crop, 0) for side in label.shape[:2])
     return int(random.integers(0, high + 1)), int(random.integers(0, wide + 1))
-
-
-def _mixed(label: Array, most: float) -> bool:
-    classes, counts = np.unique(label, return_counts=True)
-    known: npt.NDArray[np.intp] = counts[classes != IGNORED]
-    return len(known) > 1 and bool(known.max() / known.sum() < most)
 
 
 def distorted(view: Tensor, hue: float, random: np.random.Generator) -> Tensor:
@@ -143,7 +139,9 @@ def depth_view(
         view, truth = view.flip(2), truth.flip(2)
     view, truth = _cropped(view, truth, parameters.crop, random)
     if parameters.colour and random.random() < 0.5:
-        view = _coloured(view, random)
+        values = (view * 255) ** random.uniform(*DEPTH_GAMMA) * random.uniform(*DEPTH_BRIGHTNESS)
+        factors = torch.tensor(random.uniform(*DEPTH_COLOUR, size=3), dtype=torch.float32).view(3, 1, 1)
+        view = (values * factors).clamp(0, 255) / 255
     return normalised_view(view, mean, std), truth
 
 
@@ -159,10 +157,3 @@ def _cropped(view: Tensor, truth: Tensor, size: tuple[int, int], random: np.rand
     top, left = (int(random.integers(0, side - wanted + 1)) for side, wanted in zip(view.shape[1:], size, strict=True))
     part = (slice(None), slice(top, top + size[0]), slice(left, left + size[1]))
     return view[part], truth[part]
-
-
-def _coloured(view: Tensor, random: np.random.Generator) -> Tensor:
-    """Gamma on values from 0 to 255, then a factor for all and one for each channel."""
-    values = (view * 255) ** random.uniform(*DEPTH_GAMMA) * random.uniform(*DEPTH_BRIGHTNESS)
-    factors = torch.tensor(random.uniform(*DEPTH_COLOUR, size=3), dtype=torch.float32).view(3, 1, 1)
-    return (values * factors).clamp(0, 255) / 255

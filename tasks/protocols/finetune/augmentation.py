@@ -104,15 +104,10 @@ def _arguments(name: str, share: float, sign: int) -> tuple[float, ...]:
 def mixed(
     images: Tensor, labels: Tensor, classes: int, parameters: FinetuneVitParameters, random: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Images float32 [b, 3, h, w] and targets float32 [b, classes] of class indices [b]."""
+    """Images float32 [b, 3, h, w] and targets float32 [b, classes] of class indices [b], with smoothed labels."""
     images, share = _mixed_images(images, parameters, random)
-    one, other = (smoothed(each, classes, parameters.smoothing) for each in (labels, labels.flip(0)))
-    return images, one * share + other * (1 - share)
-
-
-def smoothed(labels: Tensor, classes: int, smoothing: float) -> Tensor:
-    """One-hot float32 [b, classes] with `smoothing` spread over all classes."""
-    return functional.one_hot(labels, classes).float() * (1 - smoothing) + smoothing / classes
+    smoothed = functional.one_hot(labels, classes).float() * (1 - parameters.smoothing) + parameters.smoothing / classes
+    return images, smoothed * share + smoothed.flip(0) * (1 - share)
 
 
 def _mixed_images(

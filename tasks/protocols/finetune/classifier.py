@@ -159,7 +159,6 @@ class Classifier(nn.Module):
             self.head = nn.Linear(features.shape[1], len(inputs.dataset.classes))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits."""
         return cast("Tensor", self.head(self._features(images)))
 
     def _features(self, images: Tensor) -> Tensor:
@@ -183,8 +182,11 @@ def new_training(
     def loss(step: int) -> Tensor:
         pixels, labels = batches(step)
         with training_arithmetic(inputs.device, inputs.precision):
-            logits = model(normalise(pixels.to(inputs.device, non_blocking=True), inputs.spec))
-        return classification_loss(logits.float(), labels.to(inputs.device))
+            logits = model(normalise(pixels.to(inputs.device, non_blocking=True), inputs.spec)).float()
+        targets = labels.to(inputs.device)
+        if targets.ndim == 2:  # several labels per image
+            return functional.binary_cross_entropy_with_logits(logits, targets.float())
+        return functional.cross_entropy(logits, targets)
 
     def rate(step: int) -> float:
         return 0.5 * (1 + math.cos(math.pi * step / parameters.steps))
@@ -205,7 +207,6 @@ class SgdRecipe:
         return self.parameters.batch_size
 
     def steps(self, _role: RoleImages) -> int:
-        """Number of steps of a training."""
         return self.parameters.steps
 
     def batch(self, role: RoleImages, point: GridPoint, step: int) -> Batch:
@@ -213,7 +214,6 @@ class SgdRecipe:
         return batch(role, self.parameters, step, self.seed, augmented=point.augmented)
 
     def start(self, _role: RoleImages, point: GridPoint, batches: Prefetched[Batch], _name: str) -> Training:
-        """New training with one setting."""
         return new_training(self.inputs, self.parameters, point, batches, self.seed)
 
 
@@ -222,13 +222,6 @@ def batch(role: RoleImages, parameters: FinetuneParameters, step: int, seed: int
     rows = batch_of(step, len(role), parameters.batch_size, seed)
     images = role.views(rows, seed, 3, step) if augmented else role.centres(rows)
     return images, torch.from_numpy(role.labels[rows])
-
-
-def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy, or for several labels per image the mean binary cross-entropy over classes."""
-    if labels.ndim == 2:
-        return functional.binary_cross_entropy_with_logits(logits, labels.float())
-    return functional.cross_entropy(logits, labels)
 
 
 @torch.inference_mode()

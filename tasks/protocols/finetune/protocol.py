@@ -127,7 +127,7 @@ def scored_role(recipe: SettingTrainer[PointT], role: RoleImages, test: RoleImag
 def settings_on_test(search: Search[PointT]) -> dict[str, Json]:
     """The diagnostic `setting_chosen_on_test`, from trainings on training images; empty where settings were not scored.
 
-    Settings that diverged or were stopped early are no candidates, as on validation images.
+    Settings that diverged or were stopped early are not candidates, as on validation images.
     """
     scores = {place: one.on_test for place, one in search.tried.items() if one.on_test is not None}
     if len(scores) < 2 or (selected := scores.get(search.best)) is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -57,7 +57,7 @@ CLOSING = ("norm.", "fc_norm.", "head.", "attn_pool.", "head_norm.")
 
 
 class TokenClassifier(nn.Module):
-    """Normalised images [b, 3, h, w] to logits [b, classes]."""
+    """Normalised images [b, 3, h, w] to logits [b, classes]; only the trained parts require gradients."""
 
     def __init__(self, inputs: ImageInputs, parameters: FinetuneVitParameters, seed: int) -> None:
         super().__init__()
@@ -73,10 +73,13 @@ class TokenClassifier(nn.Module):
             self.head = nn.Linear(width, len(inputs.dataset.classes))
             nn.init.trunc_normal_(self.head.weight, std=parameters.head_deviation)
             nn.init.zeros_(self.head.bias)
-            self._choose(parameters)
+            if parameters.trained == "lora":
+                add_low_rank(self.backbone, parameters.targets, parameters.rank, parameters.scale)
+        if parameters.trained in ("bias", "head"):
+            for name, parameter in self.backbone.named_parameters():
+                parameter.requires_grad_(parameters.trained == "bias" and name.endswith("bias"))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits."""
         return cast("Tensor", self.head(self.norm(self.pooled(images))))
 
     def pooled(self, images: Tensor) -> Tensor:
@@ -93,14 +96,6 @@ class TokenClassifier(nn.Module):
         width = self.pooled(torch.zeros(1, 3, size, size)).shape[1]
         self.backbone.train()
         return width
-
-    def _choose(self, parameters: FinetuneVitParameters) -> None:
-        """Enable gradients for the trained parts only."""
-        if parameters.trained == "lora":
-            add_low_rank(self.backbone, parameters.targets, parameters.rank, parameters.scale)
-        elif parameters.trained in ("bias", "head"):
-            for name, parameter in self.backbone.named_parameters():
-                parameter.requires_grad_(parameters.trained == "bias" and name.endswith("bias"))
 
 
 def _backbone(inputs: ImageInputs, parameters: FinetuneVitParameters) -> nn.Module:
@@ -317,13 +312,11 @@ def parameter_groups(
     within = {id(parameter): name for name, parameter in backbone.named_parameters()}
     without = cast("Any", backbone).no_weight_decay() if hasattr(backbone, "no_weight_decay") else set()
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter in _trained(model):
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
         name = within.get(id(parameter))
         scale = head_factor if name is None else decay ** (last - layers[name])
         decays = 0.0 if parameter.ndim <= 1 or name in without else weight_decay
         groups.setdefault((rate * scale, decays), []).append(parameter)
     return [{"params": each, "lr": lr, "weight_decay": decays} for (lr, decays), each in groups.items()]
-
-
-def _trained(model: nn.Module) -> Iterator[nn.Parameter]:
-    return (parameter for parameter in model.parameters() if parameter.requires_grad)

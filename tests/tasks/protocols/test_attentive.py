@@ -20,7 +20,7 @@ from tasks.catalog.spec import parse_overrides
 from tasks.evaluation.images import evaluate_task
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
 from tasks.metrics.rescore import rescore
-from tasks.protocols.attentive import AttentiveProbe, attention_heads, parameter_groups, patch_tokens, rate_at
+from tasks.protocols.attentive import AttentiveProbe, parameter_groups, patch_tokens, rate_at
 from tasks.protocols.attentive_heads import RECIPES, AimHead, CapiHead, EfficientHead, HeadKind, VjepaHead
 from tasks.protocols.finetune import classifier
 from tasks.reporter import SilentReporter
@@ -193,7 +193,7 @@ def test_aims_tokens_are_the_mean_of_the_last_six_blocks_before_the_final_norm(t
     )
     assert len(blocks) == 6
     assert torch.allclose(made.tokens(pixels), torch.stack(blocks).mean(0), atol=1e-5)
-    assert made.heads[0].heads == attention_heads(made.backbone)
+    assert made.heads[0].heads == made.backbone.get_submodule("blocks.0.attn").num_heads
 
 
 def test_only_vjepas_biases_decay(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from tasks.metrics.outcome import Outcome
 from tasks.metrics.pixels import AngleHistogram, Confusion, angles_between
 from tasks.metrics.rescore import rescore
 from tasks.protocols import depth, knn_segmentation, linear_segmentation, normals, segmentation
-from tasks.protocols.dense.image_batches import DenseImages, Pixels, common_canvas, scaled, up_to_multiple
+from tasks.protocols.dense.image_batches import DenseImages, Pixels, scaled, up_to_multiple
 from tasks.protocols.dense.network import LinearDecoder, PyramidPoolingDecoder, UperNet
 from tasks.protocols.normals import Codebook
 from tasks.reporter import SilentReporter
@@ -73,7 +73,6 @@ def test_sizes_follow_the_published_code() -> None:
     assert scaled(100, 1000, 300, 1000) == (100, 1000)
     assert up_to_multiple(300, 32) == 320
     assert up_to_multiple(320, 32) == 320
-    assert common_canvas([(300, 400), (301, 390)], 32) == (320, 416)
 
 
 def test_paper_presets_say_what_the_published_code_does() -> None:

@@ -40,7 +40,6 @@ from tasks.protocols.finetune.augmentation import (
     erased,
     mixed,
     operation,
-    smoothed,
 )
 from tasks.protocols.finetune.vit_protocol import evaluate
 from tasks.protocols.finetune.vit_training import (
@@ -215,7 +214,8 @@ def test_targets_are_those_of_timm() -> None:
     share = float(np.random.default_rng(0).beta(0.8, 0.8))
     assert torch.allclose(targets, cast("Any", mixup_target)(labels, 5, share, 0.1), atol=1e-6)
     assert torch.allclose(seen, images * share + images.flip(0) * (1 - share))
-    assert torch.allclose(smoothed(labels, 5, 0.0), functional.one_hot(labels, 5).float())
+    unchanged = mixed(images, labels, 5, FEW, np.random.default_rng(0))[1]
+    assert torch.allclose(unchanged, functional.one_hot(labels, 5).float())
 
 
 def test_cutmix_weighs_labels_by_the_area_that_is_left() -> None:

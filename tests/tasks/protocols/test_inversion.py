@@ -133,7 +133,7 @@ def test_weights_that_are_not_there_or_of_something_else_are_named(tmp_path: Pat
         PerceptualDistance.load("alex", tmp_path)
     (tmp_path / "alex.pth").write_bytes(whole)
     torch.save({"features.0.weight": torch.ones(3)}, tmp_path / VARIANTS["alex"].file)
-    with pytest.raises(NoWeights, match="is no alexnet"):
+    with pytest.raises(NoWeights, match="is not a checkpoint of alexnet"):
         PerceptualDistance.load("alex", tmp_path)
 
 
