@@ -84,7 +84,9 @@ def result_identity(
         "task": {
             "protocol": task.protocol,
             "version": task.protocol_version,
-            "parameters": _as_json(task.parameters),
+            "parameters": {  # several values as a list, as JSON reads them back
+                name: list(value) if isinstance(value, tuple) else value for name, value in task.parameters.items()
+            },
         },
         "seed": seed,
         "precision": precision,
@@ -117,11 +119,6 @@ def comparability_key(manifest_digest: str, task: TaskSpec, *, metric: MetricNam
         "task": {"protocol": task.protocol, "version": task.protocol_version, "parameters": dict(task.parameters)},
     }
     return hashlib.sha256(canonical(parts)).hexdigest()
-
-
-def _as_json(parameters: Mapping[str, ParameterValue]) -> dict[str, Any]:
-    """Several values as a list, as JSON reads them back."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in parameters.items()}
 
 
 class OverrideError(ValueError):

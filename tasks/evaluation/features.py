@@ -191,8 +191,8 @@ def _opened(
     if protocol.sample is not None:
         dataset = declared_function(protocol.sample)(without_shifts(dataset), parameters)
     if protocol.further_splits is not None:
-        shifts = declared_function(protocol.further_splits)(without_shifts(dataset), parameters)
-        shifts |= {f"{SHIFT}{name}": split for name, split in shifts_of(dataset).items()}
+        further = declared_function(protocol.further_splits)(without_shifts(dataset), parameters)
+        shifts = {**further, **{f"{SHIFT}{name}": split for name, split in shifts_of(dataset).items()}}
     layers = protocol.layer_request(parameters)
     decoder = usable_decoder(paths.decoder, device, reporter)
     machine = Machine(batch_size=batch_size, decoder=decoder, cuda_graphs=paths.cuda_graphs)

@@ -35,7 +35,7 @@ from tasks.pretraining.augmentation import (
 )
 from tasks.pretraining.objectives import MaskedAutoencoder, Objective, PoolBatch, Rotation, SimClr, Supervised
 from tasks.reporter import SilentReporter
-from tasks.synthetic import RENDERER_VERSION, Scene, SceneKind, render
+from tasks.synthetic import RENDERER_VERSION, SceneKind, render
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import Training
 
@@ -69,10 +69,6 @@ class Pool:
         return len(self.images)
 
 
-def _labels(kind: SceneKind, scene: Scene) -> tuple[int, int]:
-    return (scene.factors.solid if kind is SceneKind.OBJECT else -1), scene.factors.digit
-
-
 def render_pool(size: PoolSize) -> Pool:
     """Render the pool (about 600 images per second on one core)."""
     images = np.empty((size.total, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
@@ -80,19 +76,16 @@ def render_pool(size: PoolSize) -> Pool:
     counts = zip(SceneKind, (size.objects, size.scenes, size.digits), strict=True)
     for row, (kind, index) in enumerate((kind, index) for kind, count in counts for index in range(count)):
         scene = render(kind, SPLIT, index, INPUT_SIZE)
-        images[row], labels[row] = scene.image, _labels(kind, scene)
+        images[row] = scene.image
+        labels[row] = scene.factors.solid if kind is SceneKind.OBJECT else -1, scene.factors.digit
     return Pool(images, labels[:, 0].copy(), labels[:, 1].copy())
-
-
-def _paths(folder: Path, size: PoolSize) -> dict[str, Path]:
-    stem = f"pool-v{RENDERER_VERSION}-{size.objects}-{size.scenes}-{size.digits}"
-    return {part: folder / f"{stem}-{part}.npy" for part in ("solids", "digits", "images")}
 
 
 def open_pool(folder: Path, size: PoolSize | None = None) -> Pool:
     """Open the pool of a folder, rendering it first if missing. The images stay on disk, memory-mapped."""
     size = size or PoolSize()
-    paths = _paths(folder, size)
+    stem = f"pool-v{RENDERER_VERSION}-{size.objects}-{size.scenes}-{size.digits}"
+    paths = {part: folder / f"{stem}-{part}.npy" for part in ("solids", "digits", "images")}
     if not all(path.exists() for path in paths.values()):
         folder.mkdir(parents=True, exist_ok=True)
         pool = render_pool(size)

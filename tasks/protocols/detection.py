@@ -45,6 +45,7 @@ from tasks.training.loop import Training, batch_of, loss_still_decreasing, torch
 MOMENTUM = 0.9
 WARMUP_FROM = 1e-3
 CURVE_POINTS = 100
+"""Maximum number of equal intervals of the training over which the loss is averaged."""
 HEADLINE_OVERLAP = 0.5
 
 Target = dict[str, Tensor]
@@ -67,7 +68,8 @@ def evaluate(inputs: ImageInputs, parameters: DetectionParameters, seed: int, re
         seed=seed,
         device=inputs.device,
     )
-    train(training, _checkpoint(inputs), reporter, every_s=inputs.checkpoint_s)
+    checkpoint = None if inputs.checkpoint is None else Checkpoint(inputs.checkpoint / "detector.pt", inputs.key)
+    train(training, checkpoint, reporter, every_s=inputs.checkpoint_s)
     detections = detect(detector, test_split, parameters, inputs, reporter)
     return _outcome(
         detections, truths, parameters, training, {"train": batches.images, "test": len(detections)}, reporter
@@ -184,10 +186,6 @@ def _detections(answer: Target) -> Detections:
     )
 
 
-def _checkpoint(inputs: ImageInputs) -> Checkpoint | None:
-    return None if inputs.checkpoint is None else Checkpoint(inputs.checkpoint / "detector.pt", inputs.key)
-
-
 def _outcome(
     detections: Sequence[Detections],
     truths: Targets[Boxes],
@@ -208,6 +206,7 @@ def _outcome(
         name: None if np.isnan(value) else float(value)
         for name, value in zip(truths.classes, measured.per_class(HEADLINE_OVERLAP), strict=True)
     }
+    parts = np.array_split(np.asarray(training.losses), min(CURVE_POINTS, len(training.losses)))
     return Outcome(
         headline="ap50",
         metrics=measured.scores,
@@ -215,18 +214,12 @@ def _outcome(
         samples=samples,
         diagnostics={
             "ap50 by class": by_class,
-            "loss": _curve(training.losses),
+            "loss": [float(part.mean()) for part in parts],
             "loss_falling": loss_still_decreasing(training.losses),
             "chance": 0.0,
         },
         predictions=kept(detections, wanted, parameters.averaging),
     )
-
-
-def _curve(losses: Sequence[float]) -> list[Json]:
-    """The training loss, as means over at most a hundred equal intervals."""
-    parts = np.array_split(np.asarray(losses), min(CURVE_POINTS, len(losses)))
-    return [float(part.mean()) for part in parts]
 
 
 class Pyramid(nn.Module):

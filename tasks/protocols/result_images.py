@@ -34,8 +34,9 @@ def save_sheet(rows: Sequence[Sequence[Pixels]], folder: Path | None, name: str)
 
 def sheet(rows: Sequence[Sequence[Pixels]]) -> Pixels:
     """Images as one, separated by small gaps."""
-    padded = [np.pad(np.concatenate([_framed(one) for one in row], axis=1), ((0, GAP), (0, 0), (0, 0))) for row in rows]
-    return np.concatenate(padded)[:-GAP, :-GAP]
+    right, below = ((0, 0), (0, GAP), (0, 0)), ((0, GAP), (0, 0), (0, 0))
+    joined = [np.concatenate([np.pad(one, right) for one in row], axis=1) for row in rows]
+    return np.concatenate([np.pad(row, below) for row in joined])[:-GAP, :-GAP]
 
 
 def heat(values: npt.NDArray[np.floating], under: Pixels, strength: float = 0.65) -> Pixels:
@@ -45,7 +46,3 @@ def heat(values: npt.NDArray[np.floating], under: Pixels, strength: float = 0.65
     places = np.linspace(0, 1, len(RAMP))
     colours = np.stack([np.interp(shares, places, RAMP[:, channel]) for channel in range(3)], axis=-1)
     return (strength * colours + (1 - strength) * under).round().astype(np.uint8)
-
-
-def _framed(image: Pixels) -> Pixels:
-    return np.pad(image, ((0, 0), (0, GAP), (0, 0)))

@@ -208,7 +208,7 @@ def test_dilated_backbone_ends_in_stride_8_and_a_transformer_keeps_its_own(tmp_p
 def test_what_a_backbone_lacks_is_said() -> None:
     card, maps = BACKBONES.cards["timm/mae-hiera-tiny"], (MapFacts(stride=4, channels=96),)
     assert without_maps(card, FeatureMapInfo(maps=maps, any_size=True), SEGMENTATION) is None
-    assert "of its own size alone (224 pixels)" in str(without_maps(card, FeatureMapInfo(maps=maps), SEGMENTATION))
+    assert "of its own size only (224 pixels)" in str(without_maps(card, FeatureMapInfo(maps=maps), SEGMENTATION))
     assert without_maps(card, FeatureMapInfo(problem="no maps"), SEGMENTATION) == "no maps"
 
 

@@ -164,8 +164,8 @@ def anatomy(backbone: BackboneCard) -> FeatureMapInfo:
     [
         (RESNET, None),
         (VIT, None),
-        (network("hiera_tiny_224", 224), "takes images of 224 x 224 pixels alone"),
-        (network("mixer_s16_224", 224), "takes images of 224 x 224 pixels alone"),
+        (network("hiera_tiny_224", 224), "accepts images of 224 x 224 pixels only"),
+        (network("mixer_s16_224", 224), "accepts images of 224 x 224 pixels only"),
     ],
     ids=lambda value: value.architecture if isinstance(value, BackboneCard) else "",
 )

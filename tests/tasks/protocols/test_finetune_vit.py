@@ -127,7 +127,7 @@ def test_a_convnet_is_finetuned_and_refused_what_only_transformers_have(tmp_path
     for changed in ({"trained": "lora"}, {"pooling": "mean"}):
         reason = without_layers(card, info, replace(FEW, **changed))  # type: ignore[arg-type]
         assert reason is not None
-        assert "is no plain transformer" in reason
+        assert "is not a plain transformer" in reason
 
 
 def test_an_architecture_that_cannot_drop_branches_is_refused_with_the_way_out(tmp_path: Path) -> None:
