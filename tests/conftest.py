@@ -1,18 +1,25 @@
-"""Shared setup of all tests: a separate workspace, one thread per process, no network access, slow files first."""
+"""Shared setup of all tests: a separate workspace, one thread per process, no network access, slow files first.
+
+What each of several processes would do alike before its first test is done once, or not at all.
+"""
 
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
+from _pytest.assertion import rewrite
 
+gc.disable()  # until all modules are imported: nothing of them can be freed
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["SSL_CONSOLE_TRUSTED_CODE"] = f"{tempfile.mkdtemp(prefix='ssl-console-tests-')}/trusted-code"
@@ -35,6 +42,30 @@ MEMORY_OF_A_PROCESS = 2.5e9
 """Bytes of a process that has imported torch and of the programs that its tests start."""
 AS_QUICK_ONES = 20
 """Number of quick tests that take about as long as a slow one."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Rewrite the assertions of all test modules before several processes start, each of which would do so."""
+    if getattr(config.option, "numprocesses", None):
+        gc.enable()  # in the process that collects nothing itself
+        for source in Path(__file__).parent.rglob("test_*.py"):
+            _rewrite(source, config)
+
+
+def _rewrite(source: Path, config: pytest.Config) -> None:
+    if sys.dont_write_bytecode:
+        return
+    target = rewrite.get_cache_dir(source) / f"{source.stem}{rewrite.PYC_TAIL}"
+    if rewrite._read_pyc(source, target) is None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        status, code = rewrite._rewrite_test(source, config)
+        rewrite._write_pyc(config.stash[rewrite.assertstate_key], code, status, target)
+
+
+def pytest_collection_finish() -> None:
+    """Exempt all that is there from garbage collection: it stays, and to look at it takes a second each time."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

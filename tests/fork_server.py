@@ -257,6 +257,7 @@ def _forked_processes() -> Any:
 def main(path: Path, ready: int, modules: Sequence[str]) -> None:
     """Serve; in a forked process, run its program."""
     forked_processes = _forked_processes()
+    importlib.import_module("backbones.io.light_import").install(any_program=True)
     for name in modules:
         _import(name)
     gc.collect()

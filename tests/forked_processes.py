@@ -46,11 +46,14 @@ from tests.fork_server import (
 FORKS = "SSL_CONSOLE_TESTS_FORKS"
 """Folder of the sockets of all servers of a test run; forked programs find it here."""
 OWN = re.compile(
-    "SSL_CONSOLE_(WORKSPACE|DATA|FAULTS_MARK|TRUSTED_CODE|WORKER)|PYTEST_.*|PYTHONUNBUFFERED|PYTHONWARNINGS"
+    "SSL_CONSOLE_(WORKSPACE|DATA|FAULTS_MARK|TRUSTED_CODE|TRUSTED_OWNERS|WORKER|SERVED)|PYTEST_.*|PYTHONUNBUFFERED|"
+    "PYTHONWARNINGS|PATH|TERM|COLUMNS|LINES|TMUX|EDITOR|VISUAL|PAGER|HF_TOKEN|(SLURM|SBATCH|STANDIN)_.*|NVML_HOLDERS"
 )
-"""What may differ between programs of one server. Everything else is looked at by Python and by modules as they
-start, so with other differences a server of its own is started.
+"""What may differ between programs of one server, because it is read when it is used. Everything else is looked at by
+Python and by modules as they start, so with other differences a server of its own is started.
 """
+USUAL = re.compile("(LANG|LC_ALL|LC_CTYPE)=C.UTF-8")
+"""The locale that Python chooses where none is set."""
 CONSOLE = tuple(
     f"ssl_console.{room}" for room in ("cli", "operations", "planning", "analysis", "launchers", "workspace", "system")
 )
@@ -103,7 +106,7 @@ def server_for(environment: Mapping[str, str], modules: tuple[str, ...]) -> Path
     """Socket of a server with these modules for such an environment; None before it pays to start one."""
     if FORKS not in os.environ or resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= HIGH:
         return None
-    kept = {name: value for name, value in environment.items() if not OWN.fullmatch(name)}
+    kept = _kept(environment)
     key = hashlib.sha256(repr((modules, sorted(kept.items()), _inherited())).encode()).hexdigest()[:16]
     path = Path(os.environ[FORKS]) / key
     if path.exists():
@@ -114,6 +117,15 @@ def server_for(environment: Mapping[str, str], modules: tuple[str, ...]) -> Path
             _start_server(path, kept, modules)
         asked.write(b".")
     return path if path.exists() else None
+
+
+def _kept(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the environments of all programs of a server have in common."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not OWN.fullmatch(name) and not USUAL.fullmatch(f"{name}={value}")
+    }
 
 
 def _inherited() -> list[object]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import textual.constants
+from textual.css.model import RuleSet
+from textual.css.stylesheet import Stylesheet
 from textual.pilot import Pilot
 from textual.worker import WorkerCancelled
 
@@ -26,6 +30,20 @@ from tests.ssl_console.tui import filled
 textual.constants.TEXTUAL_ANIMATIONS = "none"  # type: ignore[misc]
 
 PATIENCE_S = 90.0
+PARSED: dict[tuple[object, ...], list[RuleSet]] = {}
+"""Rules by their text, place and variables: every console of these tests has the same, and parses them several times."""
+_PARSE = Stylesheet._parse_rules
+
+
+def parsed_once(sheet: Stylesheet, css: str, *where: Any, **told: Any) -> list[RuleSet]:
+    """Parse rules that no console of this process has parsed before."""
+    key = (css, where, *sorted(told.items()), *sorted(sheet._variables.items()))
+    if key not in PARSED:
+        PARSED[key] = _PARSE(sheet, css, *where, **told)
+    return PARSED[key]
+
+
+Stylesheet._parse_rules = parsed_once  # type: ignore[method-assign]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -58,19 +76,28 @@ def _still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
+@pytest.fixture(scope="session")
+def used_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a workspace after some use, which tests copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder := tmp_path_factory.mktemp("before"))
+        workspace = Workspace(Path("used")).create()
+        workspace.config.write_text('devices = ["cpu"]\nslots_per_device = 1\n')
+        backbones = ("demo/mae", "demo/random", "demo/rotation", "demo/simclr", "demo/supervised")
+        tasks = ("linear/digits", "linear/shapes", "knn/digits", "knn/shapes", "few-shot-5/digits")
+        left = filled.fill_runs(workspace, backbones, tasks, 22)
+        ResultStore(workspace).add(left)
+        filled.queue(workspace, "aaaaaaaaaaaa", "demo/supervised", "knn/shapes")
+        filled.queue(workspace, "bbbbbbbbbbbb", "demo/supervised", "few-shot-5/digits")
+    return folder / "used"
+
+
 @pytest.fixture
-def used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def used(used_before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A workspace after some use, under a name that is the same in every test: `used`."""
     monkeypatch.chdir(tmp_path)
-    workspace = Workspace(Path("used")).create()
-    workspace.config.write_text('devices = ["cpu"]\nslots_per_device = 1\n')
-    backbones = ("demo/mae", "demo/random", "demo/rotation", "demo/simclr", "demo/supervised")
-    tasks = ("linear/digits", "linear/shapes", "knn/digits", "knn/shapes", "few-shot-5/digits")
-    left = filled.fill_runs(workspace, backbones, tasks, 22)
-    ResultStore(workspace).add(left)
-    filled.queue(workspace, "aaaaaaaaaaaa", "demo/supervised", "knn/shapes")
-    filled.queue(workspace, "bbbbbbbbbbbb", "demo/supervised", "few-shot-5/digits")
-    return workspace
+    shutil.copytree(used_before, "used")
+    return Workspace(Path("used"))
 
 
 @pytest.fixture
