@@ -19,7 +19,6 @@ import psutil
 import pytest
 from _pytest.assertion import rewrite
 
-gc.disable()  # until all modules are imported: nothing of them can be freed
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["SSL_CONSOLE_TRUSTED_CODE"] = f"{tempfile.mkdtemp(prefix='ssl-console-tests-')}/trusted-code"
@@ -32,6 +31,7 @@ from backbones.io.files import WORKSPACE_VARIABLE
 from ssl_console.workspace.paths import Workspace
 from tests import forked_processes
 
+gc.disable()  # until all modules are imported: nothing of them can be freed
 light_import.install(any_program=True)
 forked_processes.provide()
 forked_processes.take_over()

@@ -35,7 +35,7 @@ class Scale:
 
 
 SHARE = Scale(
-    kills=8, real_kills=1, inputs=150, flips=60, together_s=8, queued=120, slots=8, racers=2, life=60, years=1_000
+    kills=8, real_kills=1, inputs=100, flips=40, together_s=5, queued=80, slots=8, racers=2, life=40, years=1_000
 )
 FULL = Scale(
     kills=300,

@@ -33,6 +33,8 @@ from tests.ssl_console.rehearsal_evaluation import journal
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
 """Timeout of every wait: generous, because only failing tests reach it."""
+SHORTEST_S, LONGEST_S = 0.02, 0.1
+"""Time between two looks: what is looked at often takes a process, and another one waits for the same cores."""
 
 
 def spec(run_id: str, fate: str = "finish", *, backbone: str = "demo/a", **others: Any) -> RunSpec:
@@ -55,11 +57,12 @@ def spec(run_id: str, fate: str = "finish", *, backbone: str = "demo/a", **other
 
 
 def eventually(fact: Callable[[], object], what: str = "", patience_s: float = PATIENCE_S) -> None:
-    """Poll until `fact()` is true; fail the test at the timeout."""
-    until = time.monotonic() + patience_s
+    """Poll until `fact()` is true, less often the longer it takes; fail the test at the timeout."""
+    begun = time.monotonic()
     while not fact():
-        assert time.monotonic() < until, f"still not so after {patience_s:.0f} s: {what or fact}"
-        time.sleep(0.02)
+        waited = time.monotonic() - begun
+        assert waited < patience_s, f"still not so after {patience_s:.0f} s: {what or fact}"
+        time.sleep(min(max(SHORTEST_S, waited / 20), LONGEST_S))
 
 
 @dataclass

@@ -31,7 +31,7 @@ textual.constants.TEXTUAL_ANIMATIONS = "none"  # type: ignore[misc]
 
 PATIENCE_S = 90.0
 PARSED: dict[tuple[object, ...], list[RuleSet]] = {}
-"""Rules by their text, place and variables: every console of these tests has the same, and parses them several times."""
+"""Rules by text, place and variables: every console of these tests has the same, and parses them several times."""
 _PARSE = Stylesheet._parse_rules
 
 
@@ -43,7 +43,7 @@ def parsed_once(sheet: Stylesheet, css: str, *where: Any, **told: Any) -> list[R
     return PARSED[key]
 
 
-Stylesheet._parse_rules = parsed_once  # type: ignore[method-assign]
+Stylesheet._parse_rules = parsed_once  # type: ignore[method-assign, assignment]
 
 
 @pytest.hookimpl(tryfirst=True)

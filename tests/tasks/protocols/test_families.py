@@ -1,6 +1,7 @@
 """Every family of backbones in every protocol: evaluated, or refused with a message before anything is queued.
 
-A family whose kind another one represents is tried in the long form only (`SSL_CONSOLE_FAULTS=full`).
+In the long form only (`SSL_CONSOLE_FAULTS=full`), a family is tried whose kind another one represents, and all families
+with a fixed input size in every protocol that takes them: otherwise these take turns, one in each protocol.
 """
 
 from __future__ import annotations
@@ -119,9 +120,19 @@ def pairs() -> list[tuple[str, str]]:
         (family, name)
         for family in FAMILIES
         if LONG or family not in REPRESENTED
-        for name in PROTOCOL_CHANGES
+        for number, name in enumerate(PROTOCOL_CHANGES)
         if family in {"resnet", "vit"} or PROTOCOLS[name.partition("/")[0]].family not in VECTORS_ALONE
+        if LONG or family not in OWN_SIZE or has_turn(family, number, name)
     ]
+
+
+def has_turn(family: str, number: int, name: str) -> bool:
+    """Whether a family with a fixed input size is tried in this protocol: always where it is refused."""
+    facts = PROTOCOLS[name.partition("/")[0]]
+    refused = facts.family in ANY_SIZE_NEEDED or (
+        family in WITHOUT_BLOCKS and (facts.layers or facts.name == "attentive")
+    )
+    return refused or sorted(OWN_SIZE)[number % len(OWN_SIZE)] == family
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ TRAININGS = {
         "finetune/shapes-hue",
         ("finetune.steps=8", "finetune.batch_size=16", "finetune.augmentation=chosen"),
     ),
-    "segmentation": ("segmentation/shapes-scenes", ("segmentation.steps=30", "segmentation.frozen=false")),
+    "segmentation": ("segmentation/shapes-scenes", ("segmentation.steps=16", "segmentation.frozen=false")),
     "normals": ("normals/shapes-scenes", ("normals.steps=40",)),
     "linear-heads": ("linear-heads/shapes-hue", ("linear-heads.steps=1500",)),
     "attentive": ("attentive/shapes-hue", ("attentive.steps=12", "attentive.batch_size=8")),
