@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-MOST_CHECKED = 2000  # results whose being up to date is checked at the start
+MOST_CHECKED = 2000  # pairs checked for out-of-date results at the start
 SWITCH_DELAY_S = 0.005
 THEMES = (DARK.name, LIGHT.name, "textual-dark", "nord", "solarized-light")
 
@@ -196,16 +196,13 @@ class ConsoleApp(Adding):
             import_module("ssl_console.tui.screens.rankings")
             import_module("ssl_console.tui.views.ranking_details").initial_table(state, glyph_set)
 
+        def freeze(_: None) -> None:
+            self.prepare_screen("rankings")
+            gc.freeze()  # what has been read so far lives as long as the console: collecting it would delay key presses
+
         if state.results and not self._prepared:
             self._prepared = True
-            self.in_background(prepare, self._rankings_prepared, group="prepare")
-
-    def _rankings_prepared(self, _: None) -> None:
-        """Freeze everything read so far for the garbage collector, as it lives as long as the console: collecting it
-        would delay key presses.
-        """
-        self.prepare_screen("rankings")
-        gc.freeze()
+            self.in_background(prepare, freeze, group="prepare")
 
     def _check_stale(self) -> None:
         """Find out-of-date results, once cards and results have been read. Later results are up to date."""
@@ -214,11 +211,12 @@ class ConsoleApp(Adding):
         pairs = [pair for pair in sorted(measured) if pair[0] in catalogue.backbone and pair[1] in catalogue.task]
         if pairs and not self._stale_checked:
             self._stale_checked = True
-            self.in_background(lambda: backend.stale(pairs[:MOST_CHECKED], None), self._set_stale, group="stale")
 
-    def _set_stale(self, stale: Mapping[Pair, str]) -> None:
-        if stale:
-            self.set_state(replace(self.state, stale=stale))
+            def show(stale: Mapping[Pair, str]) -> None:
+                if stale:
+                    self.set_state(replace(self.state, stale=stale))
+
+            self.in_background(lambda: backend.stale(pairs[:MOST_CHECKED], None), show, group="stale")
 
     def _leave(self, code: int) -> None:
         self.signal_code = code
@@ -287,13 +285,13 @@ class ConsoleApp(Adding):
     def save_preferences(self, preferences: Preferences) -> None:
         """Apply these preferences and store them for the next start."""
         self.preferences = preferences
-        if not self.readonly:
-            self.in_background(self._write_preferences, lambda _: None, group="preferences")
 
-    def _write_preferences(self) -> None:
-        """Write the newest preferences, one write at a time, so that an older write cannot end last."""
-        with self._preferences_lock:
-            self.backend.save_preferences(self.preferences)
+        def write() -> None:
+            with self._preferences_lock:  # always the newest, one at a time: an older write cannot end last
+                self.backend.save_preferences(self.preferences)
+
+        if not self.readonly:
+            self.in_background(write, lambda _: None, group="preferences")
 
     def poll_now(self) -> None:
         """Poll the workspace now, after a request of the user."""
@@ -381,11 +379,10 @@ class ConsoleApp(Adding):
 
         if self.started and not isinstance(self.screen, ThemeDialog):
             names = [name for name in THEMES if name in self.available_themes]
-            self.push_screen(ThemeDialog(names, self.theme), self._take_theme)
-
-    def _take_theme(self, name: str | None) -> None:
-        if name is not None:
-            self.save_preferences(replace(self.preferences, theme=name))
+            self.push_screen(
+                ThemeDialog(names, self.theme),
+                lambda name: self.save_preferences(replace(self.preferences, theme=name)) if name else None,
+            )
 
     def watch_theme(self) -> None:
         """Redraw every widget: those drawn line by line read the theme while drawing."""

@@ -81,7 +81,7 @@ class Host(Protocol):
         ...
 
     def save_preferences(self, preferences: Preferences) -> None:
-        """Use these from now on, and keep them for the next start."""
+        """Apply these preferences and store them for the next start."""
         ...
 
     def undoable(self, text: str, undo: Callable[[], object]) -> None:

@@ -125,13 +125,13 @@ LAUNCH = (
     Key("devices", "d", "devices", "devices per run", "Devices that compute the features of one run together"),
     Key("copy", "y", "copy", "copy", "Copy the equivalent command line"),
     Key("fetch", "w", "fetch", "fetch", "Fetch missing weights and data", changes=True),
-    Key("override", "o", "override", "override", "Measure what is refused after a question", changes=True),
+    Key("override", "o", "override", "override", "Measure what is refused, after a confirmation", changes=True),
     EXPLAINED,
     Key("close", "escape", "close", "back", "Go back without starting anything"),
 )
 
 SEEDS = (
-    Key("accept", "enter", "accept", "done", "Take these seeds", priority=True),
+    Key("accept", "enter", "accept", "done", "Use these seeds", priority=True),
     EXPLAINED_WHILE_TYPING,
     Key("close", "escape", "close", "back", "Go back without a change"),
 )

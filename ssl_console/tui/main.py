@@ -35,7 +35,7 @@ def run_console(workspace: Workspace, card_folders: tuple[Path, ...], *, readonl
 
 def user_keys(workspace: Workspace) -> dict[str, str]:
     """Key bindings of the settings. Raises ConsoleError for invalid ones."""
-    if not workspace.config.exists():  # what reads settings takes longer to load than the first picture
+    if not workspace.config.exists():  # reading settings takes longer than the first frame
         return {}
     from ssl_console.workspace.config import load_config  # noqa: PLC0415
 

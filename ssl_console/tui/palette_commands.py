@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from textual.binding import ActiveBinding
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 from textual.markup import escape
 
 from ssl_console.system.safe_text import shorten
-from ssl_console.tui.host import HasPlaces, Host, ScreenEntry, host
-from ssl_console.tui.keys import KEYS, TITLES, Key, bindings
+from ssl_console.tui.host import HasPlaces, Host, host
+from ssl_console.tui.keys import KEYS, TITLES, bindings
 from ssl_console.tui.style.text import clean, key_text
 
 PALETTE_HINT = "an action, a backbone, a task, a suite or a run"
@@ -23,6 +22,8 @@ LONGEST = 200
 """Maximum number of columns of a name or title."""
 NEAREST, MOST_SCORE = 3, 100.0
 """Ranks of commands: actions of the current screen, its rows and columns, everything else."""
+SHARED_SCOPES = {"app": 1, "table": 2, "text": 2}
+"""Order of the scopes common to all screens; keys of the screen itself come first."""
 SYNONYMS = {
     "app.theme": "colours dark light",
     "app.help": "keys shortcuts manual",
@@ -87,22 +88,6 @@ class Command:
         return escape(shorten(clean(self.help), LONGEST))
 
 
-def _nearness(active: ActiveBinding) -> int:
-    """Distance of the scope of a key from the focused widget."""
-    scope = (active.binding.id or "").partition(".")[0]
-    return {"app": 1, "table": 2, "text": 2}.get(scope, 0)
-
-
-def _where(name: str) -> str:
-    scope, _, rest = name.partition(".")
-    return f"{TITLES[scope]}: {rest}"
-
-
-def _keys_of(entry: ScreenEntry) -> tuple[Key, ...]:
-    entry.load()
-    return KEYS[entry.name]
-
-
 class ConsoleCommands(Provider):
     """Names from cards and run folders are untrusted: they are shown as plain text, never as markup."""
 
@@ -133,13 +118,14 @@ class ConsoleCommands(Provider):
     def _actions(self) -> Iterator[Command]:
         """Actions of the screen in front, then those that work everywhere, then the movements in a table."""
         seen: set[str] = {"app.palette"}
-        for active in sorted(self.screen.active_bindings.values(), key=_nearness):
-            binding, name = active.binding, active.binding.id or ""
-            if active.enabled and "." in name and name not in seen:
+        active = [(one.binding.id or "", one) for one in self.screen.active_bindings.values()]
+        for name, one in sorted(active, key=lambda pair: SHARED_SCOPES.get(pair[0].partition(".")[0], 0)):
+            if one.enabled and "." in name and name not in seen:
                 seen.add(name)
-                run = partial(self.app.run_action, binding.action, active.node)
+                binding, (scope, _, rest) = one.binding, name.partition(".")
+                run = partial(self.app.run_action, binding.action, one.node)
                 words = f"{binding.description} {SYNONYMS.get(name, '')}"
-                yield Command(f"{binding.tooltip}  [{key_text(binding.key)}]", _where(name), run, words)
+                yield Command(f"{binding.tooltip}  [{key_text(binding.key)}]", f"{TITLES[scope]}: {rest}", run, words)
 
     def _here(self) -> Iterator[Command]:
         """Rows and columns of the screen in front."""
@@ -152,7 +138,8 @@ class ConsoleCommands(Provider):
         app = self._host
         here = getattr(self.screen, "MODE", "")
         for entry in app.screens:
-            for key in _keys_of(entry) if entry.name != here else ():
+            entry.load()
+            for key in KEYS[entry.name] if entry.name != here else ():
                 if not (app.readonly and key.changes):
                     pressed = key_text(app.user_keys.get(f"{entry.name}.{key.name}", key.keys).partition(",")[0])
                     run = partial(app.act_in, entry.name, key.action)

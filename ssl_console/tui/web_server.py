@@ -187,17 +187,17 @@ class ConsoleServer(Server):
         """The console for the secret of a request; all secrets are compared, in constant time."""
         self._refuse_strangers(request)
         given = request.match_info.get("secret", "").encode()
-        found = [one for one in self.entrances if hmac.compare_digest(one.secret.encode(), given)]
-        if not found:
+        matching = [one for one in self.entrances if hmac.compare_digest(one.secret.encode(), given)]
+        if not matching:
             raise self._forbidden(request)
-        return found[0]
+        return matching[0]
 
     async def _refuse(self, request: web.Request) -> web.StreamResponse:
         raise self._forbidden(request)
 
     def _forbidden(self, request: web.Request) -> web.HTTPException:
         LOG.warning("a request without the right secret was refused, from %s", self._origin(request))
-        return web.HTTPForbidden(text="this console opens at the address that `ssl-console serve` has printed only\n")
+        return web.HTTPForbidden(text="this console opens only at the address printed by `ssl-console serve`\n")
 
     def _origin(self, request: web.Request) -> str:
         """Origin of a request, with the name of a local user."""
@@ -226,26 +226,28 @@ def listen(address: Address) -> socket.socket:
     return (
         _listen_at(address.socket)
         if address.socket
-        else socket.create_server((address.host, address.port), family=_family(address.host))
+        else socket.create_server(
+            (address.host, address.port), family=socket.getaddrinfo(address.host, None, type=socket.SOCK_STREAM)[0][0]
+        )
     )
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
-
-
 def _listen_at(path: Path) -> socket.socket:
+    """A private listening socket in a private folder, in place of one that has no listener."""
     _own_folder(path.parent)
-    _remove_stale(path)
-    found = socket.socket(socket.AF_UNIX)
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) != 0:
+                path.unlink()
+    listening = socket.socket(socket.AF_UNIX)
     try:
-        found.bind(str(path))
+        listening.bind(str(path))
         path.chmod(PRIVATE_SOCKET)
-        found.listen()
+        listening.listen()
     except OSError:
-        found.close()
+        listening.close()
         raise
-    return found
+    return listening
 
 
 def _own_folder(folder: Path) -> None:
@@ -254,18 +256,10 @@ def _own_folder(folder: Path) -> None:
         folder.mkdir(mode=PRIVATE_FOLDER, parents=True)
     for problem in problems_above(folder, "--socket"):
         raise OperationFailed(str(problem))
-    found = folder.stat()
-    if found.st_uid != os.geteuid():
+    status = folder.stat()
+    if status.st_uid != os.geteuid():
         raise OperationFailed(
-            f"{folder} belongs to {user_name(found.st_uid)}: put the socket into a folder of your own"
+            f"{folder} belongs to {user_name(status.st_uid)}: put the socket into a folder of your own"
         )
-    if found.st_mode & OPEN_TO_OTHERS:
-        raise OperationFailed(f"{folder} is open to other users, and whoever reaches the socket: chmod 700 {folder}")
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove a socket without a listener."""
-    if path.is_socket():
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(str(path)) != 0:
-                path.unlink()
+    if status.st_mode & OPEN_TO_OTHERS:
+        raise OperationFailed(f"{folder} is open to other users, so they could reach the socket: chmod 700 {folder}")

@@ -68,11 +68,11 @@ class Backend(Protocol):
         ...
 
     def preferences(self) -> Preferences:
-        """The choices kept from the last use of this workspace."""
+        """The preferences stored in this workspace."""
         ...
 
     def save_preferences(self, preferences: Preferences) -> None:
-        """Keep the choices for the next start."""
+        """Store the preferences for the next start."""
         ...
 
     def catalogue(self) -> Catalog:

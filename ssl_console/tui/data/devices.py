@@ -20,6 +20,7 @@ SAMPLES_KEPT = 120
 
 Roles = Mapping[int, str]
 """Roles of this workspace's processes, by pid."""
+NO_ROLES: Roles = {}
 READ_EVERY_S = 2.0
 """Seconds between own readings."""
 LIST_EVERY_S = 4.0
@@ -74,7 +75,7 @@ class DeviceView:
         return DeviceSample(self.utilisation, self.memory_used_mb, self.temperature_c, self.power_w)
 
 
-def device_view(device: Device, reading: Reading | None, problem: str = "", roles: Roles | None = None) -> DeviceView:
+def device_view(device: Device, reading: Reading | None, problem: str = "", roles: Roles = NO_ROLES) -> DeviceView:
     """A device as screens show it. Figures are rounded, which avoids needless redraws."""
     if reading is None:
         return DeviceView(device.name, device.title, memory_total_mb=device.memory_total_mb, problem=problem)
@@ -87,16 +88,18 @@ def device_view(device: Device, reading: Reading | None, problem: str = "", role
         temperature_c=reading.temperature,
         power_w=None if reading.power_w is None else round(reading.power_w, -1),
         power_limit_w=reading.power_limit_w,
-        users=tuple(_user(process, roles or {}) for process in reading.processes),
+        users=tuple(
+            DeviceUser(
+                pid=process.pid,
+                user=process.user or "",
+                memory_mb=round(process.memory_mb or 0.0, -1),
+                ours=process.ours or process.pid in roles,
+                role=roles.get(process.pid) or process.command or "",
+            )
+            for process in reading.processes
+        ),
         problem=problem,
     )
-
-
-def _user(process: DeviceProcess, roles: Roles) -> DeviceUser:
-    role = roles.get(process.pid)
-    memory_mb = round(process.memory_mb or 0.0, -1)
-    ours = process.ours or role is not None
-    return DeviceUser(process.pid, process.user or "", memory_mb, ours, role or process.command or "")
 
 
 @dataclass

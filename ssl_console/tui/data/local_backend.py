@@ -64,11 +64,11 @@ class LocalBackend:
         return WorkspacePoller(self.session)
 
     def preferences(self) -> Preferences:
-        """The choices kept from the last use of this workspace."""
+        """The preferences stored in this workspace."""
         return read_preferences(self.session.workspace.root / PREFERENCES)
 
     def save_preferences(self, preferences: Preferences) -> None:
-        """Keep the choices for the next start."""
+        """Store the preferences for the next start."""
         write_preferences(self.session.workspace.root / PREFERENCES, preferences)
 
     # -- catalog --------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class LocalBackend:
         card, specs = tasks.suites[name], tasks.select(suite=name)
         suited = [one.name for one in backbones.select(card.backbones)] if card.backbones else []
         own = [name for name in backbones.cards if name.startswith("own/") and name not in suited]
-        names = (*suited, *own) if suited else ()  # one's own are offered under every suite
+        names = (*suited, *own) if suited else ()  # the user's own are offered under every suite
         columns = tuple((spec.name, spec.variant) for spec in specs)
         return Suite(name, card.title, tuple(spec.name for spec in specs), names, columns)
 

@@ -76,7 +76,7 @@ class WorkspacePoller:
         log = run.folder.log(attempt)
         if not log.exists():
             log = worker_output(self.session.workspace, self.session.config, run.folder) or log
-        return RunFiles(log, tuple(map(event_line, events)))
+        return RunFiles(log, tuple(EventLine(event.time, event.kind, _event_text(event)) for event in events))
 
     def curves(self, run_id: str) -> Mapping[str, Curve]:
         """All metrics reported by its newest attempt; empty for a result whose run folder is missing."""
@@ -101,30 +101,18 @@ class WorkspacePoller:
         return run
 
 
-def event_line(event: Event) -> EventLine:
-    """Formatted event."""
-    return EventLine(event.time, event.kind, _in_words(event))
-
-
-def _in_words(event: Event) -> str:
-    words = {
+def _event_text(event: Event) -> str:
+    value = "—" if event.value is None else f"{event.value:.6g}"
+    figures = ((event.images_per_s, "images/s"), (event.memory_mb, "MB"), (event.device_memory_mb, "MB on the device"))
+    texts = {
         "started": f"on {event.device}",
         "phase": event.name + (f", {event.total:,} {event.unit}" if event.total else ""),
         "advance": f"{event.done:,}",
-        "metric": f"{event.name} {_number(event.value)}" + ("" if event.step is None else f" at {event.step:g}"),
-        "resources": _resources(event),
+        "metric": f"{event.name} {value}" + ("" if event.step is None else f" at {event.step:g}"),
+        "resources": ", ".join(f"{figure:,.0f} {unit}" for figure, unit in figures if figure is not None),
         "ended": event.name,
     }
-    return words.get(event.kind, event.message)
-
-
-def _number(value: float | None) -> str:
-    return "—" if value is None else f"{value:.6g}"
-
-
-def _resources(event: Event) -> str:
-    parts = ((event.images_per_s, "images/s"), (event.memory_mb, "MB"), (event.device_memory_mb, "MB on the device"))
-    return ", ".join(f"{value:,.0f} {unit}" for value, unit in parts if value is not None)
+    return texts.get(event.kind, event.message)
 
 
 POLLS_PER_SECOND = 4.0

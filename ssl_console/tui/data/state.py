@@ -106,7 +106,7 @@ def _grouped(pairs: Iterable[Pair]) -> Mapping[str, frozenset[str]]:
 
 
 def extent(ticked: frozenset[str], shown: frozenset[str]) -> Extent:
-    """How many of the shown names are ticked."""
+    """Whether none, some or all of the shown names are ticked."""
     count = len(ticked & shown)
     return "none" if not count else "all" if count == len(shown) else "some"
 
@@ -204,7 +204,7 @@ class AppState:
 
     @cached_property
     def tally(self) -> Tally:
-        """How many runs are in which state."""
+        """Number of runs in each state."""
         return Tally.of(self.runs.values())
 
 

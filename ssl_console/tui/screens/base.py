@@ -68,7 +68,7 @@ class ConsoleScreen(Screen[None]):
 
     @property
     def state(self) -> AppState:
-        """The present state of the app."""
+        """The current state of the app."""
         return host(self).state
 
     def on_screen_resume(self, event: ScreenResume) -> None:
@@ -92,7 +92,7 @@ class ConsoleScreen(Screen[None]):
         app = host(self)
         for bar in self.query(TopBar):
             bar.show(status(app.state, readonly=app.readonly, slow=app.slow))
-            if self.size.width:  # not yet laid out, or not even built: then it is asked again when it is
+            if self.size.width:  # zero before the first layout, which is followed by another call
                 self.update_view(app.state)
 
     def update_view(self, state: AppState) -> None:

@@ -109,7 +109,7 @@ class ListDialog(Dialog[Choice | None]):
         self.moved(table.row)
 
     def moved(self, key: str | None) -> None:
-        """React to a move of the cursor to another option."""
+        """Handle a move of the cursor to another option."""
 
     @on(LineTable.Opened)
     def _opened(self, message: LineTable.Opened) -> None:
@@ -136,8 +136,8 @@ class PickDialog(ListDialog[str]):
         self._current = current
 
     def on_mount(self) -> None:
-        """Begin on the current option."""
-        super().on_mount()
+        """Fill the list, and begin on the current option; the handler of the base class follows."""
+        self.fill()
         self.query_one(LineTable).move_to(row=self._current)
 
     def action_accept(self) -> None:

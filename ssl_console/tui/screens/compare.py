@@ -149,24 +149,16 @@ class CompareScreen(ConsoleScreen):
         filtered = f"   /{text}" if (text := self.state.ranking_filter.strip()) else ""
         hint = Span(filtered, Tone.ACCENT)
         self.query_one("#summary", StyledText).show([line(*comparison.summary(), hint)])
-        self._show_details(comparison)
-        self.query_one(ComparePane).show(comparison, self._other(comparison))
+        other, task = self._other(comparison), self.query_one("#differences", LineTable).row or ""
+        about = self._paired.about(other, comparison.key(task), self.size.width)
+        self.query_one("#details", StyledText).show_all(about)
+        self.query_one(ComparePane).show(comparison, other)
 
     def _other(self, comparison: CompareTable) -> str:
         """The backbone under the cursor, or the first that is not the base."""
         column = self.query_one("#differences", LineTable).column
         others = [name for name in comparison.backbones if name != comparison.base]
         return column if column in others else next(iter(others), "")
-
-    def _show_details(self, comparison: CompareTable) -> None:
-        """Show details of the backbone and task under the cursor; elsewhere, of the first other backbone."""
-        table = self.query_one("#differences", LineTable)
-        told = self._paired.about(self._other(comparison), comparison.key(table.row or ""), self.size.width)
-        details = self.query_one("#details", StyledText)
-        lines = len(details.content)
-        details.show(told)
-        if len(told) != lines:
-            details.refresh(layout=True)
 
     @on(LineTable.Moved)
     def _moved(self) -> None:
@@ -188,12 +180,12 @@ class CompareScreen(ConsoleScreen):
         def work() -> PairedTests:
             return PairedTests({name: session.compare(name, base, results, columns) for name in others})
 
-        if others and base:
-            self.in_background(work, self._take_tests, group="paired")
+        def show(paired: PairedTests) -> None:
+            self._paired = paired
+            self.refresh_view()
 
-    def _take_tests(self, paired: PairedTests) -> None:
-        self._paired = paired
-        self.refresh_view()
+        if others and base:
+            self.in_background(work, show, group="paired")
 
     @on(LineTable.Opened)
     def _opened(self) -> None:
@@ -236,12 +228,13 @@ class CompareScreen(ConsoleScreen):
         comparison = self._comparison(self.state)
         names = {name: name for name in compare.choices(comparison.ranking)}
         dialog = ChooseDialog("Compare", names, comparison.backbones)
-        self.app.push_screen(dialog, self._take_choice)
 
-    def _take_choice(self, names: tuple[str, ...] | None) -> None:
-        if names is not None:
-            app = host(self)
-            app.set_state(replace(app.state, marked=names))
+        def mark(names: tuple[str, ...] | None) -> None:
+            if names is not None:
+                app = host(self)
+                app.set_state(replace(app.state, marked=names))
+
+        self.app.push_screen(dialog, mark)
 
     def action_suite(self) -> None:
         self.app.push_screen(suite_dialog(self.state), lambda name: take_suite(host(self), name))
@@ -260,11 +253,11 @@ class CompareScreen(ConsoleScreen):
         self.refresh_view()
 
     def action_ladder(self) -> None:
-        """The ladder of the compared backbones, on the dataset of the task under the cursor."""
+        """Open the ladder of the compared backbones, on the dataset of the task under the cursor."""
         open_ladder(self, self._comparison(self.state))
 
     def action_judge(self) -> None:
-        """Whether the backbone under the cursor is better than the base."""
+        """Judge the backbone under the cursor against the base."""
         comparison = self._comparison(self.state)
         open_judge(self, comparison, self._other(comparison))
 
@@ -273,11 +266,11 @@ class CompareScreen(ConsoleScreen):
         open_race(self, self._comparison(self.state))
 
     def action_ledger(self) -> None:
-        """Own scores against published ones."""
+        """Compare own scores with published ones."""
         open_ledger(self)
 
     def action_multiverse(self) -> None:
-        """All protocols on stored features of the task under the cursor: its backbone against the base."""
+        """Compute all protocols on stored features of the task under the cursor: its backbone against the base."""
         comparison = self._comparison(self.state)
         open_multiverse(self, comparison, self._other(comparison))
 

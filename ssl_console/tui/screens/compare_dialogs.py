@@ -36,7 +36,7 @@ def dataset_at_cursor(screen: ConsoleScreen, comparison: CompareTable) -> str | 
 
 
 def open_ladder(screen: ConsoleScreen, comparison: CompareTable) -> None:
-    """The ladder of the compared backbones."""
+    """Open the ladder of the compared backbones."""
     from ssl_console.tui.screens.verdicts import LadderDialog  # noqa: PLC0415 - loads numpy
 
     names, dataset = measured(comparison), dataset_at_cursor(screen, comparison)
@@ -47,7 +47,7 @@ def open_ladder(screen: ConsoleScreen, comparison: CompareTable) -> None:
 
 
 def open_judge(screen: ConsoleScreen, comparison: CompareTable, other: str) -> None:
-    """The judgement of one backbone against the base, over the tasks of the suite, or over all that are listed."""
+    """Open the judgement of one backbone against the base, over the tasks of the suite, or over all listed tasks."""
     from ssl_console.tui.screens.verdicts import JudgeDialog  # noqa: PLC0415 - loads numpy
 
     names, base, suite = measured(comparison), comparison.base, screen.state.suite
@@ -59,7 +59,7 @@ def open_judge(screen: ConsoleScreen, comparison: CompareTable, other: str) -> N
 
 
 def open_race(screen: ConsoleScreen, comparison: CompareTable) -> None:
-    """The race of the marked backbones, or of all whose weights are here."""
+    """Open the race of the marked backbones, or of all whose weights are present."""
     from ssl_console.tui.screens.verdicts import (  # noqa: PLC0415 - loads numpy
         RaceDialog,
         RaceQuestion,
@@ -79,14 +79,14 @@ def open_race(screen: ConsoleScreen, comparison: CompareTable) -> None:
 
 
 def open_ledger(screen: ConsoleScreen) -> None:
-    """The ledger of the suite that is shown."""
+    """Open the ledger of the shown suite."""
     from ssl_console.tui.screens.ledger import LedgerDialog  # noqa: PLC0415 - reads the published tables
 
     screen.app.push_screen(LedgerDialog(screen.state.suite))
 
 
 def open_multiverse(screen: ConsoleScreen, comparison: CompareTable, other: str) -> None:
-    """All protocols on stored features, of one backbone against the base first."""
+    """Open all protocols on stored features, of one backbone against the base first."""
     from ssl_console.tui.screens.multiverse import MultiverseDialog  # noqa: PLC0415 - loads numpy
 
     names = list(dict.fromkeys(name for name in (other, comparison.base, *measured(comparison)) if name))

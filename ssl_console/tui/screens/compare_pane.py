@@ -68,7 +68,9 @@ class ComparePane(Vertical):
         self.query_one("#chart").display = kind == "chart"
         self.query_one("#text").display = kind == "text"
         self.query_one("#sheet").display = images is not None and images.sheet is not None
-        self.query_one("#tabs", StyledText).show([self._tabs(comparison, other)])
+        tabs = [Span(f" {name} ", Tone.TITLE if name == self.view else Tone.DIM) for name in VIEWS]
+        about = other if self.view == "differences" else comparison.task or "mean over all tasks"
+        self.query_one("#tabs", StyledText).show([line(*tabs, Span(f"  {about}", Tone.FAINT))])
         match self.view:
             case "transfer":
                 self._chart.show(comparison.transfer())
@@ -79,21 +81,13 @@ class ComparePane(Vertical):
             case "curves":
                 self._chart.show(comparison.curves(self._known_curves(comparison)))
             case _:
-                self._show_lines(self._lines(comparison, other))
+                self.query_one("#text", Lines).show(self._lines(comparison, other))
         if images is not None and images.sheet is not None:
             self.query_one(ImageView).show([images.sheet])
 
     @property
     def _chart(self) -> ChartView:
         return self.query_one("#chart", ChartView)
-
-    def _show_lines(self, lines: list[Line]) -> None:
-        self.query_one("#text", Lines).show(lines)
-
-    def _tabs(self, comparison: CompareTable, other: str) -> Line:
-        spans = [Span(f" {name} ", Tone.TITLE if name == self.view else Tone.DIM) for name in VIEWS]
-        about = other if self.view == "differences" else comparison.task or "mean over all tasks"
-        return line(*spans, Span(f"  {about}", Tone.FAINT))
 
     def _lines(self, comparison: CompareTable, other: str) -> list[Line]:
         base, task = comparison.base, comparison.task
@@ -109,20 +103,19 @@ class ComparePane(Vertical):
         one, two = comparison.run_of(other, task), comparison.run_of(base, task)
         if one is None or two is None:
             return [line(Span(" both need a result that was measured here", Tone.DIM))]
-        lines = self._class_lines if self.view == "classes" else self._image_lines
-        return lines(other, base, one, two)
+        return self._pair_lines((other, base), (one, two))
 
-    def _class_lines(self, other: str, base: str, one: str, two: str) -> list[Line]:
-        scores = self._class_scores(one), self._class_scores(two)
-        if scores[0] is None or scores[1] is None:
-            return _READING
-        return class_lines((other, base), (scores[0], scores[1]), self._width, render_context(self).glyphs)
-
-    def _image_lines(self, other: str, base: str, one: str, two: str) -> list[Line]:
-        found = self._disagreement((one, two))
-        if isinstance(found, DisagreeingImages):
-            return disagreement_lines((other, base), found, self._width)
-        return _READING if found is None else self._said(found)
+    def _pair_lines(self, names: tuple[str, str], runs: tuple[str, str]) -> list[Line]:
+        """Classes or images of two backbones' runs."""
+        if self.view == "classes":
+            ours, theirs = self._class_scores(runs[0]), self._class_scores(runs[1])
+            if ours is None or theirs is None:
+                return _READING
+            return class_lines(names, (ours, theirs), self._width, render_context(self).glyphs)
+        images = self._disagreement(runs)
+        if isinstance(images, DisagreeingImages):
+            return disagreement_lines(names, images, self._width)
+        return _READING if images is None else self._wrapped(images)
 
     def _similarity_lines(self, dataset: str, names: tuple[str, ...]) -> list[Line]:
         session = host(self).backend.session
@@ -134,9 +127,9 @@ class ComparePane(Vertical):
         found = self._matrices.get((dataset, names))
         if isinstance(found, SimilarityMatrix):
             return similarity_lines(found, self._width, render_context(self).glyphs)
-        return _READING if found is None else self._said(found)
+        return _READING if found is None else self._wrapped(found)
 
-    def _said(self, text: str) -> list[Line]:
+    def _wrapped(self, text: str) -> list[Line]:
         return [line(Span(f" {part}", Tone.DIM)) for part in wrap(text, self._width - 2)]
 
     @property
@@ -145,7 +138,7 @@ class ComparePane(Vertical):
         text = self.query_one("#text")
         return max(30, (text.size.width or self.size.width) - text.scrollbar_size_vertical)
 
-    # -- what has to be read --------------------------------------------------------------------------------------
+    # -- reading --------------------------------------------------------------------------------------------------
 
     @property
     def images(self) -> DisagreeingImages | None:

@@ -13,7 +13,7 @@ from textual.screen import Screen
 from ssl_console.operations.disk_space import StorageUse, storage_of
 from ssl_console.planning.duration import megabytes
 from ssl_console.tui.host import Host, host
-from ssl_console.tui.keys import KEYS, TITLES, Key, bindings
+from ssl_console.tui.keys import KEYS, TITLES, bindings
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.text import Line, Span, Tone, fit, key_text, line, wrap
 from ssl_console.tui.terminal.colour_depth import ColourDepth
@@ -100,17 +100,12 @@ def help_lines(about: Sequence[str], scopes: Sequence[str], chosen: dict[str, st
     for scope in scopes:
         lines += [(), line(Span(TITLES[scope], Tone.TITLE))]
         for key in KEYS[scope]:
-            lines += _help_lines(key, chosen.get(f"{scope}.{key.name}", key.keys), width)
+            keys = chosen.get(f"{scope}.{key.name}", key.keys).split(",")
+            names = "  ".join(key_text(name.strip()) for name in keys)
+            first, *rest = wrap(key.help, max(8, min(width - KEY_WIDTH - 3, HELP_WIDTH)))
+            lines.append(line(Span(f"  {fit(names, KEY_WIDTH)} ", Tone.KEY), first))
+            lines += [line(" " * (KEY_WIDTH + 3), text) for text in rest]
     return lines
-
-
-def _help_lines(key: Key, keys: str, width: int) -> list[Line]:
-    names = "  ".join(key_text(name.strip()) for name in keys.split(","))
-    first, *rest = wrap(key.help, max(8, min(width - KEY_WIDTH - 3, HELP_WIDTH)))
-    return [
-        line(Span(f"  {fit(names, KEY_WIDTH)} ", Tone.KEY), first),
-        *(line(" " * (KEY_WIDTH + 3), text) for text in rest),
-    ]
 
 
 def scopes_of(screen: Screen[object]) -> list[str]:

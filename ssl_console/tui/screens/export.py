@@ -111,7 +111,13 @@ class ExportDialog(Dialog[None]):
     def action_draw(self, suffix: str) -> None:
         """Write this view as a picture: the table with heat colours."""
         ranking, notes = self._ranking, Notes(hidden=self._hidden)
-        self._picture(f"ranking.{suffix}", lambda path: _draw_table(path, ranking, notes))
+
+        def draw(path: Path) -> None:
+            from ssl_console.analysis.figures import save_heat_table  # noqa: PLC0415 - loads numpy
+
+            save_heat_table(ranking, path, notes)
+
+        self._picture(f"ranking.{suffix}", draw)
 
     def action_diagram(self, suffix: str) -> None:
         ranking, predictions = self._ranking, host(self).backend.session.outputs.predictions
@@ -125,16 +131,10 @@ class ExportDialog(Dialog[None]):
         self._picture(f"transfer.{suffix}", lambda path: _scatter(path, ranking, accuracies))
 
     def _picture(self, name: str, draw: Callable[[Path], None]) -> None:
+        """Draw a new file of this name. `draw` may raise ConsoleError, e.g. without matplotlib."""
         app, path = host(self), free_name(Path.cwd(), name)
         app.in_background(lambda: draw(path), lambda _: app.notify_user(f"{path} written."), group="export")
         self.dismiss(None)
-
-
-def _draw_table(path: Path, ranking: Ranking, notes: Notes) -> None:
-    """Draw the table. Raises ConsoleError without matplotlib."""
-    from ssl_console.analysis.figures import save_heat_table  # noqa: PLC0415 - as below
-
-    save_heat_table(ranking, path, notes)
 
 
 def _draw(path: Path, ranking: Ranking, predictions: Predictions) -> None:

@@ -193,11 +193,10 @@ class LaunchDialog(Dialog[None]):
         many = f"{len(refused)} backbones although their checks fail" if len(refused) > 1 else "it although checks fail"
         consequence = ". ".join(item.reason for item in refused)
         warning = f"{consequence}. Every result will carry this as a warning, in every table and export."
-        self.app.push_screen(ConfirmDialog(f"Measure {many}?", warning), self._confirmed)
-
-    def _confirmed(self, yes: bool | None) -> None:
-        if yes:
-            self._replan(replace(self._request, override=True))
+        self.app.push_screen(
+            ConfirmDialog(f"Measure {many}?", warning),
+            lambda yes: self._replan(replace(self._request, override=True)) if yes else None,
+        )
 
     def action_fetch(self) -> None:
         """Queue the downloads of missing weights and data."""
@@ -218,12 +217,12 @@ class LaunchDialog(Dialog[None]):
         if typed and self._starts:
             self._next_screen = typed
             return
-        text = typed or launch.format_seeds(self._request.seeds)
-        self.app.push_screen(SeedsDialog(text), self._take_seeds)
 
-    def _take_seeds(self, seeds: tuple[int, ...] | None) -> None:
-        if seeds is not None and seeds != self._request.seeds:
-            self._replan(replace(self._request, seeds=seeds))
+        def replan(seeds: tuple[int, ...] | None) -> None:
+            if seeds is not None and seeds != self._request.seeds:
+                self._replan(replace(self._request, seeds=seeds))
+
+        self.app.push_screen(SeedsDialog(typed or launch.format_seeds(self._request.seeds)), replan)
 
     def action_preset(self) -> None:
         """Switch to the other parameters."""
@@ -243,8 +242,8 @@ class LaunchDialog(Dialog[None]):
         if self._sharing is None:
             host(self).notify_user("These runs use no GPU of this machine: there is nothing to share.")
             return
-        ways = get_args(Share)
-        following = ways[(ways.index(self._request.share or self._sharing) + 1) % len(ways)]
+        modes = get_args(Share)
+        following = modes[(modes.index(self._request.share or self._sharing) + 1) % len(modes)]
         self._request = replace(self._request, share=None if following == self._sharing else following)
         if self._plan is not None:
             self._show()

@@ -108,8 +108,6 @@ class LiveScreen(RunRequests):
         self._files: tuple[str, RunFiles] = ("", RunFiles())
         self._asked: tuple[object, ...] = ()
         self._wanted_row: str | None = None
-        self._gauged = 0
-        """Lines of devices above the runs."""
 
     def body(self) -> ComposeResult:
         """Summary, filter, runs, panes."""
@@ -150,7 +148,7 @@ class LiveScreen(RunRequests):
     # -- showing ------------------------------------------------------------------------------------------------
 
     def update_view(self, state: AppState) -> None:
-        """Show the runs, and the pane of the one under the cursor."""
+        """Show the runs, the devices above them if requested, and the pane of the run under the cursor."""
         text = self.query_one(FilterBar).text
         glyphs, now = render_context(self).glyphs, host(self).clock()
         self._marked = tuple(run_id for run_id in self._marked if run_id in state.runs)
@@ -162,20 +160,11 @@ class LiveScreen(RunRequests):
             self._wanted_row = None
         shown = {"filtered": bool(text), "finished": self._finished}
         self.query_one("#summary", StyledText).show([live.summary(state, now, marked=len(self._marked), **shown)])
-        self._show_gauges(state)
+        if self.has_class("gauged"):
+            lines = header_lines(state.devices, glyphs, self.size.width, max(2, self.size.height // 3))
+            self.query_one("#gauges", StyledText).show_all(lines)
         self.set_class(self.size.width >= WIDE, "wide")
         self._show_run()
-
-    def _show_gauges(self, state: AppState) -> None:
-        """Show the devices above the runs, if requested."""
-        if not self.has_class("gauged"):
-            return
-        gauges, before = self.query_one("#gauges", StyledText), self._gauged
-        lines = header_lines(state.devices, render_context(self).glyphs, self.size.width, max(2, self.size.height // 3))
-        gauges.show(lines)
-        self._gauged = len(lines)
-        if before != self._gauged:
-            gauges.refresh(layout=True)
 
     def _show_run(self) -> None:
         run, glyphs = self.run, render_context(self).glyphs

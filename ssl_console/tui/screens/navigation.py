@@ -15,14 +15,11 @@ from ssl_console.tui.terminal.cell_diff import DiffingApp
 from ssl_console.tui.terminal.driver import alert, attention
 
 if TYPE_CHECKING:
-    from ssl_console.tui.data.catalog import Catalog
-    from ssl_console.tui.data.state import Pair
-
-if TYPE_CHECKING:
     from textual.binding import ActiveBinding
 
     from ssl_console.tui.data.backend import Backend
-    from ssl_console.tui.data.state import AppState
+    from ssl_console.tui.data.catalog import Catalog
+    from ssl_console.tui.data.state import AppState, Pair
     from ssl_console.tui.screens.live import LiveScreen
     from ssl_console.tui.screens.plan import PlanScreen
     from ssl_console.tui.screens.result import ResultScreen
@@ -84,12 +81,8 @@ class Navigation(DiffingApp[int]):
         screen = self.screen
         if isinstance(screen, ConsoleScreen):
             targets = {one.name: one for one in (*screen.edit_targets(), *general_targets(screen.state))}
-
-            def open_it(name: str | None) -> None:
-                if name is not None:
-                    open_target(self, host(screen), targets[name])
-
-            self.push_screen(PickDialog("Open", [(name, name) for name in targets], None), open_it)
+            dialog = PickDialog("Open", [(name, name) for name in targets], None)
+            self.push_screen(dialog, lambda name: open_target(self, host(screen), targets[name]) if name else None)
 
     def action_jump(self) -> None:
         """Show jump letters on panes and columns."""

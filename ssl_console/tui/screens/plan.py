@@ -34,13 +34,6 @@ from ssl_console.tui.widgets.virtual_table import LineTable
 FIELDS = f"{ROW_FIELDS} of backbones; {COLUMN_FIELDS} of tasks"
 
 
-def _when_empty(state: AppState) -> str:
-    if not state.catalogue.backbones or state.opening is None:
-        return "Reading the cards ..."
-    within = f" in suite {state.planned_suite}: escape clears the filter, then t shows all tasks."
-    return f"No match{within if state.planned_suite else ': escape clears the filter.'}"
-
-
 class PlanScreen(MarkingScreen[Pair]):
     """The coverage grid."""
 
@@ -123,7 +116,11 @@ class PlanScreen(MarkingScreen[Pair]):
         """Show the grid, and details of the cell under the cursor."""
         grid = self._grid(state)
         table = self.query_one("#grid", LineTable)
-        table.empty = _when_empty(state)
+        table.empty = "No match: escape clears the filter."
+        if not state.catalogue.backbones or state.opening is None:
+            table.empty = "Reading the cards ..."
+        elif state.planned_suite:
+            table.empty = f"No match in suite {state.planned_suite}: escape clears the filter, then t shows all tasks."
         table.show(grid.rows(self.size.width))
         text = self.query_one(FilterBar).text
         self.query_one("#summary", StyledText).show([summary(grid, state, bool(text))])
@@ -263,18 +260,15 @@ class PlanScreen(MarkingScreen[Pair]):
         if not pairs and cursor is not None:
             pairs = [cursor]
         if pairs:
-            self.app.push_screen(LaunchDialog(LaunchRequest(tuple(pairs), suite=state.planned_suite), self._started))
-
-    def _started(self) -> None:
-        app = host(self)
-        app.set_state(replace(app.state, selection=PairSelection()))
+            request = LaunchRequest(tuple(pairs), suite=state.planned_suite)
+            self.app.push_screen(LaunchDialog(request, started=lambda: self.set_marks(())))
 
     def go_to(self, backbone: str | None, task: str | None) -> None:
         """Move the cursor to a pair, and clear filters that hide it."""
         if backbone not in (None, *self.grid.rows(80).keys) or task not in (None, *self.grid.rows(80).column_index):
             self.query_one(FilterBar).clear()
             host(self).set_state(replace(self.state, suite=None, opening=""))
-        self.refresh_view()  # it may not have drawn yet what came while another screen was in front
+        self.refresh_view()  # changes while another screen was in front may not have been drawn yet
         self.query_one("#grid", LineTable).move_to(backbone, task)
 
     def action_details(self) -> None:

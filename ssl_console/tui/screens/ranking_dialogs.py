@@ -78,15 +78,16 @@ class RankIntervalsDialog(Dialog[None]):
             except ValueError as error:
                 return str(error)
 
-        app.in_background(read, self._go_on, group="ranks")
+        app.in_background(read, self._grow, group="ranks")
 
-    def _go_on(self, growing: GrowingRanks | str) -> None:
+    def _grow(self, growing: GrowingRanks | str) -> None:
         """Draw further replicates while the dialog is open."""
         if isinstance(growing, str):
-            self._tell(f"{growing}; m treats missing scores otherwise")
+            text = f"{growing}; m treats missing scores otherwise"
+            self.query_one(Lines).show([line(Span(f" {part}", Tone.WARN)) for part in wrap(text, 78)])
         elif self.is_attached:
-            work = growing
-            host(self).in_background(lambda: work.grown(STEP), lambda table: self._take(work, table), group="ranks")
+            ranks = growing
+            host(self).in_background(lambda: ranks.grown(STEP), lambda table: self._take(ranks, table), group="ranks")
 
     def _take(self, growing: GrowingRanks, table: RankTable) -> None:
         if not self.is_attached:
@@ -95,17 +96,14 @@ class RankIntervalsDialog(Dialog[None]):
         width = max(60, self.query_one(Lines).size.width)
         self.query_one(Lines).show(rank_interval_lines(table, REPLICATES, width, render_context(self).glyphs))
         if table.ranks.replicates < REPLICATES:
-            self._go_on(growing)
-
-    def _tell(self, text: str) -> None:
-        self.query_one(Lines).show([line(Span(f" {part}", Tone.WARN)) for part in wrap(text, 78)])
+            self._grow(growing)
 
     def action_missing(self) -> None:
         """Switch to the next treatment of missing scores."""
         from ssl_console.analysis.statistics.rank_bootstrap import Missing  # noqa: PLC0415 - loads numpy
 
-        ways = get_args(Missing)
-        self._missing = ways[(ways.index(self._missing) + 1) % len(ways)]
+        treatments = get_args(Missing)
+        self._missing = treatments[(treatments.index(self._missing) + 1) % len(treatments)]
         self._begin()
 
 
@@ -158,19 +156,16 @@ def optimism_lines(found: Audit, width: int) -> list[Line]:
             line(f" {fit(one.protocol, 16)} {one.results:>8} {one.median:>+8.2f} {one.largest:>+8.2f}  {order}")
         )
         largest = sorted((each for each in known if each.group == one.protocol), key=lambda each: -each.inflation)
-        lines += [_result_line(each, width) for each in largest[:BIGGEST] if each.inflation > 0]
+        for each in [result for result in largest[:BIGGEST] if result.inflation > 0]:
+            scores = f"{each.selected:.2f}{marks(each.badges)} becomes {each.on_test:.2f}"
+            text = fit(f"{fit(f'{each.backbone} {each.task}', 34)} {scores}  {each.choice}", max(40, width - 13))
+            lines.append(line("   ", text, Span(f" {each.inflation:+.2f}", Tone.WARN)))
     if not known:
         lines.append(line(Span(" no result of this table documents it", Tone.WARN)))
     for reason in dict.fromkeys(one.reason for one in unknown):
         count = sum(one.reason == reason for one in unknown)
         lines += [line(Span(f" {text}", Tone.DIM)) for text in wrap(f"missing for {count}: {reason}", width - 2)]
     return lines
-
-
-def _result_line(one: Optimism, width: int) -> Line:
-    scores = f"{one.selected:.2f}{marks(one.badges)} becomes {one.on_test:.2f}"
-    text = f"{fit(f'{one.backbone} {one.task}', 34)} {scores}  {one.choice}"
-    return line("   ", Span(fit(text, max(40, width - 13)), Tone.PLAIN), Span(f" {one.inflation:+.2f}", Tone.WARN))
 
 
 class IncomparableDialog(Dialog[None]):

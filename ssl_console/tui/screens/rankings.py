@@ -31,7 +31,7 @@ from ssl_console.tui.screens.editing import EditTarget, card_target
 from ssl_console.tui.screens.export import ExportDialog
 from ssl_console.tui.screens.marking import MarkingScreen, marking_keys
 from ssl_console.tui.style.palette import render_context
-from ssl_console.tui.style.text import Line, wrap_line
+from ssl_console.tui.style.text import wrap_line
 from ssl_console.tui.views.ranking import NAME, PLACE, RankingTable, ranking_table
 from ssl_console.tui.views.ranking_details import about_score, column_name, copied_cell, left_out_of_view, summary_lines
 from ssl_console.tui.views.ranking_query import (
@@ -144,15 +144,8 @@ class RankingsScreen(MarkingScreen[str]):
         table = self.query_one("#ranking", LineTable)
         table.empty = NO_RESULTS if not state.results else "No match: escape clears the filter."
         table.show(shown.rows(self.size.width))
-        self._show_summary(summary_lines(shown, state.suite, self.size.width))
+        self.query_one("#summary", StyledText).show_all(summary_lines(shown, state.suite, self.size.width))
         self._show_details()
-
-    def _show_summary(self, lines: list[Line]) -> None:
-        text = self.query_one("#summary", StyledText)
-        before = len(text.content)
-        text.show(lines)
-        if len(lines) != before:
-            text.refresh(layout=True)
 
     def _show_details(self) -> None:
         table = self.query_one("#ranking", LineTable)
@@ -246,11 +239,12 @@ class RankingsScreen(MarkingScreen[str]):
         columns |= {column.label: column.label for column in base.columns}
         shown = [name for name in columns if name not in self._ranking_query.hidden]
         dialog = ChooseDialog("Columns", columns, shown)
-        self.app.push_screen(dialog, lambda chosen: self._take_columns(list(columns), chosen))
 
-    def _take_columns(self, names: list[str], chosen: tuple[str, ...] | None) -> None:
-        if chosen is not None:
-            self._hide(frozenset(names) - frozenset(chosen), "choice of columns")
+        def show(chosen: tuple[str, ...] | None) -> None:
+            if chosen is not None:
+                self._hide(frozenset(columns) - frozenset(chosen), "choice of columns")
+
+        self.app.push_screen(dialog, show)
 
     def _hide(self, hidden: frozenset[str], what: str) -> None:
         before = self._ranking_query.hidden
@@ -277,12 +271,11 @@ class RankingsScreen(MarkingScreen[str]):
 
     def action_group(self) -> None:
         """Choose the property by which rows are grouped."""
-        options = [(name, name or "no groups") for name in GROUPINGS]
-        self.app.push_screen(PickDialog("Group by", options, self._ranking_query.group), self._take_group)
-
-    def _take_group(self, name: str | None) -> None:
-        if name is not None:
-            self._set_query(replace(self._ranking_query, group=name))
+        query, options = self._ranking_query, [(name, name or "no groups") for name in GROUPINGS]
+        dialog = PickDialog("Group by", options, query.group)
+        self.app.push_screen(
+            dialog, lambda name: self._set_query(replace(query, group=name)) if name is not None else None
+        )
 
     def action_weights(self) -> None:
         """Show only backbones with present weights, or all."""
@@ -304,19 +297,20 @@ class RankingsScreen(MarkingScreen[str]):
         self.app.push_screen(NameDialog("Save this view", "Suite, filter, sort keys, columns, pins and groups."), save)
 
     def action_views(self) -> None:
+        app = host(self)
+
+        def show(name: str | None) -> None:
+            query = opened_view(self, name) if name else None
+            if query is not None:
+                self._ranking_query = query
+                app.state = replace(app.state, ranking_filter=query.filter)
+                app.choose_suite(query.suite)
+
         options = [(name, f"{name}  {about_view(view)}") for name, view in saved_views(self).items()]
         if options:
-            self.app.push_screen(ViewsDialog("Views", options, None), self._open_view)
+            self.app.push_screen(ViewsDialog("Views", options, None), show)
         else:
-            host(self).notify_user("No view has been saved yet: O saves this one.")
-
-    def _open_view(self, name: str | None) -> None:
-        query = opened_view(self, name) if name else None
-        if query is not None:
-            self._ranking_query = query
-            app = host(self)
-            app.state = replace(app.state, ranking_filter=query.filter)
-            app.choose_suite(query.suite)
+            app.notify_user("No view has been saved yet: O saves this one.")
 
     @property
     def _filter(self) -> FilterBar:

@@ -137,7 +137,7 @@ class ResultScreen(ConsoleScreen):
             self._difference = None
             self.refresh_view()
         elif self.has_class("chart"):
-            self.action_chart()
+            self.remove_class("chart")
         else:
             host(self).show_screen("rankings")
         return True

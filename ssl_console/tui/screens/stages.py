@@ -26,7 +26,7 @@ LEAST_WIDTH = 60
 
 
 class StagesDialog(Dialog[None], Generic[Reading]):
-    """A panel that shows what is known, the stage that runs or comes next, and its progress.
+    """A panel with the results so far, the stage that runs or comes next, and its progress.
 
     Results are read in a thread: at the start, and whenever a run of the stage has ended or results have arrived.
     """
@@ -42,15 +42,15 @@ class StagesDialog(Dialog[None], Generic[Reading]):
         self._problem = ""
         self._busy = False
         self._began = 0.0
-        """Start of the present reading."""
+        """Start of the current reading."""
         self._seen: tuple[object, ...] = ()
         """State of the workspace at the last reading."""
         self._submitted: tuple[str, ...] = ()
         self._submitting = False
         self._again = False
-        """Whether something has changed during the present reading."""
+        """Whether something has changed during the current reading."""
 
-    # -- what each of them defines --------------------------------------------------------------------------------
+    # -- defined by subclasses ------------------------------------------------------------------------------------
 
     @property
     def title_text(self) -> str:
@@ -58,7 +58,7 @@ class StagesDialog(Dialog[None], Generic[Reading]):
         raise NotImplementedError
 
     def reader(self) -> Callable[[Session], Reading]:
-        """The reading of the results: called in a thread. It may raise ConsoleError."""
+        """Function that reads the results; called in a thread. It may raise ConsoleError."""
         raise NotImplementedError
 
     def stages_left(self, reading: Reading) -> Sequence[PlannedStage]:
@@ -69,16 +69,16 @@ class StagesDialog(Dialog[None], Generic[Reading]):
         """Everything above the stage."""
         raise NotImplementedError
 
-    def below(self, reading: Reading, around: Surroundings) -> list[Line]:  # noqa: ARG002 - for those that have charts
+    def below(self, reading: Reading, around: Surroundings) -> list[Line]:  # noqa: ARG002 - overridden where there are charts
         """Everything below the stage."""
         return []
 
-    def refusal(self, stage: PlannedStage) -> str:  # noqa: ARG002 - for those with a budget
-        """Why the stage is not started, in words; empty if it may be."""
+    def refusal(self, stage: PlannedStage) -> str:  # noqa: ARG002 - overridden where there is a budget
+        """Reason why the stage must not be started; empty if there is none."""
         return ""
 
     def command(self) -> str:
-        """The same on the command line."""
+        """Equivalent command line."""
         raise NotImplementedError
 
     # -- drawing --------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ class StagesDialog(Dialog[None], Generic[Reading]):
     # -- following ------------------------------------------------------------------------------------------------
 
     def _fingerprint(self) -> tuple[object, ...]:
-        """What a reading depends on: the results, and which runs of the stage are over."""
+        """Inputs of a reading: the results, and which runs of the stage have ended."""
         state = host(self).state
         active = self._stage.active if self._stage else ()
         return (state.results, tuple(run_id in state.runs and state.runs[run_id].state.final for run_id in active))
@@ -236,5 +236,5 @@ class StagesDialog(Dialog[None], Generic[Reading]):
             self.action_refresh()
 
     def action_copy(self) -> None:
-        """Copy the command line that does the same."""
+        """Copy the equivalent command line."""
         host(self).copy(self.command(), f"the command of this {self.WHAT}: copied.")

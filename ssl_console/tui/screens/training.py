@@ -72,21 +72,15 @@ class TrainingScreen(ConsoleScreen):
         return self._trainings[self._place % len(self._trainings)] if self._trainings else None
 
     def _show(self, state: AppState) -> None:
-        training = self._training
+        training, summary = self._training, self.query_one("#summary", StyledText)
         self.set_class(training is None, "none")
         if training is None:
-            self._say([line(Span(" no training is watched", Tone.DIM))])
+            summary.show_all([line(Span(" no training is watched", Tone.DIM))])
             return
         curve = curve_of(training, state.results)
-        self._say(_summary(training, curve, self._place, len(self._trainings), self.size.width))
+        summary.show_all(_summary(training, curve, self._place, len(self._trainings), self.size.width))
         self.query_one(ChartView).show(chart_of(curve))
         self.query_one(LineTable).show(rows_of(training, curve, badged(state.results, state.catalogue)))
-
-    def _say(self, lines: list[Line]) -> None:
-        summary = self.query_one("#summary", StyledText)
-        if len(lines) != len(summary.content):
-            summary.refresh(layout=True)
-        summary.show(lines)
 
     # -- actions ------------------------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class RaceQuestion:
 
 
 def read_race_of(session: Session, asked: RaceQuestion, goal: Goal, hours: float, *, write: bool) -> RaceReading:
-    """The rounds whose results are stored, and the next one; `write` keeps the record in the workspace.
+    """The rounds whose results are stored, and the next one; `write` stores the record in the workspace.
 
     Raises ConsoleError.
     """
@@ -135,12 +135,12 @@ class RaceDialog(StagesDialog[RaceReading]):
         return race_command(self.reading.record, self._hours, self._asked.preset) if self.reading else ""
 
     def action_goal(self) -> None:
-        """The next goal."""
+        """Switch to the next goal."""
         self._goal = GOALS[(GOALS.index(self._goal) + 1) % len(GOALS)]
         self.action_refresh()
 
     def action_hours(self) -> None:
-        """The next time budget."""
+        """Switch to the next time budget."""
         self._hours = HOURS[(HOURS.index(self._hours) + 1) % len(HOURS)]
         self.draw()
 
@@ -156,12 +156,6 @@ def read_judgement(
     request = JudgeRequest(first, second, tuple(specs), margin)
     stages = plan_datasets(session, request)
     return JudgeReading(tuple(JudgeLooks(session, request, stages).after_each()), tuple(stages))
-
-
-def end_runs(session: Session, run_ids: Sequence[str]) -> None:
-    """Cancel the runs that are still active."""
-    with suppress(NotPossible):
-        session.cancel(*run_ids)
 
 
 class JudgeDialog(StagesDialog[JudgeReading]):
@@ -216,11 +210,16 @@ class JudgeDialog(StagesDialog[JudgeReading]):
             super()._tick()
 
     def _go_on(self) -> None:
-        """End the run whose images are enough, or go on with the dataset that was begun."""
+        """End the run whose images are enough, or continue with the dataset that was begun."""
         reading, stage = self.reading, self._stage
         if self._in_parts and reading is not None and not reading.left:
             run_ids, self._in_parts, session = self._in_parts, (), host(self).backend.session
-            host(self).in_background(lambda: end_runs(session, run_ids), lambda _found: None, group="end judged runs")
+
+            def end() -> None:
+                with suppress(NotPossible):  # they may have ended meanwhile
+                    session.cancel(*run_ids)
+
+            host(self).in_background(end, lambda _: None, group="end judged runs")
         failed = failed_runs(self._submitted, host(self).state.runs)
         if stage is None or failed or stage.name != self._started:
             self._in_parts = ()
@@ -232,7 +231,7 @@ class JudgeDialog(StagesDialog[JudgeReading]):
         return judge_command(*self._names, self._suite, self._tasks, self._margin)
 
     def action_margin(self) -> None:
-        """The next margin."""
+        """Switch to the next margin."""
         self._margin = MARGINS[(MARGINS.index(self._margin) + 1) % len(MARGINS)]
         self.going = False
         self.action_refresh()
@@ -298,7 +297,7 @@ class LadderDialog(StagesDialog[LadderReading]):
         return ladder_command(self._backbones, self._dataset, rungs, presets)
 
     def action_presets(self) -> None:
-        """Presets of the suite, the default ones, or short trainings."""
+        """Switch between the presets of the suite, the default ones, and short trainings."""
         self._presets = PRESETS[(PRESETS.index(self._presets) + 1) % len(PRESETS)]
         self.going, self.reading = False, None
         self.action_refresh()

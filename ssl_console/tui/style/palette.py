@@ -17,7 +17,7 @@ from textual.theme import Theme
 from textual.widget import Widget
 
 from ssl_console.tui.style.glyphs import Glyphs
-from ssl_console.tui.style.text import Cell, Line, Span, Tone, cut, length
+from ssl_console.tui.style.text import Cell, Line, Tone, cut, length
 from ssl_console.tui.terminal.colour_depth import ColourDepth, legible
 
 LEVELS = 8
@@ -170,10 +170,6 @@ class Palette:
         """Style of text of this tone."""
         return self._tones[tone]
 
-    def span_style(self, span: Span) -> Style:
-        """Style of a span: its tone, on the background of its heat level."""
-        return self.tone(span.tone) if span.heat is None else self.cell_style(Cell("", span.tone, span.heat))
-
     def cell_style(self, cell: Cell, under: Under = "") -> Style:
         """Style of a table cell: tone, then heat or tick as background, overridden by the cursor."""
         key = (cell.tone, cell.heat, cell.bold, cell.underline, cell.picked, under)
@@ -218,8 +214,10 @@ class Palette:
 
 
 def _cell_style(palette: Palette, cell: Cell, under: Under) -> Style:
+    """The cursor covers heat, heat covers a tick, and a tick covers the row of the cursor."""
     style = palette.tone(cell.tone)
-    ground = _ground(palette, cell, under)
+    heat = None if cell.heat is None else palette.heat(cell.heat)
+    ground = heat or (palette.picked if cell.picked else palette.row if under == "row" else None)
     if under == "cell":
         style += Style(color=palette.on_cell, bgcolor=palette.cell, bold=True)
     elif ground is not None:
@@ -229,15 +227,6 @@ def _cell_style(palette: Palette, cell: Cell, under: Under) -> Style:
     if cell.bold or cell.underline or best:
         style += Style(bold=cell.bold or best or None, underline=cell.underline or None)
     return style
-
-
-def _ground(palette: Palette, cell: Cell, under: Under) -> str | None:
-    """Background of a cell without the cursor; None for that of the page."""
-    if cell.heat is not None and (heat := palette.heat(cell.heat)) is not None:
-        return heat
-    if cell.picked:
-        return palette.picked
-    return palette.row if under == "row" else None
 
 
 SIXTEEN_ON_DARK = Palette(
@@ -303,6 +292,10 @@ def render_context(widget: Widget) -> RenderContext:
 
 def draw(spans: Line, width: int, context: RenderContext, base: Style) -> Strip:
     """One line of `width` cells; longer text ends in an ellipsis."""
-    kept = cut(spans, width, context.glyphs.ellipsis)
-    segments = [Segment(span.text, base + context.palette.span_style(span)) for span in kept]
+    kept, palette = cut(spans, width, context.glyphs.ellipsis), context.palette
+    segments = []
+    for span in kept:
+        tone, heat = span.tone, span.heat
+        style = palette.tone(tone) if heat is None else palette.cell_style(Cell("", tone, heat))
+        segments.append(Segment(span.text, base + style))
     return Strip([*segments, Segment(" " * (width - length(kept)), base)], width)

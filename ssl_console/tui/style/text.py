@@ -100,7 +100,7 @@ def fit(text: str, width: int, align: Align = "left", ellipsis: str = ELLIPSIS) 
 
 @lru_cache(maxsize=16384)
 def fit_middle(text: str, width: int, ellipsis: str = ELLIPSIS) -> str:
-    """Exactly `width` cells, cut in the middle: the ends of names tell neighbours apart."""
+    """Exactly `width` cells, cut in the middle, because the ends of names distinguish neighbours."""
     text = clean(text)
     if cell_len(text) <= width or width < 2 + len(ellipsis):
         return fit(text, width, ellipsis=ellipsis)

@@ -7,7 +7,7 @@ Textual would write, in terminals of 80x24 and of 120x40 (`make bench ARGS=tui_p
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar, cast
@@ -114,13 +114,6 @@ class ScreenRow:
     texts: list[str | None] = field(default_factory=list)
     styles: list[StyleCode] = field(default_factory=list)
 
-    def widen(self, width: int) -> None:
-        """Extend the line to at least `width` cells."""
-        lacking = width - len(self.texts)
-        if lacking > 0:
-            self.texts += [None] * lacking
-            self.styles += [DEFAULT_STYLE] * lacking
-
 
 class ScreenBuffer:
     """Present content of the terminal, cell by cell."""
@@ -129,7 +122,7 @@ class ScreenBuffer:
         self.ascii_only = False
         """Whether the terminal is limited to ASCII."""
         self._rows: dict[int, ScreenRow] = {}
-        self._style_codes: dict[Style | None, StyleCode] = {None: DEFAULT_STYLE}
+        self._style_codes: dict[Style, StyleCode] = {}
 
     def forget(self) -> None:
         """Forget the content: the next update is written completely."""
@@ -142,7 +135,9 @@ class ScreenBuffer:
         for x, y, strip in changed_strips(update):
             texts, styles = self._cells(strip, depth)
             row = self._rows.setdefault(y, ScreenRow())
-            row.widen(x + len(texts))
+            lacking = max(0, x + len(texts) - len(row.texts))
+            row.texts += [None] * lacking
+            row.styles += [DEFAULT_STYLE] * lacking
             span = slice(x, x + len(texts))
             old_texts, row.texts[span] = row.texts[span], texts
             old_styles, row.styles[span] = row.styles[span], styles
@@ -153,6 +148,7 @@ class ScreenBuffer:
         return writer.text
 
     def _cells(self, strip: Strip, depth: ColourDepth) -> tuple[list[str], list[StyleCode]]:
+        """Text and style of every cell. In ASCII, the empty cells behind a wide character become cells of their own."""
         texts: list[str] = []
         styles: list[StyleCode] = []
         for text, style, control in strip:
@@ -160,14 +156,21 @@ class ScreenBuffer:
                 characters = cells(text)
                 texts += characters
                 styles += [self._style_code(style, depth)] * len(characters)
-        return to_ascii(texts) if self.ascii_only else texts, styles
+        if self.ascii_only:
+            texts = [text if text.isascii() and text else nearest_ascii(text) for text in texts]
+        return texts, styles
 
     def _style_code(self, style: Style | None, depth: ColourDepth) -> StyleCode:
+        """A style as SGR parameters for a terminal with these colours, cached."""
+        style = style or Style.null()
         code = self._style_codes.get(style)
         if code is None:
             if len(self._style_codes) > MAX_CACHED_STYLES:
-                self._style_codes = {None: DEFAULT_STYLE}
-            code = self._style_codes[style] = style_code(style or Style(), depth)
+                self._style_codes.clear()
+            attributes = ";".join(number for name, number in ATTRIBUTES.items() if getattr(style, name))
+            foreground = nearest(style.color, depth).get_ansi_codes() if style.color else ("39",)
+            background = nearest(style.bgcolor, depth).get_ansi_codes(foreground=False) if style.bgcolor else ("49",)
+            code = self._style_codes[style] = attributes, ";".join(foreground), ";".join(background)
         return code
 
 
@@ -187,20 +190,16 @@ class AnsiWriter:
 
     def write(self, x: int, y: int, texts: Sequence[str], styles: Sequence[StyleCode]) -> None:
         """Write cells of one line, from column `x` on."""
-        self._move_cursor(x, y)
-        for text, code in zip(texts, styles, strict=True):
-            if code is not self._style_code:
-                self._set_style(code)
-            self.parts.append(text)
-        self._x = x + len(texts)
-
-    def _move_cursor(self, x: int, y: int) -> None:
         forward = x - self._x
         if y != self._y or forward < 0:
             self.parts.append(f"\x1b[{y + 1};{x + 1}H")
         elif forward:
             self.parts.append(f"\x1b[{forward}C")
-        self._x, self._y = x, y
+        for text, code in zip(texts, styles, strict=True):
+            if code is not self._style_code:
+                self._set_style(code)
+            self.parts.append(text)
+        self._x, self._y = x + len(texts), y
 
     def _set_style(self, code: StyleCode) -> None:
         attributes, *colours = code
@@ -271,19 +270,6 @@ def _whole(begin: int, end: int, texts: Sequence[str]) -> tuple[int, int]:
     while end < len(texts) and not texts[end]:
         end += 1
     return begin, end
-
-
-def style_code(style: Style, depth: ColourDepth) -> StyleCode:
-    """A style as SGR parameters for a terminal with these colours."""
-    attributes = ";".join(code for name, code in ATTRIBUTES.items() if getattr(style, name))
-    foreground = nearest(style.color, depth).get_ansi_codes() if style.color else ("39",)
-    background = nearest(style.bgcolor, depth).get_ansi_codes(foreground=False) if style.bgcolor else ("49",)
-    return attributes, ";".join(foreground), ";".join(background)
-
-
-def to_ascii(cells: Iterable[str]) -> list[str]:
-    """The cells in ASCII; those behind a wide character, which are empty, become cells of their own."""
-    return [cell if cell.isascii() and cell else nearest_ascii(cell) for cell in cells]
 
 
 @lru_cache(maxsize=4096)

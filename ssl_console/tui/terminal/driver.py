@@ -29,7 +29,6 @@ from rich.text import Text
 from textual import events
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
-from textual.widget import Widget
 
 from ssl_console.system.safe_text import printable
 
@@ -220,7 +219,7 @@ def on_hangup_or_termination(handle: Callable[[int], object]) -> None:
 
 
 def exit_within_timeout(code: int) -> None:
-    """End this process after `PATIENCE_S` if it has not ended by itself.
+    """End this process after `EXIT_PATIENCE_S` if it has not ended by itself.
 
     A thread that waits for a file server or a lock would otherwise block the exit forever, invisibly.
     """
@@ -273,28 +272,18 @@ class QueuedKeysApp(App[Result]):
         if not isinstance(event, events.Key) or event.is_forwarded:
             await super().on_event(event)
             return
-        await self._screen_is_ready()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.screen._mounted_event.wait(), READY_PATIENCE_S)
         focused = self.focused
         if isinstance(focused, KeyListener):
             focused.note_key()
         typed = focused is not None and focused.check_consume_key(event.key, event.character)
-        if not typed and await self._does(event.key):
+        if not typed and (
+            await self._check_bindings(event.key, priority=True) or await self._check_bindings(event.key)
+        ):
             return
         await super().on_event(event)
-        if typed and focused is not None:
-            await _processed(focused)
-
-    async def _does(self, key: str) -> bool:
-        return await self._check_bindings(key, priority=True) or await self._check_bindings(key)
-
-    async def _screen_is_ready(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.screen._mounted_event.wait(), READY_PATIENCE_S)
-
-
-async def _processed(widget: Widget) -> None:
-    """Wait until the widget has processed its messages."""
-    done = asyncio.Event()
-    if widget.call_later(done.set):
-        with suppress(TimeoutError):
-            await asyncio.wait_for(done.wait(), READY_PATIENCE_S)
+        processed = asyncio.Event()
+        if typed and focused is not None and focused.call_later(processed.set):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(processed.wait(), READY_PATIENCE_S)

@@ -20,7 +20,7 @@ def memoize_by_identity(work: Callable[Asked, Answer]) -> Callable[Asked, Answer
     def cached(*args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
         arguments = (*args, *kwargs.values())
         for key, answer in cache:
-            if _same(key, arguments):
+            if len(key) == len(arguments) and all(a is b or a == b for a, b in zip(key, arguments, strict=True)):
                 return answer
         answer = work(*args, **kwargs)
         cache.insert(0, (arguments, answer))
@@ -28,7 +28,3 @@ def memoize_by_identity(work: Callable[Asked, Answer]) -> Callable[Asked, Answer
         return answer
 
     return cached
-
-
-def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
-    return len(one) == len(other) and all(a is b or a == b for a, b in zip(one, other, strict=True))

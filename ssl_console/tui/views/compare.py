@@ -1,11 +1,11 @@
-"""Comparison of backbones: differences by task, and explanatory charts. Pure."""
+"""Comparison of backbones: differences by task, and charts. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from backbones.io.errors import counted
 from ssl_console.analysis.layer_curves import PROTOCOL as LAYERS
@@ -21,10 +21,6 @@ from ssl_console.tui.widgets.plot import Chart, Series
 from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.workspace.badges import marks
 from ssl_console.workspace.events import Curve
-
-if TYPE_CHECKING:
-    pass
-
 
 CostAxis = Literal["parameters", "images/s"]
 TASK = "task"
@@ -289,4 +285,5 @@ def chosen(marked: Sequence[str], ranking: Ranking) -> tuple[str, ...]:
 
 
 def _points(curve: Curve) -> tuple[tuple[float, float], ...]:
+    """Points by step, or by number where no step was reported."""
     return tuple((float(number) if step is None else step, value) for number, (step, value) in enumerate(curve.points))

@@ -14,7 +14,7 @@ from ssl_console.tui.views.paired_tests import short_name
 from ssl_console.tui.widgets.plot import Chart, Series
 
 if TYPE_CHECKING:
-    from ssl_console.operations.disagreements import DisagreeingImages, NamedImage
+    from ssl_console.operations.disagreements import DisagreeingImages
 
 ClassScores = Sequence[tuple[str, float, int]]
 """Name of a class, recall in percent, and number of its test images."""
@@ -27,17 +27,17 @@ MEASURES: Mapping[Measure, str] = {"cka": "CKA", "mutual_knn": f"mutual {NEIGHBO
 def layer_chart(backbones: Sequence[str], curves: Mapping[str, LayerCurve]) -> Chart:
     """Score by depth, each backbone with the pooling chosen on its validation images."""
     series = tuple(
-        Series(f"{name.rpartition('/')[2]} {curves[name].pooling}", _points(curves[name]), number=number)
+        Series(
+            f"{short_name(name)} {curves[name].pooling}",
+            tuple((point.depth, point.score) for point in curves[name].chosen),
+            number=number,
+        )
         for number, name in enumerate(backbones)
         if name in curves
     )
     if not series:
         return Chart(note="no layer curve is kept for these backbones")
     return Chart(series, "depth in % of the blocks", "score", note="pooling chosen on validation images")
-
-
-def _points(curve: LayerCurve) -> tuple[tuple[float, float], ...]:
-    return tuple((point.depth, point.score) for point in curve.chosen)
 
 
 def class_lines(
@@ -67,11 +67,11 @@ def _class_line(row: tuple[str, float, float, int], room: int, glyphs: Glyphs) -
 
 
 def disagreement_lines(names: tuple[str, str], images: DisagreeingImages, width: int) -> list[Line]:
-    """Number of images that only one classifies correctly, and the names of the first ones."""
-    found, (one, other) = images.found, (short_name(name) for name in names)
+    """Number of images that only one classifies correctly, and the first ones with their class and both predictions."""
+    found, (first, second) = images.found, (short_name(name) for name in names)
     counts = (
-        f"{one} right, {other} wrong: {len(found.only_first)}",
-        f"{other} right, {one} wrong: {len(found.only_second)}",
+        f"{first} right, {second} wrong: {len(found.only_first)}",
+        f"{second} right, {first} wrong: {len(found.only_second)}",
         f"both right: {found.both}, both wrong: {found.neither}, of {found.images:,} test images",
     )
     lines = [line(Span(f" {text}", Tone.STRONG)) for count in counts for text in wrap(count, width - 2)]
@@ -83,12 +83,8 @@ def disagreement_lines(names: tuple[str, str], images: DisagreeingImages, width:
             Span(" copies the paths", Tone.DIM),
         )
     ]
-    return [*lines, *(line(Span(f" {image_text(image)}", Tone.DIM)) for image in images.only_first)]
-
-
-def image_text(image: NamedImage) -> str:
-    """An image and both predictions, in one line."""
-    return f"{image.name}  {image.label}: {image.first} | {image.second}"
+    texts = (f" {one.name}  {one.label}: {one.first} | {one.second}" for one in images.only_first)
+    return [*lines, *(line(Span(text, Tone.DIM)) for text in texts)]
 
 
 def similarity_lines(matrix: SimilarityMatrix, width: int, glyphs: Glyphs) -> list[Line]:

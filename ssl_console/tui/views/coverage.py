@@ -116,10 +116,13 @@ class Coverage:
         result, run = self.results.get(pair), self.runs.get(pair)
         score, doubts = (result.value, marks(result.badges)) if result else (None, "")
         if run is not None and not run.state.final:
-            return CoverageCell(_OF_STATE[run.state], score, run.progress.share, _of_run(run), run.run_id, doubts)
+            detail = run.reason if run.state is RunState.QUEUED else run.progress.phase
+            return CoverageCell(_OF_STATE[run.state], score, run.progress.share, detail, run.run_id, doubts)
         entry = self.catalogue.task.get(task)
         if entry is not None and entry.dataset.name in self.reading:
-            return _pending(self.reading[entry.dataset.name], score, doubts)
+            read = self.reading[entry.dataset.name]  # whether the result is up to date is known afterwards
+            share = read.done / read.total if read.total else None
+            return CoverageCell(CellStatus.PENDING, score, share, reading_text(read), marks=doubts)
         if run is not None and run.state in {RunState.FAILED, RunState.CANCELLED} and _later(run, result):
             return CoverageCell(_OF_STATE[run.state], score, None, run.status.kind or run.reason, run.run_id, doubts)
         if result is not None:
@@ -166,16 +169,10 @@ def _lacking(missing: Blocker, status: CellStatus, downloads: Downloads) -> Cove
     return CoverageCell(status, detail=f"{missing.reason}: w fetches them" if missing.fetchable else missing.advice)
 
 
-def _pending(progress: ReadingProgress, score: float | None, doubts: str) -> CoverageCell:
-    """A pair whose dataset is being read, after which it is known whether its result is up to date."""
-    share = progress.done / progress.total if progress.total else None
-    return CoverageCell(CellStatus.PENDING, score, share, reading_text(progress), marks=doubts)
-
-
 def reading_text(progress: ReadingProgress) -> str:
     """Progress of reading a dataset's files, in words."""
-    how_far = f": {progress.done:,} of {progress.total:,}" if progress.total else " ..."
-    return f"the files of {progress.name} are being read{how_far}"
+    count = f": {progress.done:,} of {progress.total:,}" if progress.total else " ..."
+    return f"the files of {progress.name} are being read{count}"
 
 
 @memoize_by_identity
@@ -216,10 +213,6 @@ def _averaged(results: Sequence[Result]) -> Result:
 def _rank(run: RunView) -> tuple[bool, float, str]:
     """Sort key of several runs of a pair, e.g. of its seeds: active ones last, then by creation time."""
     return not run.state.final, run.created, run.run_id
-
-
-def _of_run(run: RunView) -> str:
-    return run.reason if run.state is RunState.QUEUED else run.progress.phase
 
 
 def _later(run: RunView, result: Result | None) -> bool:

@@ -89,7 +89,8 @@ def curve_chart(runs: Sequence[RunCurves], ghost: RunCurves | None, options: Cur
     if ghost is not None and _is_curve(ghost.curves.get(metric)):
         series.insert(0, Series(f"best so far: {ghost.name}", _points(ghost.curves[metric], options), "ghost"))
     without = [run.name for run in runs if not _is_curve(run.curves.get(metric))]
-    x, series = _scaled(series, options, with_steps=any(_has_steps(run.curves[metric]) for _, run in drawn))
+    with_steps = any(step is not None for _, run in drawn for step, _ in run.curves[metric].points)
+    x, series = _scaled(series, options, with_steps=with_steps)
     note = _note(metric, without, series, options)
     return Chart(tuple(_cropped(series, options.window)), x, metric, note=note, log_y=options.log)
 
@@ -126,10 +127,6 @@ def _points(curve: Curve, options: CurveOptions) -> tuple[Point, ...]:
         return tuple(zip(curve.times, values, strict=True))
     steps = (float(number * curve.stride) if step is None else step for number, (step, _) in enumerate(curve.points))
     return tuple(zip(steps, values, strict=True))
-
-
-def _has_steps(curve: Curve) -> bool:
-    return any(step is not None for step, _ in curve.points)
 
 
 def _scaled(series: list[Series], options: CurveOptions, *, with_steps: bool) -> tuple[str, list[Series]]:

@@ -100,14 +100,11 @@ def sparkline(figure: _Figure, device: DeviceView, cells: int, glyphs: Glyphs) -
     samples = device.history[-cells:] if cells else ()
     values = [figure.value(sample) for sample in samples]
     full = figure.full(device) or max((value for value in values if value is not None), default=0.0)
-    bars = "".join(_bar(value, full, glyphs) for value in values)
+    bars, steps = "", glyphs.steps
+    for value in values:
+        level = None if value is None or full <= 0 else int(value / full * len(steps))
+        bars += " " if level is None else steps[max(0, min(len(steps) - 1, level))]
     return bars.rjust(cells)
-
-
-def _bar(value: float | None, full: float, glyphs: Glyphs) -> str:
-    if value is None or full <= 0:
-        return " "
-    return glyphs.steps[max(0, min(len(glyphs.steps) - 1, int(value / full * len(glyphs.steps))))]
 
 
 def _tone(figure: _Figure, device: DeviceView) -> Tone:
@@ -116,18 +113,14 @@ def _tone(figure: _Figure, device: DeviceView) -> Tone:
     return Tone.WARN if figure is _MEMORY and share > NEARLY_FULL else Tone.PLAIN
 
 
-def _load(device: DeviceView) -> str:
-    return "" if device.utilisation is None else f"{device.utilisation:.0f} %"
+def _amount(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:.0f} {unit}"
 
 
 def _memory(device: DeviceView) -> str:
     if device.memory_used_mb is None or not device.memory_total_mb:
         return ""
     return f"{device.memory_used_mb / GIGABYTE:.1f}/{device.memory_total_mb / GIGABYTE:.0f} GB"
-
-
-def _temperature(device: DeviceView) -> str:
-    return "" if device.temperature_c is None else f"{device.temperature_c:.0f} °C"
 
 
 def _power(device: DeviceView) -> str:
@@ -139,9 +132,16 @@ def _power(device: DeviceView) -> str:
 
 _MEMORY = _Figure("memory", _memory, lambda sample: sample.memory_used_mb, lambda device: device.memory_total_mb)
 _FIGURES = (
-    _Figure("load", _load, lambda sample: sample.utilisation, lambda _: 100.0),
+    _Figure(
+        "load", lambda device: _amount(device.utilisation, "%"), lambda sample: sample.utilisation, lambda _: 100.0
+    ),
     _MEMORY,
-    _Figure("temp", _temperature, lambda sample: sample.temperature_c, lambda _: HOTTEST_C),
+    _Figure(
+        "temp",
+        lambda device: _amount(device.temperature_c, "°C"),
+        lambda sample: sample.temperature_c,
+        lambda _: HOTTEST_C,
+    ),
     _Figure("power", _power, lambda sample: sample.power_w, lambda device: device.power_limit_w),
 )
 
@@ -157,7 +157,7 @@ def _titles(devices: Sequence[DeviceView], width: int) -> list[Line]:
 
 
 def _holders(devices: Sequence[DeviceView], glyphs: Glyphs) -> list[Line]:
-    """Who holds memory, device by device, most first."""
+    """Processes that hold memory, by device, the largest first."""
     held = [(device, user) for device in devices for user in sorted(device.users, key=lambda user: -user.memory_mb)]
     if not held:
         return []

@@ -40,11 +40,7 @@ def launch_lines(
         line(),
         *_choices(request),
         _disk(disk),
-        *_out_of_date(plan, width, glyphs),
-        *_overridden(plan, width, glyphs),
-        *_refused(plan, width, glyphs),
-        *_missing(plan, downloads, width, glyphs),
-        *_impossible(plan, width, glyphs),
+        *_reasons(plan, downloads, width, glyphs),
     ]
 
 
@@ -63,10 +59,10 @@ def looking_lines(
 def nothing_to_start(plan: Plan, request: LaunchRequest) -> str:
     """Reason why a launch would start nothing, with the keys that change this."""
     kinds = {item.kind for item in plan.missing}
-    ways = ["o measures what is refused"] if "doctor" in kinds else []
-    ways += [f"w fetches {kinds_of(fetchable(plan))}"] if fetchable(plan) else []
-    ways += ["a measures again what is done"] if plan.counts["done"] and not request.again else []
-    return f"Nothing to start{': ' if ways else '.'}{', '.join(ways)}"
+    keys = ["o measures what is refused"] if "doctor" in kinds else []
+    keys += [f"w fetches {kinds_of(fetchable(plan))}"] if fetchable(plan) else []
+    keys += ["a measures again what is done"] if plan.counts["done"] and not request.again else []
+    return f"Nothing to start{': ' if keys else '.'}{', '.join(keys)}"
 
 
 def refused(plan: Plan) -> list[Blocker]:
@@ -80,7 +76,7 @@ def fetchable(plan: Plan) -> list[Blocker]:
 
 
 def kinds_of(items: Iterable[Blocker]) -> str:
-    """What is missing in one phrase: `weights`, `data` or `weights and data`."""
+    """Kinds of missing inputs in one phrase: `weights`, `data` or `weights and data`."""
     kinds = {item.kind for item in items}
     return " and ".join(kind for kind in ("weights", "data") if kind in kinds)
 
@@ -90,13 +86,12 @@ def fetch_question(items: Sequence[Blocker]) -> tuple[str, str]:
     what = f"{kinds_of(items)} of {len(items)}" if len(items) > 1 else f"{items[0].kind} of {items[0].name}"
     sizes = [item.megabytes for item in items]
     known = [size for size in sizes if size is not None]
-    listed = ", ".join(_named(item) for item in items)
+    listed = ", ".join(
+        item.name if item.megabytes is None else f"{item.name} ({megabytes(1e6 * item.megabytes)} to download)"
+        for item in items
+    )
     sums = [f"{megabytes(1e6 * sum(known))} together"] if len(known) > 1 and len(known) == len(sizes) else []
     return f"Fetch the {what}?", "; ".join((listed, *sums))
-
-
-def _named(item: Blocker) -> str:
-    return item.name if item.megabytes is None else f"{item.name} ({megabytes(1e6 * item.megabytes)} to download)"
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -134,12 +129,15 @@ def _ranges(seeds: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _counts(plan: Plan) -> list[Line]:
-    counts = {**plan.counts, **Counter(filter(None, map(_why_not, plan.runs)))}
+    counts = {**plan.counts, **Counter(filter(None, map(_obstacle, plan.runs)))}
+    cost = "duration unknown: nothing like it was measured here"
+    if plan.eta_s is not None:
+        cost = f"about {format_duration(plan.eta_s)}{f', {plan.slots} at a time' if plan.slots > 1 else ''}"
     rows = (
         ("done", "already done", "not repeated", Tone.PLAIN),
         ("active", "under way", "not started twice", Tone.BUSY),
         ("stale", "out of date", "measured again", Tone.WARN),
-        ("to_run", "will run", _cost(plan), Tone.GOOD),
+        ("to_run", "will run", cost, Tone.GOOD),
         ("refused", "refused", "checks fail, see below", Tone.BAD),
         ("lacking", "cannot run yet", "weights or data missing, see below", Tone.BAD),
         ("impossible", "not possible", "see below", Tone.DIM),
@@ -153,8 +151,8 @@ def _counts(plan: Plan) -> list[Line]:
     return lines
 
 
-def _why_not(run: PlannedRun) -> str:
-    """Reasons why runs cannot start, those without a remedy first."""
+def _obstacle(run: PlannedRun) -> str:
+    """Reason why a run cannot start, one without a remedy before others; empty if it can."""
     kinds = {item.kind for item in run.candidate.missing}
     if "backbone" in kinds:
         return "impossible"
@@ -196,29 +194,29 @@ def _disk(disk: Disk) -> Line:
     return line(*spans) if disk.enough else line(*spans, Span("  too little", Tone.BAD))
 
 
-def _out_of_date(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
-    reasons = dict.fromkeys(run.reason for run in plan.runs if run.status == "stale" and run.reason)
-    return _listed("Out of date, as", Tone.WARN, glyphs.stale, list(reasons), width)
-
-
-def _overridden(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
-    """Backbones that are measured despite failed checks, and the warnings of their results."""
+def _reasons(plan: Plan, downloads: Downloads, width: int, glyphs: Glyphs) -> list[Line]:
+    """Reasons why results are out of date or marked, and why runs cannot start, each group with its remedy."""
+    stale = dict.fromkeys(run.reason for run in plan.runs if run.status == "stale" and run.reason)
     concerns = {run.candidate.backbone.name: run.candidate.concerns for run in plan.runs if run.candidate.concerns}
-    sentences = [f"{name} fails its examination: {'; '.join(failed)}" for name, failed in concerns.items()]
-    title = "Measured although checks fail (o: not); every result is marked"
-    return _listed(title, Tone.WARN, glyphs.failed, sentences, width)
-
-
-def _refused(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
-    title = "Refused: o measures them anyway, and marks every result"
-    return _listed(title, Tone.BAD, glyphs.failed, [item.reason for item in refused(plan)], width)
-
-
-def _missing(plan: Plan, downloads: Downloads, width: int, glyphs: Glyphs) -> list[Line]:
-    lacking = [item for item in plan.missing if item.kind in {"weights", "data"}]
-    found = fetchable(plan)
-    title = f"Missing: w fetches {kinds_of(found)}" if found else "Missing"
-    return _listed(title, Tone.BAD, glyphs.missing, [_lacking(item, downloads) for item in lacking], width)
+    overridden = [f"{name} fails its examination: {'; '.join(failed)}" for name, failed in concerns.items()]
+    lacking = [_lacking(item, downloads) for item in plan.missing if item.kind in {"weights", "data"}]
+    missing = f"Missing: w fetches {kinds_of(fetchable(plan))}" if fetchable(plan) else "Missing"
+    impossible = [item.advice for item in plan.missing if item.kind == "backbone"]
+    failed = [item.reason for item in refused(plan)]
+    groups = (
+        ("Out of date, as", Tone.WARN, glyphs.stale, list(stale)),
+        ("Measured although checks fail (o: not); every result is marked", Tone.WARN, glyphs.failed, overridden),
+        ("Refused: o measures them anyway, and marks every result", Tone.BAD, glyphs.failed, failed),
+        (missing, Tone.BAD, glyphs.missing, lacking),
+        ("Not possible", Tone.DIM, glyphs.empty, impossible),
+    )
+    lines: list[Line] = []
+    for title, tone, sign, sentences in groups:
+        lines += [line(), line(Span(title, tone))] if sentences else []
+        for sentence in sentences:
+            first, *rest = wrap(sentence, width - 4)
+            lines += [line(Span(f"  {sign} ", tone), first), *(line(f"    {text}") for text in rest)]
+    return lines
 
 
 def _lacking(item: Blocker, downloads: Downloads) -> str:
@@ -227,23 +225,3 @@ def _lacking(item: Blocker, downloads: Downloads) -> str:
         return item.advice
     download = downloads.get(download_of(item))
     return item.reason if download is None or download.state == "done" else str(download)
-
-
-def _impossible(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
-    reasons = [item.advice for item in plan.missing if item.kind == "backbone"]
-    return _listed("Not possible", Tone.DIM, glyphs.empty, reasons, width)
-
-
-def _listed(title: str, tone: Tone, sign: str, sentences: Sequence[str], width: int) -> list[Line]:
-    lines: list[Line] = [line(), line(Span(title, tone))] if sentences else []
-    for sentence in sentences:
-        first, *rest = wrap(sentence, width - 4)
-        lines += [line(Span(f"  {sign} ", tone), first), *(line(f"    {text}") for text in rest)]
-    return lines
-
-
-def _cost(plan: Plan) -> str:
-    if plan.eta_s is None:
-        return "duration unknown: nothing like it was measured here"
-    together = f", {plan.slots} at a time" if plan.slots > 1 else ""
-    return f"about {format_duration(plan.eta_s)}{together}"

@@ -99,28 +99,18 @@ class RunList:
         room = left if narrow else width // 5 + (width - WIDE_ENOUGH) // 2
         columns = (name, Column("task", "task", max(8, min(tasks, room)), name=True), *numbers, *further)
         shown = replace(self, note_room=width - _cells(columns[:-1]) - 1, narrow=narrow)
-        return TableModel(columns, list(self.runs), shown._cell)
-
-    def _cell(self, run_id: str, column: Column) -> Cell:
-        return _CELLS[column.key](self, self.runs[run_id])
+        return TableModel(
+            columns, list(self.runs), lambda run_id, column: _CELLS[column.key](shown, shown.runs[run_id])
+        )
 
     def _name(self, run: RunView) -> Cell:
         tone = Tone.PLAIN if run.state is RunState.DONE else TONES[run.state]
-        mark = self.glyphs.ticked if run.run_id in self.marked else " "
-        return Cell(f"{_sign(run, self.glyphs)}{mark}{run.backbone}", Tone.ACCENT if mark.strip() else tone)
-
-    def _task(self, run: RunView) -> Cell:
-        return Cell(run.task)
-
-    def _seed(self, run: RunView) -> Cell:
-        return Cell(str(run.seed), Tone.DIM)
+        sign, mark = getattr(self.glyphs, run.state.value), self.glyphs.ticked if run.run_id in self.marked else " "
+        return Cell(f"{sign}{mark}{run.backbone}", Tone.ACCENT if mark.strip() else tone)
 
     def _speed(self, run: RunView) -> Cell:
         speed = run.progress.images_per_s if run.state is RunState.RUNNING else None
         return Cell("" if speed is None else f"{speed:,.0f}", Tone.DIM)
-
-    def _device(self, run: RunView) -> Cell:
-        return Cell(run.places, Tone.DIM)
 
     def _note(self, run: RunView) -> Cell:
         note = uncut_note(_note(run, self.now), self.note_room)
@@ -155,8 +145,10 @@ class RunList:
         result = self.results.get(run.run_id)
         if result is not None:
             return Cell(f"{result.value:.1f}{marks(result.badges)}", bold=True)
-        latest = latest_metric(run) if run.state is RunState.RUNNING else None
-        return Cell("" if latest is None else f"{latest[0]} {latest[1]:.4g}", Tone.DIM)
+        # the metric that is plotted first, which need not be the headline
+        name, curve = next(iter(run.progress.metrics.items()), ("", None))
+        latest = curve.latest if curve is not None and run.state is RunState.RUNNING else None
+        return Cell("" if latest is None else f"{name} {latest:.4g}", Tone.DIM)
 
 
 def _cells(columns: Iterable[Column]) -> int:
@@ -166,21 +158,15 @@ def _cells(columns: Iterable[Column]) -> int:
 
 _CELLS: Mapping[str, Callable[[RunList, RunView], Cell]] = {
     "run": RunList._name,
-    "task": RunList._task,
-    "seed": RunList._seed,
+    "task": lambda _, run: Cell(run.task),
+    "seed": lambda _, run: Cell(str(run.seed), Tone.DIM),
     "progress": RunList._progress,
     "left": RunList._left,
     "score": RunList._score,
     "speed": RunList._speed,
-    "device": RunList._device,
+    "device": lambda _, run: Cell(run.places, Tone.DIM),
     "note": RunList._note,
 }
-
-
-def latest_metric(run: RunView) -> tuple[str, float] | None:
-    """Name and newest value of the metric that is plotted first; it need not be the headline."""
-    name, curve = next(iter(run.progress.metrics.items()), ("", None))
-    return None if curve is None or curve.latest is None else (name, curve.latest)
 
 
 def summary(state: AppState, now: float, *, filtered: bool, finished: bool, marked: int = 0) -> Line:
@@ -208,7 +194,24 @@ def summary(state: AppState, now: float, *, filtered: bool, finished: bool, mark
 
 
 def details(run: RunView, result: Result | None, now: float, width: int) -> list[Line]:
-    """Details of a run."""
+    """Details of a run: its facts, why it waits or has ended, its warnings, and the end of the log of a failed run."""
+    head = line(
+        Span(f" {run.state.value}", TONES[run.state]), Span(f" {run.status.kind}" if run.status.kind else "", Tone.BAD)
+    )
+    lines = [head, *(line(Span(f" {name:<9}", Tone.DIM), value) for name, value in _facts(run, result, now))]
+    lines += [line(Span(f" {text}", Tone.WARN)) for text in wrap(run.reason, width - 2) if run.reason]
+    if warnings := run.progress.warnings:
+        count = run.progress.warning_count
+        title = "a warning:" if count == 1 else f"{count:,} warnings, the last:"
+        lines += [(), line(Span(f" {title}", Tone.WARN))]
+        lines += [line(f"   {text}") for warning in warnings[-3:] for text in wrap(warning, width - 4)]
+    if run.state is RunState.FAILED and run.status.end is not None:
+        lines += [line(Span(f"   {text}", Tone.DIM)) for text in run.status.end.log_tail]
+    return lines
+
+
+def _facts(run: RunView, result: Result | None, now: float) -> list[tuple[str, str]]:
+    """Names and values of a run's facts, without those that are unknown."""
     progress = run.progress
     pairs: list[tuple[str, str]] = [("run", f"{run.run_id}   seed {run.seed}   attempt {max(1, run.status.attempt)}")]
     pairs.append(("queued", _when(run.created)))
@@ -228,45 +231,17 @@ def details(run: RunView, result: Result | None, now: float, width: int) -> list
     if result is not None:
         pairs.append(("score", f"{result.value:.2f} [{result.ci_low:.2f}, {result.ci_high:.2f}] {result.metric}"))
         pairs += [("origin", result.origin)] if result.origin else []
-    head = line(
-        Span(f" {run.state.value}", TONES[run.state]), Span(f" {run.status.kind}" if run.status.kind else "", Tone.BAD)
-    )
-    lines = [head, *(line(Span(f" {name:<9}", Tone.DIM), value) for name, value in pairs)]
-    lines += [line(Span(f" {text}", Tone.WARN)) for text in wrap(run.reason, width - 2) if run.reason]
-    lines += _warnings(run, width)
-    lines += [line(Span(f"   {text}", Tone.DIM)) for text in _log_tail(run)]
-    return lines
-
-
-def _log_tail(run: RunView) -> tuple[str, ...]:
-    """The last log lines of a failed run."""
-    end = run.status.end
-    return end.log_tail if end is not None and run.state is RunState.FAILED else ()
-
-
-def _warnings(run: RunView, width: int) -> list[Line]:
-    warnings = run.progress.warnings
-    if not warnings:
-        return []
-    lines = [(), line(Span(f" {_how_many(run.progress.warning_count)}", Tone.WARN))]
-    return lines + [line(f"   {text}") for warning in warnings[-3:] for text in wrap(warning, width - 4)]
-
-
-def _how_many(warnings: int) -> str:
-    return "a warning:" if warnings == 1 else f"{warnings:,} warnings, the last:"
+    return pairs
 
 
 def event_lines(events: Sequence[EventLine]) -> list[Line]:
     """Formatted events, newest last."""
     tones = {"warning": Tone.WARN, "ended": Tone.STRONG, "phase": Tone.ACCENT, "started": Tone.STRONG}
-    return [
-        line(Span(f" {_clock(e.time)} ", Tone.DIM), Span(f"{e.kind:<10}", tones.get(e.kind, Tone.DIM)), e.text)
-        for e in events
-    ] or [line(Span(" no events yet", Tone.DIM))]
-
-
-def _sign(run: RunView, glyphs: Glyphs) -> str:
-    return str(getattr(glyphs, run.state.value))
+    lines = []
+    for event in events:
+        clock = Span(f" {time.strftime('%H:%M:%S', time.localtime(event.time))} ", Tone.DIM)
+        lines.append(line(clock, Span(f"{event.kind:<10}", tones.get(event.kind, Tone.DIM)), event.text))
+    return lines or [line(Span(" no events yet", Tone.DIM))]
 
 
 def _silent(run: RunView, now: float) -> bool:
@@ -308,10 +283,6 @@ def _memory(run: RunView) -> str:
 
 def _short(seconds: float) -> str:
     return format_duration(seconds).replace(" min", "m").replace(" s", "s").replace(" h ", "h").replace(" d ", "d")
-
-
-def _clock(moment: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(moment))
 
 
 def _when(moment: float) -> str:

@@ -1,14 +1,13 @@
-"""The coverage grid and the launch dialog as rows and lines. Pure."""
+"""The coverage grid as rows and lines. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from backbones.io.errors import counted
 from ssl_console.tui.data.catalog import BackboneEntry, FilteredCatalog, TaskEntry, protocol_title
-from ssl_console.tui.data.state import AppState, Extent, Pair, PairSelection, extent
+from ssl_console.tui.data.state import AppState, Pair, PairSelection, extent
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Cell, Line, Span, Tone, fit, length, line
 from ssl_console.tui.views import memoize_by_identity
@@ -57,7 +56,8 @@ class CoverageGrid:
         return self._models[width]
 
     def _model(self, width: int) -> TableModel:
-        name_width = max(16, min(_longest(self.shown.backbones) + 2, width // 3))
+        longest = max((len(entry.name) for entry in self.shown.backbones), default=0)
+        name_width = max(16, min(longest + 2, width // 3))
         columns = (
             Column(NAME, "  backbone", name_width, name=True),
             *(self._column(task) for task in self.shown.tasks),
@@ -95,7 +95,8 @@ class CoverageGrid:
             ticks = extent(self.selection.by_backbone.get(backbone, NONE_TICKED), self._tasks)
             lacking = self.coverage.catalogue.backbone[backbone].missing is not None
             tone = Tone.ACCENT if ticks != "none" else Tone.DIM if lacking else Tone.PLAIN
-            return Cell(f"{_extent_mark(ticks, self.glyphs)} {backbone}", tone)
+            mark = {"none": " ", "some": self.glyphs.partly, "all": self.glyphs.ticked}[ticks]
+            return Cell(f"{mark} {backbone}", tone)
         covered = self.coverage.cell(backbone, column.key)
         ticked = self.selection.has(backbone, column.key)
         text = cell_text(covered, self.glyphs)
@@ -149,7 +150,8 @@ def about_cell(grid: CoverageGrid, backbone: str | None, task: str | None, width
     covered = grid.coverage.cell(entry.name, of_task.name)
     result = grid.coverage.results.get((entry.name, of_task.name))
     head: list[Span] = [Span(f" {entry.name}", Tone.STRONG), Span(" on ", Tone.DIM), Span(of_task.name, Tone.STRONG)]
-    head += [Span("  "), Span(covered.status.value, _plain_enough(TONES[covered.status]))]
+    tone = TONES[covered.status]
+    head += [Span("  "), Span(covered.status.value, Tone.DIM if tone is Tone.FAINT else tone)]
     if result is not None:
         interval = f"  {result.value:.1f} [{result.ci_low:.1f}, {result.ci_high:.1f}]"
         seeds = grid.coverage.seeds.get((entry.name, of_task.name), 1)
@@ -158,7 +160,9 @@ def about_cell(grid: CoverageGrid, backbone: str | None, task: str | None, width
     detail = Span(f"  {covered.detail}" if covered.detail else "", Tone.WARN)
     if length([*head, detail]) > width:
         return [tuple(head), line(Span(f" {covered.detail}", Tone.WARN))]
-    return [(*head, detail), line(Span(f" {_facts(entry)}   {_task_facts(of_task)}", Tone.DIM))]
+    data = of_task.dataset
+    facts = f" {_facts(entry)}   {data.title}, {data.classes} classes, {data.metric}"
+    return [(*head, detail), line(Span(facts, Tone.DIM))]
 
 
 def summary(grid: CoverageGrid, state: AppState, filtered: bool) -> Line:
@@ -178,18 +182,6 @@ def summary(grid: CoverageGrid, state: AppState, filtered: bool) -> Line:
     return tuple(spans)
 
 
-def _extent_mark(extent: Extent, glyphs: Glyphs) -> str:
-    return {"none": " ", "some": glyphs.partly, "all": glyphs.ticked}[extent]
-
-
-def _plain_enough(tone: Tone) -> Tone:
-    return Tone.DIM if tone is Tone.FAINT else tone
-
-
-def _longest(entries: Sequence[BackboneEntry]) -> int:
-    return max((len(entry.name) for entry in entries), default=0)
-
-
 def _facts(entry: BackboneEntry) -> str:
     facts = entry.card.facts
     parts = [
@@ -200,7 +192,3 @@ def _facts(entry: BackboneEntry) -> str:
         f"ImageNet {facts.imagenet_top1:g}" if facts.imagenet_top1 else None,
     ]
     return ", ".join(part for part in parts if part)
-
-
-def _task_facts(task: TaskEntry) -> str:
-    return f"{task.dataset.title}, {task.dataset.classes} classes, {task.dataset.metric}"

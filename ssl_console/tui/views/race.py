@@ -38,7 +38,7 @@ class RaceReading:
 
 @dataclass(frozen=True)
 class Reach:
-    """What the target may give a backbone on the axis of the chart, in points ahead of the leader (mostly negative)."""
+    """Range of a backbone's possible scores on the target, in points ahead of the leader (mostly negative)."""
 
     low: float
     high: float
@@ -146,7 +146,7 @@ class RaceAxis:
 
     @classmethod
     def of(cls, reaches: Sequence[Reach], width: int) -> RaceAxis:
-        """An axis that has all of them."""
+        """An axis that covers all of these."""
         low, high = min((one.low for one in reaches), default=-1.0), max((one.high for one in reaches), default=0.0)
         return cls(min(low, -1.0), max(high, 0.0), width)
 

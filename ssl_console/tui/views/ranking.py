@@ -268,57 +268,45 @@ class RankingTable:
         return Cell(f"{mark} {row.backbone}", tone)
 
     def _aggregate(self, row: RankingRow, aggregate: Aggregate) -> Cell:
+        """An aggregate; the estimate with its interval, if intervals are shown, and with the mark of a cycle."""
         value = aggregate.value(row)
         if value is None:
             return Cell(self.glyphs.none, Tone.FAINT)
         shown = aggregate.show(value).removesuffix(" %")
-        shown += self._beside_estimate(row) if aggregate.name == ESTIMATE else ""
-        return Cell(shown, bold=aggregate.name in self._best_of(row.backbone))
-
-    def _beside_estimate(self, row: RankingRow) -> str:
-        """Its interval, if intervals are shown, and the mark of a cycle."""
-        half = row.estimate.half_width if row.estimate and self.query.intervals else None
-        interval = "" if half is None else f" {self.glyphs.plus_minus}{half:.2f}"
-        return interval + (CIRCLE if row.circle else "")
+        if aggregate.name == ESTIMATE:
+            half = row.estimate.half_width if row.estimate and self.query.intervals else None
+            shown += "" if half is None else f" {self.glyphs.plus_minus}{half:.2f}"
+            shown += CIRCLE if row.circle else ""
+        return Cell(shown, bold=aggregate.name in self._leaders.get(row.backbone, ()))
 
     def protocol(self, label: str) -> str:
         """Name of a column's protocol; empty for an aggregate."""
         return next((column.protocol for column in self.ranking.columns if column.label == label), "")
 
     def _score(self, row: RankingRow, facts: ColumnStats) -> Cell:
+        """A score with its marks, and its interval or its difference from the published one, if shown and known."""
         score = row.cells.get(facts.label)
         if score is None:
             return Cell(self.glyphs.none, Tone.FAINT)
         text = f"{score.value:.1f}"
+        shown = f"{text}{marks(score.badges)}"
+        twin = self.published_twin(row, facts.label) if self.query.differences else None
+        if self.query.intervals and score.half_width is not None:
+            shown += f" {half_widths(score.value, score.ci_low, score.ci_high, self.glyphs.plus_minus)}"
+        elif twin is not None and not self.query.intervals:
+            shown += f" {score.value - twin.value:+.1f}"
         level = heat.level(score.value, facts.low, facts.high, higher_is_better=facts.higher_is_better)
-        marked = f"{text}{marks(score.badges)}"
-        shown = f"{marked}{self._beside_score(row, facts.label, score)}"
         best, second = text == facts.best, text == facts.second
         return Cell(shown, heat=level if self.query.heat else None, bold=best, underline=second)
-
-    def _beside_score(self, row: RankingRow, label: str, score: RankingCell) -> str:
-        """The interval, or the difference from the published number, if it is shown and known."""
-        if self.query.intervals:
-            return self._interval(score)
-        twin = self.published_twin(row, label) if self.query.differences else None
-        return "" if twin is None else f" {score.value - twin.value:+.1f}"
-
-    def _interval(self, score: RankingCell) -> str:
-        """± only if both sides are equal after rounding."""
-        if score.half_width is None:
-            return ""
-        return f" {half_widths(score.value, score.ci_low, score.ci_high, self.glyphs.plus_minus)}"
 
     def published_twin(self, row: RankingRow, label: str) -> RankingCell | None:
         """The published number for an own score."""
         other = self.row.get(f"{row.backbone}{PUBLISHED}")
         return other.cells.get(label) if other else None
 
-    def _best_of(self, backbone: str) -> frozenset[str]:
-        return self._leaders.get(backbone, frozenset())
-
     @cached_property
     def _leaders(self) -> Mapping[str, frozenset[str]]:
+        """Names of the aggregates in which a backbone is the best, by backbone."""
         leaders: dict[str, frozenset[str]] = {}
         for aggregate in AGGREGATES:
             values = {row.backbone: aggregate.value(row) for row in self.ranking.rows}
@@ -375,7 +363,7 @@ class RankingTable:
         numbers: dict[str, int | None] = dict.fromkeys(scores)
         first, place = None, 0
         for number, (name, score) in enumerate(ordered, start=1):
-            if first is None or not _overlap(first, score):
+            if first is None or score.ci_low > first.ci_high or first.ci_low > score.ci_high:
                 first, place = score, number
             numbers[name] = place
         return numbers
@@ -383,10 +371,6 @@ class RankingTable:
 
 ranking_table = memoize_by_identity(RankingTable.of)
 """`RankingTable.of`, memoized: the table is requested at every progress of a run."""
-
-
-def _overlap(one: RankingCell, other: RankingCell) -> bool:
-    return one.ci_low <= other.ci_high and other.ci_low <= one.ci_high
 
 
 _AGGREGATES: Mapping[str, Aggregate] = {aggregate.name: aggregate for aggregate in AGGREGATES}

@@ -77,21 +77,17 @@ def copied_cell(table: RankingTable, key: str, column: str) -> str:
 
 
 def _about_aggregate(table: RankingTable, row: RankingRow, column: str) -> str:
-    """Its meaning; for a complete row without a value, the reason."""
+    """Meaning of an aggregate, of the estimate with its interval; for a complete row without a value, the reason."""
     no_percentages = [one.label for one in table.ranking.columns if not one.higher_is_better]
     if row.complete and no_percentages and column in {"mean", "mean_log_odds"}:
         return f"none with {', '.join(no_percentages)}, not a percentage: c chooses the columns"
     about = ABOUT_AGGREGATES.get(column, ("", ""))[1]
-    return f"{_about_estimate(row)}{about}" if column == ESTIMATE else about
-
-
-def _about_estimate(row: RankingRow) -> str:
-    """Its interval, and whether the order of the rows is less certain than it looks."""
-    if row.estimate is None:
-        return ""
+    if column != ESTIMATE or row.estimate is None:
+        return about
     value, half = row.estimate.value, row.estimate.half_width
     interval = "" if half is None else f"[{value - half:+.2f}, {value + half:+.2f}]  "
-    return interval + (f"{CIRCLE} {ABOUT_CIRCLE}  " if row.circle else "")
+    circle = f"{CIRCLE} {ABOUT_CIRCLE}  " if row.circle else ""
+    return f"{interval}{circle}{about}"
 
 
 def _published_difference(table: RankingTable, row: RankingRow, column: str, score: RankingCell) -> list[Span]:
@@ -109,9 +105,14 @@ def summary(table: RankingTable, suite: str | None) -> Line:
 
 
 def summary_lines(table: RankingTable, suite: str | None, width: int) -> list[Line]:
-    """The summary in as many lines as it needs, with no part split."""
+    """The summary in as many lines as it needs, with no part split; it ends with the aggregates for which there is no
+    room before the tasks, and the key that shows them.
+    """
+    parts, behind = _parts(table, suite), [column_name(column.key) for column in table.order(width).behind]
+    if behind and table.ranking.rows:
+        parts.append(line(Span(f"  {', '.join(behind)} after the tasks: $", Tone.ACCENT)))
     lines: list[list[Span]] = [[]]
-    for part in [*_parts(table, suite), *_behind(table, width)]:
+    for part in parts:
         if length((*lines[-1], *part)) > width and lines[-1]:
             lines.append([])
         lines[-1] += part
@@ -122,10 +123,11 @@ def _parts(table: RankingTable, suite: str | None) -> list[Line]:
     ranking, query = table.ranking, table.query
     shown = f"{len(ranking.rows)} of {table.total}" if len(ranking.rows) != table.total else str(table.total)
     size = f"  {shown} backbones {table.glyphs.times} {len(table.measured)} columns"
-    unmeasured = len(ranking.columns) - len(table.measured)
+    unmeasured, glyphs = len(ranking.columns) - len(table.measured), table.glyphs
+    keys = [f"{column_name(key)} {glyphs.up if reverse else glyphs.down}" for key, reverse in query.sorts]
     parts = [
         (f" suite {suite}" if suite else " everything measured", Tone.ACCENT if suite else Tone.DIM, True),
-        (f"  sort {', '.join(_sorted_by(table))}", Tone.ACCENT, True),
+        (f"  sort {', '.join(keys)}", Tone.ACCENT, True),
         (f"  by {query.group}", Tone.ACCENT, bool(query.group)),
         (f"  /{query.filter.strip()}", Tone.ACCENT, bool(query.filter.strip())),
         ("  with weights", Tone.ACCENT, query.weights),
@@ -137,22 +139,9 @@ def _parts(table: RankingTable, suite: str | None) -> list[Line]:
         (f"  {table.apart} kept apart", Tone.WARN, table.apart > 0),
         ("  all columns would give a different order", Tone.WARN, table.reordered),
         (f"  unknown field {', '.join(table.unknown)}", Tone.BAD, bool(table.unknown)),
-        (f"   {table.glyphs.ticked} {len(table.marked)} marked", Tone.ACCENT, bool(table.marked)),
+        (f"   {glyphs.ticked} {len(table.marked)} marked", Tone.ACCENT, bool(table.marked)),
     ]
     return [(Span(text, tone),) for text, tone, wanted in parts if wanted]
-
-
-def _behind(table: RankingTable, width: int) -> list[Line]:
-    """The aggregates for which there is no room before the tasks, and the key that shows them."""
-    names = [column_name(column.key) for column in table.order(width).behind]
-    behind = f"  {', '.join(names)} after the tasks: $"
-    return [(Span(behind, Tone.ACCENT),)] if names and table.ranking.rows else []
-
-
-def _sorted_by(table: RankingTable) -> list[str]:
-    """Every sort key with its direction."""
-    glyphs = table.glyphs
-    return [f"{column_name(key)} {glyphs.up if reverse else glyphs.down}" for key, reverse in table.query.sorts]
 
 
 def column_name(key: str) -> str:

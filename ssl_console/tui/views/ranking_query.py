@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal, cast, get_args
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
@@ -17,7 +16,6 @@ from ssl_console.analysis.ranking import (
     AGGREGATES,
     ESTIMATE,
     Ranking,
-    RankingColumn,
     RankingRow,
     pick_columns,
     rank,
@@ -54,7 +52,7 @@ class RankingQuery:
     then: tuple[tuple[str, bool], ...] = ()
     """Further sort keys for ties, each with its direction."""
     group: str = ""
-    """One of `views.ranking_order.GROUPINGS`."""
+    """One of `GROUPINGS`; empty for none."""
     pins: tuple[str, ...] = ()
     """Pinned columns."""
     weights: bool = False
@@ -159,20 +157,15 @@ def apply_query(base: Ranking, query: RankingQuery, catalogue: Catalog) -> tuple
 @memoize_by_identity
 def filter_subjects(base: Ranking, catalogue: Catalog) -> tuple[Mapping[str, Filterable], Mapping[str, Filterable]]:
     """Subjects of a filter by row, and by column. Memoized, as each letter of a filter needs all of them."""
-    columns = {column.label: _column_subject(column, catalogue) for column in base.columns}
-    return _row_subjects(base, catalogue), columns
-
-
-def _row_subjects(base: Ranking, catalogue: Catalog) -> Mapping[str, Filterable]:
-    entries = {row.backbone: catalogue.backbone.get(unmarked(row.backbone)) for row in base.rows}
-    return {
-        row.backbone: row_subject(row, entry.subject if (entry := entries[row.backbone]) else None) for row in base.rows
-    }
-
-
-def _column_subject(column: RankingColumn, catalogue: Catalog) -> Filterable:
-    entry = catalogue.task.get(column.task)
-    return column_subject(column, entry.subject if entry else None)
+    rows: dict[str, Filterable] = {}
+    for row in base.rows:
+        backbone = catalogue.backbone.get(unmarked(row.backbone))
+        rows[row.backbone] = row_subject(row, backbone.subject if backbone else None)
+    columns: dict[str, Filterable] = {}
+    for column in base.columns:
+        task = catalogue.task.get(column.task)
+        columns[column.label] = column_subject(column, task.subject if task else None)
+    return rows, columns
 
 
 def reordered(base: Ranking, shown: Ranking) -> bool:
@@ -218,16 +211,13 @@ def order_columns(
     if 2 * _cells(leading) > room:
         behind = [column for column in leading if column.key not in {ESTIMATE, *keys}]
     others = [column for column in every if column not in pinned and column not in behind]
-    return ColumnOrder(tuple(pinned), tuple(others), tuple(behind), _fitting(pinned, room))
+    # half of the room remains for the columns that scroll
+    fixed = sum(2 * _cells(pinned[:count]) <= room for count in range(1, len(pinned) + 1))
+    return ColumnOrder(tuple(pinned), tuple(others), tuple(behind), fixed)
 
 
 def _cells(columns: Sequence[Column]) -> int:
     return sum(column.width + 1 for column in columns)
-
-
-def _fitting(pinned: Sequence[Column], room: int) -> int:
-    """How many pinned columns stay at the left: half of the room remains for those that scroll."""
-    return sum(2 * _cells(pinned[:count]) <= room for count in range(1, len(pinned) + 1))
 
 
 def order_rows(ranking: Ranking, query: RankingQuery, catalogue: Catalog) -> Ranking:
@@ -292,11 +282,12 @@ def groups_of(ranking: Ranking, query: RankingQuery, catalogue: Catalog) -> Mapp
     """Backbones by the key of their group's header, groups in the order of their first rows; empty without grouping."""
     if not query.group:
         return {}
-    found: dict[str, list[str]] = {}
-    group = partial(_group_of_row, query=query, catalogue=catalogue)
+    groups: dict[str, list[str]] = {}
     for row in ranking.rows:
-        found.setdefault(f"{GROUP}{group(row)}", []).append(row.backbone)
-    return {head: tuple(names) for head, names in found.items()}
+        entry = catalogue.backbone.get(unmarked(row.backbone))
+        group = group_of(entry.card if entry else None, query.group)
+        groups.setdefault(f"{GROUP}{group}", []).append(row.backbone)
+    return {head: tuple(names) for head, names in groups.items()}
 
 
 def _grouped(ranking: Ranking, query: RankingQuery, catalogue: Catalog) -> Ranking:
@@ -305,8 +296,3 @@ def _grouped(ranking: Ranking, query: RankingQuery, catalogue: Catalog) -> Ranki
         return ranking
     place = {name: number for number, names in enumerate(groups.values()) for name in names}
     return replace(ranking, rows=tuple(sorted(ranking.rows, key=lambda row: place[row.backbone])))
-
-
-def _group_of_row(row: RankingRow, query: RankingQuery, catalogue: Catalog) -> str:
-    entry = catalogue.backbone.get(unmarked(row.backbone))
-    return group_of(entry.card if entry else None, query.group)

@@ -51,24 +51,35 @@ def result_lines(
     distance = distances([*results, result], sources.twins).get(result.run_id)
     lines = [*_head(result, record, results), *_doubts(sources.explained(result, record, results), width)]
     lines += _section("Uncertainty", _tree(_intervals(result, record, results, distance), width))
-    lines += _section("Reproduce", _wrapped(command, width))
+    lines += _section("Reproduce", [line(Span(f"   {text}", Tone.ACCENT)) for text in wrap(command, width - 4)])
     if record is None:
         return [*lines, (), line(Span(" The run folder is missing: only the row in the database remains.", Tone.WARN))]
-    sections: tuple[tuple[str, list[Line]], ...] = (
+    for title, body in _sections(record, per_class, width):
+        lines += _section(title, body)
+    return lines
+
+
+def _sections(
+    record: ResultRecord, per_class: Sequence[tuple[str, float, int]], width: int
+) -> tuple[tuple[str, list[Line]], ...]:
+    """Titles and contents of everything that only the run folder has; without diagnostics shown as a chart."""
+    diagnostics = {
+        name: value
+        for name, value in record.diagnostics.items()
+        if not (isinstance(value, dict) and reliability_diagram({name: value}))
+    }
+    return (
         ("Warnings", [line(Span(f"   {t}", Tone.WARN)) for w in record.warnings for t in wrap(w, width - 4)]),
         ("All scores", _pairs({name: f"{value:.3f}" for name, value in record.metrics.items()})),
         ("Accuracy by class, worst first (%)", per_class_lines(per_class, width)),
         ("Images", _pairs({name: f"{count:,}" for name, count in record.samples.items()})),
         ("Selected on validation data", _tree(record.hyperparameters, width)),
         ("Parameters", _tree(record.parameters, width)),
-        ("Diagnostics", _tree(_without_curves(record.diagnostics), width)),
+        ("Diagnostics", _tree(diagnostics, width)),
         ("Identity (the key is its digest)", _tree(record.identity, width)),
         ("Computed by", _tree(_computed_by(record), width)),
         ("Versions", _pairs(record.versions)),
     )
-    for title, body in sections:
-        lines += _section(title, body)
-    return lines
 
 
 def _head(result: Result, record: ResultRecord | None, results: Sequence[Result]) -> list[Line]:
@@ -99,7 +110,7 @@ def _head(result: Result, record: ResultRecord | None, results: Sequence[Result]
 
 
 def _devices(result: Result, record: ResultRecord | None) -> str:
-    """The run's own device, and what helpers on others computed for it."""
+    """The run's own device, and the number of images that helpers on other devices encoded."""
     helped = record.diagnostics.get(HELPED) if record is not None else None
     return f"{result.device or '—'}{f', helpers encoded {helped:,} images' if isinstance(helped, int) else ''}"
 
@@ -209,12 +220,9 @@ def per_class_lines(scores: Sequence[tuple[str, float, int]], width: int) -> lis
     name_width = max(NAME_WIDTH, min(longest, width - BESIDE_NAME - 2))
     columns = max(1, (width - 2) // (name_width + BESIDE_NAME))
     per_column = max(1, -(-len(ordered) // columns))
-    rows = [ordered[start::per_column] for start in range(per_column)] if ordered else []
-    return [line("  ", *(_class_cell(*score, name_width) for score in row)) for row in rows]
-
-
-def _class_cell(name: str, value: float, count: int, name_width: int) -> Span:
-    return Span(f" {fit(name, name_width)} {value:>6.1f} of {count:<6}")
+    cells = [f" {fit(name, name_width)} {recall:>6.1f} of {count:<6}" for name, recall, count in ordered]
+    rows = [cells[start::per_column] for start in range(per_column)] if cells else []
+    return [line("  ", *row) for row in rows]
 
 
 def _section(title: str, body: Sequence[Line]) -> list[Line]:
@@ -252,21 +260,8 @@ def _scalar(value: JsonValue) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _without_curves(diagnostics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """The diagnostics except those shown as a chart or a table."""
-    return {
-        name: value
-        for name, value in diagnostics.items()
-        if not (isinstance(value, dict) and reliability_diagram({name: value}))
-    }
-
-
 def _numbers(values: Sequence[JsonValue]) -> Shares:
     return [float(value) if isinstance(value, int | float) else None for value in values]
-
-
-def _wrapped(command: str, width: int) -> list[Line]:
-    return [line(Span(f"   {text}", Tone.ACCENT)) for text in wrap(command, width - 4)]
 
 
 def difference_lines(found: FieldDifference, width: int, glyphs: Glyphs) -> list[Line]:

@@ -1,4 +1,4 @@
-"""Runs of a stage as lines: progress, time left and what stands in the way. Pure."""
+"""Runs of a stage as lines: progress, time left and missing inputs. Pure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def stage_lines(stage: PlannedStage, around: Surroundings, *, going: bool, later
     """The stage that is running or comes next, its runs, and those after it."""
     runs = [run for run_id in stage.active if (run := around.state.runs.get(run_id))]
     head = Span(f" {_head(stage, runs, around)}", Tone.BUSY if runs else Tone.PLAIN)
-    key = _key(stage, runs, going)
+    key = Span("" if runs or stage.blockers else "  enter runs it, a all of them", Tone.KEY)
+    if going:
+        key = Span("  the next ones follow; a stops after this one", Tone.ACCENT)
     lines = [line(head, key)] if length((head, key)) <= around.width else [line(head), line(key)]
     most = MOST_RUNS if around.height >= LOW else FEWEST_RUNS
     lines += [_run_line(run, around) for run in runs[:most]]
@@ -46,18 +48,12 @@ def stage_lines(stage: PlannedStage, around: Surroundings, *, going: bool, later
         lines.append(line(Span(f"   {len(runs) - most} more", Tone.DIM)))
     for item in stage.blockers:
         lines += [line(Span(f" {text}", Tone.WARN)) for text in wrap(item.advice, around.width - 2)]
-    names = ", ".join(one.name for one in later)
-    lines += [
-        line(Span(f" {text}", Tone.DIM)) for text in wrap(f"later: {names}{_sum(later)}", around.width - 2) if names
-    ]
+    if later:
+        known = [one.seconds for one in later if one.seconds is not None]
+        total = f" (about {format_duration(sum(known))})" if len(known) == len(later) else ""
+        text = f"later: {', '.join(one.name for one in later)}{total}"
+        lines += [line(Span(f" {part}", Tone.DIM)) for part in wrap(text, around.width - 2)]
     return lines
-
-
-def _key(stage: PlannedStage, runs: Sequence[RunView], going: bool) -> Span:
-    """The key that starts it, or that all of them are run one after another."""
-    if going:
-        return Span("  the next ones follow; a stops after this one", Tone.ACCENT)
-    return Span("" if runs or stage.blockers else "  enter runs it, a all of them", Tone.KEY)
 
 
 def _head(stage: PlannedStage, runs: Sequence[RunView], around: Surroundings) -> str:
@@ -90,12 +86,6 @@ def _run_line(run: RunView, around: Surroundings) -> Line:
     time = fit("" if left is None else format_duration(left), 8, "right")
     what = Span(f" {time}  {run.progress.phase or run.state.value}", Tone.DIM)
     return cut(line(f"   {name} ", Span(drawn, Tone.BUSY), what), around.width)
-
-
-def _sum(later: Sequence[PlannedStage]) -> str:
-    """Their expected duration, where it is known for all."""
-    known = [one.seconds for one in later if one.seconds is not None]
-    return f" (about {format_duration(sum(known))})" if known and len(known) == len(later) else ""
 
 
 def failed_runs(run_ids: Sequence[str], runs: Mapping[str, RunView]) -> list[RunView]:

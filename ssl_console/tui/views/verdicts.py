@@ -127,7 +127,7 @@ def _cells(texts: Sequence[str], width: int) -> str:
 
 @dataclass(frozen=True)
 class JudgeReading:
-    """What the stored results show: one look after every dataset."""
+    """The judgement as the stored results show it: one look after every dataset."""
 
     looks: tuple[tuple[str, Judgement], ...]
     """Name of the dataset, or of the task that was judged on a part of its images; and the judgement up to it."""

@@ -13,9 +13,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ssl_console.tui.style.palette import RenderContext, draw, render_context
-from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
+from ssl_console.tui.style.text import Span, Tone, line, wrap
 from ssl_console.tui.terminal.colour_depth import ColourDepth, nearest
-from ssl_console.tui.widgets.plot import AXIS, GHOST, LABEL, NOTHING, Chart, SeriesIndex, TextRun
+from ssl_console.tui.widgets.plot import AXIS, GHOST, LABEL, NOTHING, Chart, TextRun
 from ssl_console.tui.widgets.plot import draw as draw_chart
 from ssl_console.workspace.pictures import ASCII_SHADES, SHADES, Picture, PictureCell, Row, colour_cells, shaded
 
@@ -53,14 +53,12 @@ class ChartView(Widget):
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen."""
-        lines = self._draw()
-        runs = lines[y] if y < len(lines) else []
-        strip = Strip([Segment(text, self.rich_style + self._colour_style(colour)) for text, colour in runs])
-        return strip.adjust_cell_length(self.size.width, self.rich_style)
-
-    def _colour_style(self, colour: SeriesIndex) -> Style:
-        palette = render_context(self).palette
-        return palette.series_style(colour) if colour >= 0 else palette.tone(_TONES[colour])
+        lines, base, palette = self._draw(), self.rich_style, render_context(self).palette
+        segments = []
+        for text, colour in lines[y] if y < len(lines) else []:
+            ink = palette.series_style(colour) if colour >= 0 else palette.tone(_TONES[colour])
+            segments.append(Segment(text, base + ink))
+        return Strip(segments).adjust_cell_length(self.size.width, base)
 
 
 class ImageView(Widget):
@@ -83,17 +81,14 @@ class ImageView(Widget):
     def render_line(self, y: int) -> Strip:
         """One line of the screen."""
         context, base, width = render_context(self), self.rich_style, self.size.width
-        names = self._names()
+        texts = [text for picture in self.pictures for text in wrap(str(picture.path), max(1, width - 1))]
+        names = [line(Span(text, Tone.DIM)) for text in texts]
         rows = self._cells(self.size.height - len(names), context)
         if y < len(rows):
             strip = Strip([Segment(cell.sign, base + style_of(cell)) for cell in rows[y]])
             return strip.adjust_cell_length(width, base)
         under = y - len(rows)
         return draw(names[under] if under < len(names) else (), width, context, base)
-
-    def _names(self) -> list[Line]:
-        texts = [text for picture in self.pictures for text in wrap(str(picture.path), max(1, self.size.width - 1))]
-        return [line(Span(text, Tone.DIM)) for text in texts]
 
     def _cells(self, height: int, context: RenderContext) -> list[Row]:
         if not self.pictures or height < 1 or self.size.width < 2:

@@ -139,21 +139,20 @@ class KeyLine(Widget):
 
 
 def keys_of(screen: Screen[object]) -> tuple[list[ActiveBinding], list[ActiveBinding]]:
-    """Bindings in the footer: those of the screen and its focused widget, and those of the app."""
+    """Bindings in the footer: those of the screen and its focused widget, and those of the app; without keys that the
+    focused widget accepts as text.
+    """
     here: dict[str, ActiveBinding] = {}
     everywhere: dict[str, ActiveBinding] = {}
     for active in screen.active_bindings.values():
         binding = active.binding
-        if binding.show and active.enabled and not _typed(screen, binding.key):
+        if not (binding.show and active.enabled):
+            continue
+        pane, sign = screen.focused, key_text(binding.key)
+        if pane is None or not pane.check_consume_key(binding.key, sign if len(sign) == 1 else None):
             target = everywhere if (binding.id or "").startswith("app.") else here
             target.setdefault(binding.id or binding.action, active)
     return list(here.values()), list(everywhere.values())
-
-
-def _typed(screen: Screen[object], key: str) -> bool:
-    """Whether the focused pane accepts the key as text."""
-    sign = key_text(key)
-    return screen.focused is not None and screen.focused.check_consume_key(key, sign if len(sign) == 1 else None)
 
 
 def key_spans(bindings: Sequence[ActiveBinding]) -> tuple[Span, ...]:

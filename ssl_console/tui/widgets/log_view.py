@@ -114,14 +114,14 @@ def _read(window: LogWindow, start: int, end: int) -> LogWindow:
         data = data[:whole]
     lines, offsets, offset = [], [], start
     for raw in data.removesuffix(b"\n").split(b"\n") if data else []:
-        lines.append(_shown(raw))
+        lines.append(printable(last_state(raw[: 4 * LONGEST].decode(errors="replace")))[:LONGEST])
         offsets.append(offset)
         offset += len(raw) + 1
     return replace(window, lines=tuple(lines), offsets=tuple(offsets), start=start, end=start + len(data))
 
 
 def _line_start(path: Path, offset: int, limit: int | None = None) -> int:
-    """Start of the first line at or after `place`; `place` itself if there is none within a block."""
+    """Start of the first line at or after `offset`; `offset` itself if there is none within a block."""
     if offset == 0:
         return 0
     data = _bytes(path, offset - 1, BLOCK if limit is None else min(BLOCK, limit - offset))
@@ -135,10 +135,6 @@ def _bytes(path: Path, start: int, count: int) -> bytes:
             return os.pread(file.fileno(), max(0, count), start)
     except FileNotFoundError:
         return b""
-
-
-def _shown(raw: bytes) -> str:
-    return printable(last_state(raw[: 4 * LONGEST].decode(errors="replace")))[:LONGEST]
 
 
 NO_LOG = [line(Span(" no log yet", Tone.DIM))]
@@ -191,9 +187,8 @@ class LogView(Lines):
         if window.path != self.window.path or not self.is_mounted or unchanged:
             return
         self.window, self._read_once = window, True
-        self.show(
-            [_line(text) for text in window.lines] or empty_log(window.path, self.scrollable_content_region.width)
-        )
+        lines = [line(Span(f" {text}", _tone(text))) for text in window.lines]
+        self.show(lines or empty_log(window.path, self.scrollable_content_region.width))
         if self.following:
             self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
         elif window.added_before:
@@ -225,10 +220,6 @@ class LogView(Lines):
         if path is not None and not self.window.at_end:
             self._read(lambda: open_end(path))
         self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
-
-
-def _line(text: str) -> Line:
-    return (Span(f" {text}", _tone(text)),)
 
 
 def _tone(text: str) -> Tone:

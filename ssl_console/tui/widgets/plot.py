@@ -191,7 +191,9 @@ def linear_axis(values: Sequence[float], ticks: int, *, margin: float = 0.0) -> 
     if spread == 0:
         low, high = low - (abs(low) * 0.05 or 1.0), high + (abs(high) * 0.05 or 1.0)
     low, high = low - margin * spread, high + margin * spread
-    step = _round_step((high - low) / max(1, ticks))
+    rough = (high - low) / max(1, ticks)
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= rough * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return Axis(low, high, tuple(round(number * step, 10) for number in range(first, last + 1)))
 
@@ -208,11 +210,6 @@ def log_axis(values: Sequence[float], most: int = 12) -> Axis:
         powers = [10.0**decade for decade in decades if low <= 10.0**decade <= high]
         ticks = tuple(powers[:: max(1, -(-len(powers) // most))])
     return Axis(low, high, ticks if len(ticks) > 1 else linear_axis([low, high], 4).ticks, log=True)
-
-
-def _round_step(rough: float) -> float:
-    magnitude = 10.0 ** math.floor(math.log10(rough))
-    return next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= rough * (1 - 1e-9))
 
 
 def _drawable(point: Point, chart: Chart) -> bool:
@@ -328,8 +325,8 @@ def _cut_runs(runs: Sequence[TextRun], width: int) -> list[TextRun]:
 
 def _only_a_note(chart: Chart, width: int, height: int) -> list[list[TextRun]]:
     blank: list[list[TextRun]] = [[(" " * width, NOTHING)] for _ in range(height)]
-    told = wrap(chart.note or "nothing to draw yet", width - 2) if width > 2 else []
-    top = max(0, (height - len(told)) // 2)
-    for row, text in enumerate(told[:height], start=top):
+    note = wrap(chart.note or "nothing to draw yet", width - 2) if width > 2 else []
+    top = max(0, (height - len(note)) // 2)
+    for row, text in enumerate(note[:height], start=top):
         blank[row] = [(fit(text, width, "center"), LABEL)]
     return blank

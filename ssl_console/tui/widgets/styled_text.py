@@ -111,9 +111,16 @@ class Tail(Lines):
 class StyledText(Lines, can_focus=False):
     """Lines that never have the focus."""
 
+    def show_all(self, content: Sequence[Line]) -> None:
+        """Show these lines; if their number has changed, fit the height to them."""
+        before = len(self.content)
+        self.show(content)
+        if len(content) != before:
+            self.refresh(layout=True)
+
 
 class WrappedKeys(Widget):
-    """The widget. Unlike in the footer of a screen, all keys are shown."""
+    """All keys of a dialog, in as many lines as they need; the footer of a screen omits those without room."""
 
     DEFAULT_CSS = "WrappedKeys { height: auto; width: 1fr; }"
 

@@ -32,17 +32,13 @@ class Column:
         return fit_middle(text, width, ellipsis) if self.name else fit(text, width, self.align, ellipsis)
 
 
-def _no_cell(_key: str, _column: Column) -> Cell:
-    return EMPTY_CELL
-
-
 @dataclass(frozen=True)
 class TableModel:
     """Content of a table. `cell` is called for visible cells only."""
 
     columns: tuple[Column, ...] = ()
     keys: Sequence[str] = ()
-    cell: Callable[[str, Column], Cell] = _no_cell
+    cell: Callable[[str, Column], Cell] = lambda _key, _column: EMPTY_CELL
     fixed: int = 1
     """Number of columns that do not scroll horizontally."""
     reached: int | None = None

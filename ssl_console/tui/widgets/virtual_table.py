@@ -86,8 +86,7 @@ class LineTable(ScrollView, can_focus=True):
             if rows is not before:
                 self._repaint_changes()
             return
-        old_row = before.index.get(self._row or "", 0)
-        self._keep_cursor(old_row)
+        self._keep_cursor(before.index.get(self._row or "", 0))
         self._fit_virtual_size()
         self._painted.clear()
         self.refresh()
@@ -105,6 +104,7 @@ class LineTable(ScrollView, can_focus=True):
         self.virtual_size = Size(width + (slack if width > self._width else 0), height)
 
     def _keep_cursor(self, old_row: int) -> None:
+        """Keep the cursor on its row and column; without them, on a neighbour, or at the beginning before any key."""
         if self._row not in self.rows.index or not self._moved:
             old_row = old_row if self._moved else 0
             self._row = self.rows.keys[min(old_row, len(self.rows.keys) - 1)] if self.rows.keys else None
@@ -264,15 +264,15 @@ class LineTable(ScrollView, can_focus=True):
         """Draw the cursor brighter; nothing else has to be redrawn."""
         event.prevent_default()
         self._take_focus(True)
-        self._tell_parent(events.DescendantFocus(self))
+        self._notify_parent(events.DescendantFocus(self))
 
     def on_blur(self, event: events.Blur) -> None:
         """Draw the cursor fainter."""
         event.prevent_default()
         self._take_focus(False)
-        self._tell_parent(events.DescendantBlur(self))
+        self._notify_parent(events.DescendantBlur(self))
 
-    def _tell_parent(self, message: Message) -> None:
+    def _notify_parent(self, message: Message) -> None:
         if self.parent is not None:
             self.parent.post_message(message)
 
@@ -311,20 +311,20 @@ class LineTable(ScrollView, can_focus=True):
         )
 
     def _row_strip(self, key: str) -> Strip:
+        """A row. A gap with the background of the cell before it is joined with that cell."""
         cells = [EMPTY_CELL] * len(self.rows.columns)
         segments: list[Segment] = []
         context, gap = render_context(self), self._gap(key)
         for column in self._visible_columns():
             cell = cells[column.number] = self.rows.cell(key, self.rows.columns[column.number])
             segments.extend(self._cell_segments(key, column, cell, context))
-            plain = not (cell.underline or cell.picked or cell.heat is not None) and self._same_under(key, column)
-            segments.append(Segment(" ", segments[-1].style) if plain else gap)
+            whole = (
+                key != self._row or self.cursor_kind == "row" or self.rows.columns[column.number].key != self._column
+            )
+            joined = whole and not (cell.underline or cell.picked or cell.heat is not None)
+            segments.append(Segment(" ", segments[-1].style) if joined else gap)
         self._painted[key] = cells
         return Strip(segments).simplify().adjust_cell_length(self._width, gap.style)
-
-    def _same_under(self, key: str, visible: VisibleColumn) -> bool:
-        """Whether the cell and the gap after it have the same background, and can be joined."""
-        return key != self._row or self.cursor_kind == "row" or self.rows.columns[visible.number].key != self._column
 
     def _cell_segments(self, key: str, visible: VisibleColumn, cell: Cell, context: RenderContext) -> Iterator[Segment]:
         column = self.rows.columns[visible.number]
@@ -355,17 +355,13 @@ class LineTable(ScrollView, can_focus=True):
         context, segments = render_context(self), []
         for visible in self._visible_columns():
             column = self.rows.columns[visible.number]
-            style = context.palette.tone(self._label_tone(column)) + Style(bold=True)
+            at_cursor = self.cursor_kind == "cell" and self.has_focus and column.key == self._column
+            tone = Tone.TITLE if column.sort or column.marked else Tone.PLAIN if at_cursor else Tone.DIM
+            style = context.palette.tone(tone) + Style(bold=True)
             text = f"{clean(column.label)}{column.sort}" if column.sort else column.label
             fitted = table_model.label_text(text, column.sort, visible.width, column, context.glyphs.ellipsis)
             segments += [Segment(fitted, self._base + style), Segment(" ", self._base)]
         return self._with_more(segments)
-
-    def _label_tone(self, column: Column) -> Tone:
-        if column.sort or column.marked:
-            return Tone.TITLE
-        at_cursor = self.cursor_kind == "cell" and self.has_focus and column.key == self._column
-        return Tone.PLAIN if at_cursor else Tone.DIM
 
     def _with_more(self, segments: list[Segment]) -> list[Segment]:
         """Mark the edges beyond which there are more columns."""
