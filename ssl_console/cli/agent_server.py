@@ -327,6 +327,19 @@ READING: tuple[AgentTool, ...] = (
         ),
     ),
     AgentTool(
+        "ledger",
+        "Published scores with protocol, split of selection and source, of measured or unmeasured backbones.",
+        ("ledger", "list"),
+        (BACKBONES, TASKS),
+    ),
+    AgentTool(
+        "published",
+        "Own scores of a backbone against published ones of the same protocol, and those that are not comparable.",
+        ("compare",),
+        (SUITE, Argument("backbone", "string", "A backbone with results, or a glob.", required=True)),
+        fixed=("--published", "--json"),
+    ),
+    AgentTool(
         "why",
         "What differs between two results, and whether it changes the score.",
         ("why",),

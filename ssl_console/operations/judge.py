@@ -29,7 +29,7 @@ from ssl_console.planning.duration import History
 from ssl_console.planning.plan import PlannedRun
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.result import Result
-from tasks.catalog.protocols import PROTOCOLS, is_descriptive
+from tasks.catalog.protocols import PROTOCOLS, is_descriptive, is_trained
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.splits import scoring_order
 
@@ -98,7 +98,22 @@ def next_part(stage: PlannedStage, first: str) -> PlannedStage:
 def _scored_in_parts(stage: PlannedStage, first: str) -> PlannedRun | None:
     """The first run of this backbone whose test images can be scored in parts."""
     mine = (run for run in stage.runs if run.candidate.backbone.name == first)
-    return next((run for run in mine if PROTOCOLS[run.candidate.task.protocol].predictor is not None), None)
+    return next((run for run in mine if PROTOCOLS[run.candidate.task.protocol].scored_in_parts), None)
+
+
+def whole_tests(tasks: Iterable[TaskSpec]) -> dict[str, str]:
+    """Ranked tasks of which all test images are used, each with the reason."""
+    protocols = {task.name: PROTOCOLS[task.protocol] for task in tasks if not is_descriptive(task.protocol)}
+    return {name: one.whole_test for name, one in protocols.items() if not one.scored_in_parts}
+
+
+def whole_test_sentence(tasks: Iterable[TaskSpec]) -> str:
+    """The tasks of which all test images are used, by reason; empty if there are none."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in whole_tests(tasks).items():
+        reasons.setdefault(reason, []).append(name)
+    words = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
+    return f"all test images are used of {words}" if words else ""
 
 
 @dataclass
@@ -201,6 +216,7 @@ def _partly_judged(session: Session, run_id: str, theirs: Result, dataset: str) 
         leads=leads,
         of=len(other),
         reach=largest_score(theirs.metric, reference[0]["label"]),
+        one_training=is_trained(theirs.protocol_name),
         marked=_marked([theirs]),
     )
 

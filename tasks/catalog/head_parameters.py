@@ -114,6 +114,7 @@ HEADS = (
         layers=True,
         unsuitable=without_blocks,
         rescore="tasks.metrics.rescore:classification",
+        whole_test="its training takes most of the time",
         trains=True,
         averaged=True,
     ),
@@ -131,6 +132,7 @@ HEADS = (
         layers=True,
         unsuitable=without_blocks,
         rescore="tasks.metrics.rescore:classification",
+        predictor="tasks.protocols.layers:predictor",
         averaged=True,
     ),
     ProtocolSpec(
@@ -153,6 +155,7 @@ HEADS = (
         summary="logistic regression from 1 to 16 images per class and 1 and 10 % of them, 5 draws (MSN)",
         inputs="bank",
         rescore="tasks.metrics.rescore:draws",
+        whole_test="its score is a mean over draws of training images",
         averaged=True,
     ),
 )
@@ -218,6 +221,7 @@ ATTENTIVE = ProtocolSpec(
     inputs="images",
     unsuitable=without_blocks,
     rescore="tasks.metrics.rescore:classification",
+    writes_parts=True,
     trains=True,
     averaged=True,
 )

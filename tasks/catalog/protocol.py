@@ -104,8 +104,13 @@ class ProtocolSpec:
     None where arrays are missing. Without it, scores are reported as not rescored when a bundle is verified."""
     predictor: str | None = None
     """`module:function` that fits on the training and validation images of `inputs`, from the inputs, the parameters
-    and a reporter, and returns the function from features [n, d] to predicted classes [n]. With it, test images can be
+    and a reporter, and returns the function from features [n, d] (layer-wise ones where the protocol reads them) to
+    predicted classes [n]. With it, test images can be
     scored in parts (`tasks.evaluation.parts`). None where a score needs all of them at once."""
+    writes_parts: bool = False
+    """Whether its module itself scores the test images in parts (`ImageInputs.part`)."""
+    whole_test: str = "its score is no mean over test images"
+    """Reason why all test images are used where they cannot be scored in parts."""
     descriptive: bool = False
     """Whether it describes a backbone, so that a higher score is neither better nor worse and is not ranked."""
     trains: bool = False
@@ -133,6 +138,11 @@ class ProtocolSpec:
             return None
         given = {name: getattr(parameters, name) for name in ("blocks", "storage") if hasattr(parameters, name)}
         return LayerRequest(**given)
+
+    @property
+    def scored_in_parts(self) -> bool:
+        """Whether test images can be scored in parts, so that a judgement may end before the last of them."""
+        return self.predictor is not None or self.writes_parts
 
     @property
     def reads_features(self) -> bool:

@@ -76,6 +76,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
         checkpoint_s=paths.checkpoint_s,
         pictures=paths.pictures,
         decoded=DecodedImages.within(paths.decoded, paths.decoded_bytes),
+        part=paths.part,
     )
     module = cast("ImageProtocol", import_module(PROTOCOLS[task.protocol].module))
     outcome = module.evaluate(inputs, parameters, seed, reporter)

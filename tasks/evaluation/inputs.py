@@ -208,7 +208,7 @@ class BankInputs:
         return cls(bank, test, (len(inputs.train), len(inputs.val)), inputs.classes, inputs.metric, inputs.device)
 
 
-Predictor = Callable[[Features], npt.NDArray[np.int64]]
+Predictor = Callable[[AnyFloats], npt.NDArray[np.int64]]
 """Predicted classes [n] of features [n, d]."""
 FeatureInputs = ManyShotInputs | BankInputs | PoolInputs
 
@@ -250,6 +250,8 @@ class ImageInputs:
     pictures: Path | None = None
     decoded: DecodedImages | None = None
     """Centre crops that were decoded for other backbones; None where the user has set no room for them."""
+    part: Path | None = None
+    """File for predictions of the first test images while the others are being scored; None: it is not written."""
 
     def split(self, *names: str) -> SourceSplit:
         """The first of these source splits that the dataset has. Raises DataError if there is none."""

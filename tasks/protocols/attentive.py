@@ -38,8 +38,9 @@ from backbones.model.precision import arithmetic
 from backbones.model.preprocessing import normalise
 from tasks.catalog.head_parameters import AttentiveParameters
 from tasks.datasets.dataset import DataError
-from tasks.datasets.splits import many_shot_indices
+from tasks.datasets.splits import Indices, many_shot_indices
 from tasks.evaluation.inputs import ImageInputs
+from tasks.evaluation.parts import ScoredParts, whole_test_split
 from tasks.features.decoded_images import DecodedRows
 from tasks.metrics.calibration import calibration_errors, predictions, reliability_of, validation_scaled
 from tasks.metrics.classification import accuracy, mean_per_class_accuracy
@@ -97,7 +98,7 @@ def _measured(
     _warn(probe, chosen, reporter)
     val_logits = probe.classified(val, reporter, chosen).logits
     reporter.phase("test", len(test), "images")
-    tested = probe.classified(test, reporter, chosen)
+    tested = _tested(probe, test, chosen, reporter)
     calibration = validation_scaled(val_logits, val.labels, tested.logits, test.labels)
     rate, decay = probe.grid[chosen]
     on_test = [probe.score(one, test) for one in tested.predicted]
@@ -184,11 +185,13 @@ class AttentiveProbe:
         return [not all(bool(torch.isfinite(one).all()) for one in head.parameters()) for head in self.heads]
 
     @torch.no_grad()
-    def classified(self, role: RoleImages, reporter: Reporter, logits_of: int | None = None) -> Classified:
-        """Classes predicted by every head from centre crops, and the logits of one head."""
+    def classified(
+        self, role: RoleImages, reporter: Reporter, logits_of: int | None = None, rows: Indices | None = None
+    ) -> Classified:
+        """Classes predicted by every head from centre crops, and the logits of one head; of all images, or of some."""
         self.heads.eval()
         predicted, logits = [], []
-        for pixels in self._batches(role):
+        for pixels in self._batches(role, np.arange(len(role)) if rows is None else rows):
             tokens = self.tokens(pixels)
             found = [head(tokens) for head in self.heads]
             predicted.append(torch.stack([one.argmax(dim=1) for one in found]).cpu().numpy().astype(np.int32))
@@ -198,16 +201,29 @@ class AttentiveProbe:
         self.heads.train()
         return Classified(np.concatenate(predicted, axis=1), np.concatenate(logits or [np.empty((0, 0), np.float32)]))
 
-    def _batches(self, role: RoleImages) -> Iterator[Tensor]:
+    def _batches(self, role: RoleImages, rows: Indices) -> Iterator[Tensor]:
         size = self.inputs.batch_size
-        starts = range(0, len(role), size)
+        starts = range(0, len(rows), size)
 
         def make(number: int) -> Tensor:
-            return role.centres(np.arange(starts[number], min(starts[number] + size, len(role))))
+            return role.centres(rows[starts[number] : starts[number] + size])
 
         with prefetched(make, len(starts)) as batches:
             for number in range(len(starts)):
                 yield batches(number)
+
+
+def _tested(probe: AttentiveProbe, test: RoleImages, chosen: int, reporter: Reporter) -> Classified:
+    """Predictions of the test images; in parts, in random order, where a file of them is wanted and possible."""
+    inputs = probe.inputs
+    if inputs.part is None or whole_test_split(inputs.dataset, inputs.metric, seed=0) is None:
+        return probe.classified(test, reporter, chosen)
+    parts, found = ScoredParts(inputs.part, test.labels), list[Classified]()
+    for start, stop in parts.bounds:
+        found.append(probe.classified(test, reporter, chosen, parts.order[start:stop]))
+        parts.add(found[-1].predicted[chosen].astype(np.int64))
+    predicted = parts.in_order([one.predicted.T for one in found]).T
+    return Classified(predicted, parts.in_order([one.logits for one in found]))
 
 
 def patch_tokens(model: nn.Module, features: object) -> Tensor:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from backbones.catalog.layer_info import LayerColumn
 from tasks.catalog.head_parameters import LayersParameters
-from tasks.evaluation.inputs import ManyShotInputs, Place, RoleLayers
-from tasks.features.shards import ColumnRows
+from tasks.evaluation.inputs import LayerInputs, ManyShotInputs, Place, Predictor, RoleLayers
+from tasks.features.shards import AnyFloats
 from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.scoring import all_scores, check_metric, interval, score
 from tasks.reporter import Reporter
@@ -31,17 +31,14 @@ def evaluate(inputs: ManyShotInputs, parameters: LayersParameters, seed: int, re
     del seed
     check_metric(inputs.metric, inputs.test.labels)
     assert inputs.layers is not None, "the protocol declares layer-wise features"
-    columns, train, val, test = inputs.layers.columns, inputs.layers.train, inputs.layers.val, inputs.layers.test
-    bank = RoleLayers((*train.parts, *val.parts), columns)
-    bank_labels = np.concatenate([inputs.train.labels, inputs.val.labels])
+    columns, (bank, bank_labels) = inputs.layers.columns, _bank(inputs, inputs.layers)
     reporter.phase("layers", len(columns), "places")
     validated: list[float] = []
     votes: dict[str, Votes] = {}
     for column in columns:
         place = (column.block, column.pooling)
-        on_val = _votes(train.select([place]), inputs.train.labels, val, place, inputs, parameters)
-        validated.append(score(inputs.metric, on_val, inputs.val.labels))
-        votes[_name(place)] = _votes(bank.select([place]), bank_labels, test, place, inputs, parameters)
+        validated.append(_validated(place, inputs, inputs.layers, parameters))
+        votes[_name(place)] = _votes(bank, bank_labels, inputs.layers.test, place, inputs, parameters)
         reporter.metric(inputs.metric, score(inputs.metric, votes[_name(place)], inputs.test.labels), column.block)
         reporter.advance()
     best = columns[int(np.argmax(validated))]
@@ -58,8 +55,36 @@ def evaluate(inputs: ManyShotInputs, parameters: LayersParameters, seed: int, re
     )
 
 
+def predictor(inputs: ManyShotInputs, parameters: LayersParameters, reporter: Reporter) -> Predictor:
+    """Predicted classes of layer-wise features by the selected block and pooling; test images are not read."""
+    assert inputs.layers is not None, "the protocol declares layer-wise features"
+    layers, (bank, labels) = inputs.layers, _bank(inputs, inputs.layers)
+    places = [(column.block, column.pooling) for column in layers.columns]
+    reporter.phase("layers", len(places), "places")
+    best = places[int(np.argmax([_validated(place, inputs, layers, parameters) for place in places]))]
+
+    def predict(features: AnyFloats) -> npt.NDArray[np.int64]:
+        queries = RoleLayers(((features, np.arange(len(features))),), layers.columns)
+        votes = _votes(bank, labels, queries, best, inputs, parameters)
+        return np.asarray(votes.argmax(axis=1), dtype=np.int64)
+
+    return predict
+
+
+def _bank(inputs: ManyShotInputs, layers: LayerInputs) -> tuple[RoleLayers, npt.NDArray[np.generic]]:
+    """Training and validation images, which vote for test images, and their labels."""
+    bank = RoleLayers((*layers.train.parts, *layers.val.parts), layers.columns)
+    return bank, np.concatenate([inputs.train.labels, inputs.val.labels])
+
+
+def _validated(place: Place, inputs: ManyShotInputs, layers: LayerInputs, parameters: LayersParameters) -> float:
+    """Score of the validation images, for which training images vote."""
+    votes = _votes(layers.train, inputs.train.labels, layers.val, place, inputs, parameters)
+    return score(inputs.metric, votes, inputs.val.labels)
+
+
 def _votes(
-    bank: ColumnRows,
+    bank: RoleLayers,
     labels: npt.NDArray[np.generic],
     queries: RoleLayers,
     place: Place,
@@ -68,7 +93,7 @@ def _votes(
 ) -> Votes:
     votes: Votes = classify(
         queries.select([place]),
-        bank,
+        bank.select([place]),
         labels,
         neighbours=(parameters.neighbours,),
         classes=len(inputs.classes),

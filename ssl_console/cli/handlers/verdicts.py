@@ -19,7 +19,15 @@ from ssl_console.analysis.ladder_sentences import (
 from ssl_console.cli.handlers.run import RunOptions
 from ssl_console.cli.handlers.stages import StagesEnded, TimeLimit, run_stage
 from ssl_console.cli.output import stdout
-from ssl_console.operations.judge import JudgeLooks, JudgeRequest, judged_card, next_part, plan_datasets
+from ssl_console.operations.judge import (
+    JudgeLooks,
+    JudgeRequest,
+    judged_card,
+    next_part,
+    plan_datasets,
+    whole_test_sentence,
+    whole_tests,
+)
 from ssl_console.operations.ladder import (
     LadderRequest,
     dataset_named,
@@ -148,6 +156,8 @@ def judge(session: Session, selection: JudgeSelection, hours: float | None, opti
     options = options.with_placement(session)
     request = selection.resolve(session, options)
     last: Judgement | None = None
+    if sentence := whole_test_sentence(request.tasks):
+        stdout.say(sentence)
     try:
         for last in _judgements(session, request, TimeLimit(None if hours is None else hours * 3600.0), options):
             _show(request, last, options)
@@ -155,8 +165,9 @@ def judge(session: Session, selection: JudgeSelection, hours: float | None, opti
         return stop.code
     code = ExitCode.UNDECIDED if last is None else CODES[last.answer]
     if options.as_json:
+        answer = "needs more" if last is None else last.answer
         stdout.json_line(
-            {"event": "answer", "answer": "needs more" if last is None else last.answer, "exit_code": code}
+            {"event": "answer", "answer": answer, "whole_test": whole_tests(request.tasks), "exit_code": code}
         )
     elif last is None:
         stdout.lines(["needs more: no dataset has results of both backbones yet"])

@@ -165,9 +165,10 @@ class JudgeDialog(StagesDialog[JudgeReading]):
     BINDINGS: ClassVar = bindings("judge")
     HELP_TEXT = (
         "Whether the first backbone is better than the second on average, on other images of the same datasets: one "
-        "look after every dataset, until the answer is certain. The test images of kNN and linear are scored in random "
-        "order, and the run ends as soon as the answer is certain; a part of the images is never stored as a score. "
-        "The margin is the largest difference that does not matter. Tasks whose scores are no percentages do not count."
+        "look after every dataset, until the answer is certain. The test images of kNN, linear, layers and attentive "
+        "are scored in random order, and the run ends as soon as the answer is certain; a part of the images is never "
+        "stored as a score. The margin is the largest difference that does not matter. Tasks whose scores are no "
+        "percentages do not count."
     )
 
     def __init__(self, names: tuple[str, str], suite: str | None, tasks: Sequence[str]) -> None:

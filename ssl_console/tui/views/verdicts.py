@@ -11,6 +11,7 @@ from ssl_console.analysis.badged_results import MarkedScore, mark_sentences
 from ssl_console.analysis.judgement import Answer, Judgement, judgement_sentence
 from ssl_console.analysis.ladder import LadderStep
 from ssl_console.analysis.ladder_sentences import interaction_sentence, step_row, verdict_sentence
+from ssl_console.operations.judge import whole_test_sentence
 from ssl_console.operations.ladder import RUNGS, Alternative, PlannedRung
 from ssl_console.operations.stages import PlannedStage, next_stage
 from ssl_console.tui.style.glyphs import Glyphs
@@ -157,7 +158,9 @@ def judge_lines(reading: JudgeReading, names: tuple[str, str], margin: float, wi
     first, second = names
     lines = [line(Span(f" {first}", Tone.STRONG), Span(" against ", Tone.DIM), Span(second, Tone.STRONG))]
     lines.append(line(Span(f" margin {margin:g} points", Tone.ACCENT), Span("  m chooses another", Tone.DIM)))
-    lines += [line(Span(f" {text}", Tone.DIM)) for text in wrap(JUDGE_ABOUT, width - 2)]
+    whole = whole_test_sentence(run.candidate.task for stage in reading.stages for run in stage.runs)
+    about = (*wrap(JUDGE_ABOUT, width - 2), *wrap(whole, width - 2))
+    lines += [line(Span(f" {text}", Tone.DIM)) for text in about if text]
     room = max(10, min(JUDGE_NAME, width - JUDGE_LEAD - JUDGE_BOUNDS - JUDGE_ANSWER - 6))
     scale = min(SCALE[1], width - room - JUDGE_LEAD - JUDGE_BOUNDS - JUDGE_ANSWER - 7)
     head = f" {fit('after', room)} {fit('lead', JUDGE_LEAD, 'right')}  {fit('certain bounds', JUDGE_BOUNDS)}"

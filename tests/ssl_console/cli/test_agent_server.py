@@ -75,7 +75,7 @@ def test_notifications_get_no_answer_and_broken_lines_an_error() -> None:
 def test_without_a_budget_only_reading_tools_are_offered() -> None:
     names = [one["name"] for one in ask(AgentServer(Recorder()), "tools/list")["result"]["tools"]]
     assert names == [one.name for one in READING]
-    assert {"backbones", "plan", "rank", "compare", "why", "logs"} <= set(names)
+    assert {"backbones", "plan", "rank", "compare", "ledger", "published", "why", "logs"} <= set(names)
     assert ask(AgentServer(Recorder()), "tools/call", name="run")["error"]["code"] == -32602
     changing = [one["name"] for one in ask(AgentServer(Recorder(), 1.0), "tools/list")["result"]["tools"]]
     assert changing == [*names, "run", "cancel"]
@@ -113,6 +113,14 @@ def test_unknown_arguments_and_other_kinds_are_refused(given: dict[str, object])
     assert next(iter(given)) in text
 
 
+def test_the_ledger_is_read_with_filters_and_compared_by_the_options_of_the_command_line() -> None:
+    tools = {one.name: one for one in READING}
+    listed = tools["ledger"].command_line({"backbones": ["paper/*"], "tasks": ["linear/cars"]})
+    assert listed == ["ledger", "list", "--json", "--backbone=paper/*", "--task=linear/cars"]
+    compared = tools["published"].command_line({"backbone": "paper/swav"})
+    assert compared == ["compare", "--published", "--json", "--", "paper/swav"]
+
+
 def test_launches_are_refused_beyond_the_budget_and_start_nothing() -> None:
     commands = Recorder()
     server = AgentServer(commands, budget_s=3600.0)
@@ -148,12 +156,21 @@ def test_an_answer_that_is_too_long_is_refused_whole() -> None:
     assert "ask for fewer" in text
 
 
+def digests(workspace: Workspace) -> dict[str, bytes]:
+    """Content of the runs and the results."""
+    files = [*workspace.runs.rglob("*"), workspace.results]
+    return {str(path): path.read_bytes() for path in files if path.is_file()}
+
+
 def test_the_command_serves_an_agent_on_its_standard_streams(shell: Shell, workspace: Workspace) -> None:
     leave(workspace, "own/a", "linear/cars", 0.7, protocol="linear", dataset="cars")
+    before = digests(workspace)
+    listed = {"backbones": ["paper/swav"], "tasks": ["linear/cars"]}
     requests = [
         {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": VERSIONS[0]}},
         {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "rank", "arguments": {}}},
         {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": "show", "arguments": {"run": "none"}}},
+        {"jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": {"name": "ledger", "arguments": listed}},
     ]
     given = "".join(json.dumps(one) + "\n" for one in requests)
     done = subprocess.run(
@@ -165,7 +182,11 @@ def test_the_command_serves_an_agent_on_its_standard_streams(shell: Shell, works
         check=True,
         timeout=300,
     )
-    welcome, ranked, refused = (json.loads(line)["result"] for line in done.stdout.splitlines())
+    welcome, ranked, refused, ledger = (json.loads(line)["result"] for line in done.stdout.splitlines())
     assert welcome["serverInfo"]["name"] == "ssl-console"
     assert json.loads(ranked["content"][0]["text"])["rows"][0]["backbone"] == "own/a"
     assert refused["isError"]
+    scores = json.loads(ledger["content"][0]["text"])["published"]
+    assert {(one["backbone"], one["task"]) for one in scores} == {("paper/swav", "linear/cars")}
+    assert all(one["source"] and one["chosen_on"] for one in scores)
+    assert digests(workspace) == before, "reading tools change nothing"

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+import pytest
+from PIL import Image
+
+import backbones
 from ssl_console.tui.views.race import contender_lines
 from ssl_console.workspace.race_record import races
 from ssl_console.workspace.result import ResultRecord
+from ssl_console.workspace.supervisor_state import SupervisorView
 from tests.ssl_console.cli.shell import Shell
+from tests.ssl_console.system.test_nvml import stand_in_driver
+from tests.ssl_console.workspace_fixture import eventually
 
 ASKED = ("choose", "-b", "own/*", "--data", "things", "--target", "echo")
 
@@ -76,3 +87,79 @@ def test_what_cannot_be_chosen_from_is_refused_with_the_reason(
     refused = shell(*asked)
     assert refused.code == 2, refused.err
     assert reason in refused.err
+
+
+def pictures(folder: Path) -> Path:
+    """Images of three classes that differ in their stripes, in folders `train` and `test`."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 20), ("test", 30)):
+        for place, name in enumerate(("fine", "middle", "wide")):
+            (folder / split / name).mkdir(parents=True)
+            stripes = 255.0 * (np.arange(64) // (2 << place) % 2)
+            for number in range(count):
+                pixels = stripes + generator.normal(0, 60, (64, 64))
+                image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).convert("RGB")
+                image.save(folder / split / name / f"{number}.png")
+    return folder
+
+
+def licensed(shell: Shell, names: Sequence[str]) -> None:
+    """Cards of demo backbones under names of the user's, with a licence."""
+    for name in names:
+        card = (Path(backbones.__file__).parent / "cards" / "demo" / f"{name}.toml").read_text()
+        (shell.workspace.backbones / "own" / f"{name}.toml").write_text(f'{card}license = "mit"\n')
+
+
+@pytest.mark.slow
+def test_a_race_on_a_folder_survives_sigkill_and_ends_with_chances_and_costs_of_every_backbone(
+    shell: Shell, tmp_path: Path
+) -> None:
+    names = ("random", "simclr", "supervised")
+    licensed(shell, names)
+    driver = {"LD_LIBRARY_PATH": stand_in_driver(tmp_path)["LD_LIBRARY_PATH"]}
+    variables = {**driver, "SSL_CONSOLE_PROTOCOLS": "tests.ssl_console.cli.on_cpu"}
+    chosen = [word for name in names for word in ("-b", f"own/{name}")]
+    asked = ("choose", *chosen, "--data", str(pictures(tmp_path / "data")), "--hours", "0.5", "--target", "linear")
+
+    killed = shell.start(*asked, "--devices", "cuda:0", "--json", **variables)
+    eventually(lambda: killed.poll() is not None or rounds_done(shell) == 1, "the first round is done", 120)
+    assert killed.poll() is None, killed.communicate()
+    killed.kill()
+    killed.communicate()
+    (state,) = [SupervisorView(shell.workspace).state()]
+    assert state is not None
+    os.kill(state.pid, signal.SIGKILL)
+    before = results(shell)
+    assert len(before) >= 3
+
+    found = shell(*asked, "--devices", "cuda:0", "--json", **variables)
+    assert found.code in {0, 12}, found.err
+    after = results(shell)
+    assert len(after) == 9, "three backbones by three protocols"
+    assert before.items() <= after.items(), "nothing is measured twice"
+    choice = found.lines[-1]
+    contenders = choice["contenders"]
+    assert {one["name"] for one in contenders} == {f"own/{name}" for name in names}
+    assert sum(one["probability"] for one in contenders) == pytest.approx(1)
+    assert min(one["regret"] for one in contenders) == contenders[0]["regret"] >= 0
+    assert choice["choice"] == contenders[0]["name"]
+    assert choice["notes"] == []
+    for one in contenders:
+        assert {one["licence"], one["energy_reason"]} == {"mit", ""}
+        assert min(one["energy_j"], one["memory_mb"], one["images_per_s"]) > 0
+        assert len(one["scores"]) == 3
+    (race,) = races(shell.workspace)
+    assert (race.state, race.choice, race.budget_s) == ("ended", choice["choice"], 1800.0)
+    assert [one.state for one in race.rungs] == ["done"] * 3
+
+
+def rounds_done(shell: Shell) -> int:
+    """Number of finished rounds in the record of the race."""
+    return sum(one.state == "done" for race in races(shell.workspace) for one in race.rungs)
+
+
+def results(shell: Shell) -> dict[str, float]:
+    """Time at which each run ended, by its id."""
+    records = (folder.result for folder in shell.workspace.run_folders() if folder.result.exists())
+    found = (ResultRecord.model_validate_json(path.read_bytes()).result for path in records)
+    return {one.run_id: one.finished for one in found}

@@ -51,12 +51,13 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluationPaths:
 
 
 def evaluated(name: str, paths: EvaluationPaths, cache: CountingTokens, reporter: Reporter | None = None) -> Evaluation:
-    task = CATALOG.resolve(name, None, {"linear": QUICK["linear"]} if name.startswith("linear") else {})
+    changes = {"layers": {"neighbours": 5}, "linear": QUICK["linear"]}
+    task = CATALOG.resolve(name, None, {family: one for family, one in changes.items() if name.startswith(family)})
     return evaluate_task(VIT, task, DATA, seed=0, paths=paths, device="cpu", batch_size=4,
                          reporter=reporter or SilentReporter(), encoder_cache=cache)  # fmt: skip
 
 
-@pytest.mark.parametrize("protocol", ["knn", "linear"])
+@pytest.mark.parametrize("protocol", ["knn", "linear", "layers"])
 def test_after_all_parts_the_result_is_the_ordinary_one_and_nothing_was_encoded_twice(
     protocol: str, paths: EvaluationPaths, tmp_path: Path
 ) -> None:

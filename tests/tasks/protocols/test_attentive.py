@@ -17,6 +17,7 @@ from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.head_parameters import AttentiveParameters
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.catalog.spec import parse_overrides
+from tasks.evaluation import parts
 from tasks.evaluation.images import evaluate_task
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
 from tasks.metrics.rescore import rescore
@@ -49,7 +50,11 @@ FEWER = ["attentive.steps=4", "attentive.batch_size=4", "attentive.rates=0.01", 
 
 
 def run(
-    checkpoint: Path, listener: Listener, changes: Sequence[str] = CHANGES, decoded: Path | None = None
+    checkpoint: Path,
+    listener: Listener,
+    changes: Sequence[str] = CHANGES,
+    decoded: Path | None = None,
+    part: Path | None = None,
 ) -> Evaluation:
     """The probe of a tiny transformer on a few rendered images."""
     task = TASKS.resolve("attentive/shapes-hue", "small", parse_overrides([*changes]))
@@ -68,6 +73,7 @@ def run(
             decoded_bytes=1 << 30,
             checkpoint=checkpoint / "kept",
             checkpoint_s=0.0,
+            part=part,
         ),
         device="cpu",
         reporter=listener,
@@ -79,6 +85,22 @@ def run(
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Listener]:
     listener = Listener()
     return run(tmp_path_factory.mktemp("whole"), listener), listener
+
+
+def test_test_images_scored_in_parts_in_random_order_have_the_predictions_of_the_whole(
+    whole: tuple[Evaluation, Listener], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "FEWEST_IMAGES", 5)
+    found = run(tmp_path, Listener(), part=tmp_path / "part.npz").outcome
+    plain = whole[0].outcome
+    assert found.value == plain.value
+    assert np.array_equal(found.predictions["predicted"], plain.predictions["predicted"])
+    assert found.diagnostics["chosen_on_test"] == plain.diagnostics["chosen_on_test"]
+    with np.load(tmp_path / "part.npz") as scored:
+        order = scored["index"]
+        assert sorted(order) == list(range(24)) != list(order)
+        assert np.array_equal(scored["label"], plain.predictions["label"][order])
+        assert np.array_equal(scored["predicted"], plain.predictions["predicted"][order])
 
 
 def tokens() -> Tensor:
