@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from backbones.catalog.card import BackboneCard
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.workspace.badges import ADVICE, LEGEND, MARK, NO_DOUBT, SEEN, Badge, marks
-from ssl_console.workspace.field_sets import with_values
+from ssl_console.workspace.records import with_values
 from ssl_console.workspace.result import Result, ResultRecord
 from tasks.catalog.protocols import is_descriptive
 

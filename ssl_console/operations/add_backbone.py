@@ -112,7 +112,7 @@ def check_options(options: BackboneOptions) -> None:
         raise ConsoleError(f"--size {options.size}: a side of 8 to 2048 pixels")
     if options.architecture and is_code(options.architecture) and not options.trust_code:
         raise ConsoleError(
-            f"--arch {options.architecture} runs code of yours in every worker: add --trust-code if you trust it"
+            f"--arch {options.architecture} runs your own code in every worker: add --trust-code if you trust it"
         )
 
 

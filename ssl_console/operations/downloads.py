@@ -63,7 +63,7 @@ class DownloadProgress:
             of = f" of {megabytes(self.total)}" if self.total else ""
             file = f" (file {self.file} of {self.files})" if self.files > 1 else ""
             return f"{activity} {self.of}: {megabytes(self.done)}{of}{file}"
-        endings = {"waiting": "wait for the download before them", "done": "are here"}
+        endings = {"waiting": "wait for an earlier download", "done": "are present"}
         return f"{self.of} {endings.get(self.state, f'could not be fetched: {self.problem}')}"
 
 

@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from backbones.io.file_digests import canonical
 from backbones.io.files import write_atomically
 from ssl_console.workspace.badges import Badge
-from ssl_console.workspace.field_sets import with_values
 from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.records import with_values
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.results_db import ResultStore, StoreError
 from tasks.datasets.manifest import Manifest

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from backbones.io.files import create_exclusively
 from ssl_console.system.processes import is_here, lives, own_start, this_host, this_machine
 from ssl_console.workspace.paths import Workspace
-from ssl_console.workspace.run import Record
+from ssl_console.workspace.records import Record
 
 RENEW_S, LOOK_S = 2.0, 1.0
 """Seconds between renewals, and between two checks for other supervisors."""

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from backbones.io.files import make_private_folder, write_atomically
 from ssl_console.workspace.paths import Workspace
-from ssl_console.workspace.run import Record
+from ssl_console.workspace.records import Record
 
 EntrantStatus = Literal["waiting", "measured", "pruned", "absent"]
 """`waiting` for its result, `measured` and still in the race, `pruned` by this rung, or `absent` from it."""

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from ssl_console.workspace.badges import Badge
-from ssl_console.workspace.field_sets import shares_keys
+from ssl_console.workspace.records import Record, shares_keys
 from tasks.features.manifest import Part, flattened
 
 RESULT_VERSION = 1
@@ -34,10 +34,8 @@ CHANGES = (
 
 
 @shares_keys
-class Result(BaseModel):
+class Result(Record):
     """One row of the database: the values that rankings, plans and listings need, without large ones."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     run_id: str
     key: str
@@ -115,10 +113,8 @@ class RunScore:
         return cls(result.variant, result.value, *interval, result.duration_s, origin, result.badges)
 
 
-class ImportOrigin(BaseModel):
+class ImportOrigin(Record):
     """Bundle that a result was imported from."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     bundle: str
     """Name of the file."""
@@ -132,10 +128,8 @@ class ImportOrigin(BaseModel):
     """Seconds since the epoch."""
 
 
-class Code(BaseModel):
+class Code(Record):
     """State of this package that computed a result. None where unknown: it was not run from a repository."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     digest: str
     """SHA-256 over the package's own source files."""
@@ -144,10 +138,8 @@ class Code(BaseModel):
     """Whether source files differed from the commit."""
 
 
-class ResultRecord(BaseModel):
+class ResultRecord(Record):
     """`result.json`: the row, and everything that explains and reproduces it."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     version: int = RESULT_VERSION
     result: Result

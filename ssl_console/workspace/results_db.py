@@ -14,8 +14,8 @@ from tinydb import where
 
 from ssl_console.system.errors import OperationFailed
 from ssl_console.workspace.earlier_intervals import outdated, recounted
-from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.records import SharedFieldSets
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.results_file import Row, RowReader, RowWriter, Stamp
 from ssl_console.workspace.tinydb_storage import (

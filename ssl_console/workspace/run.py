@@ -9,13 +9,13 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from backbones.catalog.card import BackboneCard, Precision
 from backbones.catalog.layer_info import LayerRequest
 from ssl_console.system.device import DEVICE_NAME, Reading
 from ssl_console.workspace.config import LOCAL, DevicesPerRun, Share
-from ssl_console.workspace.field_sets import shares_keys
+from ssl_console.workspace.records import Record, shares_keys
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.card import DatasetCard
 
@@ -52,12 +52,6 @@ FailureKind = Literal["oom", "nan", "data", "weights", "crash", "timeout", "stal
 """`memory`: its worker exceeded the limit of host memory. `interrupted`: its node was taken away (preemption,
 time limit, node failure), and the run continues automatically.
 """
-
-
-class Record(BaseModel):
-    """A file of a run folder: frozen, unknown keys ignored so that older readers open newer files."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 def check_version(found: object, known: int = SPEC_VERSION) -> int:

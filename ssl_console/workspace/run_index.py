@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from ssl_console.system.errors import user_name
 from ssl_console.workspace.config import AUTO, DevicesPerRun, Share
-from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import RunFolder, Workspace
+from ssl_console.workspace.records import SharedFieldSets
 from ssl_console.workspace.run import SPEC_VERSION, Placement, RunState, check_version, read_placement
 from ssl_console.workspace.run_status import QueuedRun, RunStatus, compact, read_status
 from ssl_console.workspace.run_summaries import RunSummary, is_settled, read_summaries, write_summaries

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from ssl_console.system.processes import is_here, lives
 from ssl_console.workspace.config import LOCAL, Share
-from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import RunFolder
-from ssl_console.workspace.run import Attempt, Backoff, End, Placement, Record, Retry, RunState
+from ssl_console.workspace.records import Record, SharedFieldSets
+from ssl_console.workspace.run import Attempt, Backoff, End, Placement, Retry, RunState
 
 FRESH_HERE_S = 10.0
 """Seconds that the supervisor has to record the end of a worker of this host before its run is lost."""

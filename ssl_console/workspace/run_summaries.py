@@ -20,8 +20,8 @@ from pydantic import TypeAdapter
 
 from backbones.io.files import make_private_folder, open_own, whole_file
 from ssl_console._version import __version__
-from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.records import SharedFieldSets
 from ssl_console.workspace.run import Placement, RunState
 from ssl_console.workspace.run_status import RunStatus, compact
 

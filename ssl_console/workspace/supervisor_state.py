@@ -10,7 +10,8 @@ from pydantic import Field, ValidationError
 from ssl_console.system.device import Device, Reading
 from ssl_console.system.processes import is_here, lives
 from ssl_console.workspace.paths import Workspace
-from ssl_console.workspace.run import JobState, Record
+from ssl_console.workspace.records import Record
+from ssl_console.workspace.run import JobState
 
 STATE_VERSION = 1
 SILENT_S = 60.0

@@ -21,7 +21,8 @@ from backbones.io.files import make_private_folder, write_atomically
 from ssl_console.launchers.slurm.commands import PREFIX
 from ssl_console.workspace.config import WARNING_S, JobRequest
 from ssl_console.workspace.paths import RunFolder, Workspace
-from ssl_console.workspace.run import JOB_ID_VARIABLE, NODE_VARIABLE, PARTITION_VARIABLE, Record
+from ssl_console.workspace.records import Record
+from ssl_console.workspace.run import JOB_ID_VARIABLE, NODE_VARIABLE, PARTITION_VARIABLE
 from ssl_console.workspace.run_status import read_status
 
 LARGEST = 500

@@ -16,8 +16,8 @@ from backbones.catalog.card import BackboneCard
 from backbones.io.files import make_private_folder, write_atomically
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.records import Record
 from ssl_console.workspace.result import Result
-from ssl_console.workspace.run import Record
 from tasks.metrics.outcome import NORMAL_95
 
 Status = Literal["taken", "queued", "done", "failed", "skipped"]

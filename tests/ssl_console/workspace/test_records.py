@@ -7,7 +7,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from ssl_console.workspace.field_sets import SharedFieldSets, with_values
+from ssl_console.workspace.records import SharedFieldSets, with_values
 from tests.ssl_console.workspace.test_results_db import result
 
 

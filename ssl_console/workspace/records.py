@@ -1,8 +1,8 @@
-"""Memory of many equal-shaped pydantic objects.
+"""Base class of records in files, and memory of many equal-shaped records.
 
-As pydantic makes them, each stores a dictionary with its own hash table, 0.5 to 1 kB, and the set of its explicitly
-given fields, 0.7 to 2 kB. Instances whose attributes are set one by one share the table of their class (CPython), and
-equal sets are stored once. For frozen models only, because their fields and sets never change.
+As pydantic makes them, objects store a dictionary with a hash table of its own, 0.5 to 1 kB, and the set of their
+explicitly given fields, 0.7 to 2 kB. Instances whose attributes are set one by one share the table of their class
+(CPython), and equal sets are stored once. For frozen models only, because their fields and sets never change.
 """
 
 from __future__ import annotations
@@ -10,9 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 _M = TypeVar("_M", bound=BaseModel)
+
+
+class Record(BaseModel):
+    """A record in a file: frozen, unknown keys ignored so that older readers open newer files."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 @dataclass
