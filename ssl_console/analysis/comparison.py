@@ -170,17 +170,18 @@ def compare(
     table = _by_task(results, (first, second), wanted)
     compared: list[TaskComparison] = []
     refused: list[NotComparable] = []
+    measured: dict[str, set[str]] = {}
     for task, columns in table.items():
         shared = [column for column in columns.values() if set(column) == {first, second}]
         compared += [_task(column[first], column[second], predictions, margins) for column in shared]
-        named = {name for column in columns.values() for name in column}
-        if not shared and len(named) > 1:
+        measured[task] = {name for column in columns.values() for name in column}
+        if not shared and len(measured[task]) > 1:
             refused.append(NotComparable(task, _why_not(columns.values(), first, second, identities)))
     judged = [task for task in compared if not task.describes]
     corrected = adjusted([task.test.p_value for task in judged])
     tasks = tuple(replace(task, adjusted_p=p) for task, p in zip(judged, corrected, strict=True))
     described = tuple(task for task in compared if task.describes)
-    only = [tuple(task for task, columns in table.items() if _measured(columns) == {name}) for name in (first, second)]
+    only = [tuple(task for task, names in measured.items() if names == {name}) for name in (first, second)]
     return Comparison(first, second, (*tasks, *described), tuple(refused), only[0], only[1], _across(tasks))
 
 
@@ -197,10 +198,6 @@ def _by_task(
         if result.backbone in backbones and (asked is None or (result.task, result.variant) in asked):
             found[result.task][result.column][result.backbone][result.seed] = result
     return found
-
-
-def _measured(columns: Columns) -> set[str]:
-    return {name for column in columns.values() for name in column}
 
 
 def _task(

@@ -266,11 +266,11 @@ def cells(ranking: Ranking, style: Style, notes: Notes = NO_NOTES) -> list[list[
     head = ["backbone", *(c.label for c in ranking.columns), *(a.title for a in notes.aggregates)]
     lines = []
     for row in ranking.rows:
-        tied = {label for label in written if (row.backbone, label) in notes.ties}
-        scores = [
-            _cell(row, label, style, written[label], tied=label in tied) + _gap(gaps.get((row.backbone, label)))
-            for label in written
-        ]
+        scores = []
+        for label, best_two in written.items():
+            place = row.backbone, label
+            gap = f" ({gaps[place]:+.1f})" if place in gaps else ""
+            scores.append(_cell(row, label, style, best_two, tied=place in notes.ties) + gap)
         name = style.escape(row.backbone) + ("" if row.complete else style.escape(INCOMPLETE))
         lines.append([name, *scores, *(_total(row, aggregate, style) for aggregate in notes.aggregates)])
     return [[style.escape(title) for title in head], *lines]
@@ -306,10 +306,6 @@ def _interval(cell: RankingCell, style: Style) -> str:
         return ""
     below, above = f"{cell.value - cell.ci_low:.1f}", f"{cell.ci_high - cell.value:.1f}"
     return style.interval(below) if below == above else style.bounds(f"{cell.ci_low:.1f}", f"{cell.ci_high:.1f}")
-
-
-def _gap(difference: float | None) -> str:
-    return "" if difference is None else f" ({difference:+.1f})"
 
 
 def _best_two(ranking: Ranking, column: RankingColumn, style: Style) -> Marks:

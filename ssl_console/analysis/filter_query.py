@@ -81,7 +81,6 @@ class Term:
 
     @property
     def leaves(self) -> Iterator[Term]:
-        """Itself."""
         yield self
 
 
@@ -103,7 +102,6 @@ class Group:
 
     @property
     def leaves(self) -> Iterator[Term]:
-        """All terms in it."""
         for part in self.parts:
             yield from part.leaves
 
@@ -123,7 +121,6 @@ class Filter:
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """All terms in it."""
         return tuple(term for part in self.parts for term in part.leaves)
 
     def uses(self, name: str) -> bool:

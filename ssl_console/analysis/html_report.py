@@ -132,11 +132,8 @@ def _scores(row: RankingRow, ranking: Ranking, best: Mapping[str, Sequence[str]]
         kind = "" if shown not in places else ("best" if shown == places[0] else "second")
         tie = "=" if (row.backbone, column.label) in notes.ties else ""
         score = f"<span class='{kind}'>{shown}</span>" if kind else shown
-        yield f"{score}{tie}{_safe(marks(cell.badges))}<br><span class='half'>{_interval(cell)}</span>"
-
-
-def _interval(cell: RankingCell) -> str:
-    return "" if cell.half_width is None else f"{cell.ci_low:.1f} to {cell.ci_high:.1f}"
+        interval = "" if cell.half_width is None else f"{cell.ci_low:.1f} to {cell.ci_high:.1f}"
+        yield f"{score}{tie}{_safe(marks(cell.badges))}<br><span class='half'>{interval}</span>"
 
 
 def _totals(row: RankingRow, notes: Notes) -> list[str]:

@@ -220,7 +220,8 @@ def _usable(metric: str, arrays: Arrays) -> bool:
 def _together(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
     first = arrays[0]
     if "classes" in first:
-        return weighted_metrics.of_pools(values, *(_stacked(arrays, name) for name in ("accuracy", SPLITS)))
+        stacked = (np.stack([one[name].astype(np.float64) for one in arrays]) for name in ("accuracy", SPLITS))
+        return weighted_metrics.of_pools(values, *stacked)
     if has_groups(metric, first):
         return spread_of_groups(values, metric, arrays)
     if metric not in {*ONE_LABEL, SEVERAL_LABELS}:
@@ -236,10 +237,6 @@ def _together(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
         if metric != "accuracy"
         else weighted_metrics.of_samples(values, 100.0 * right)
     )
-
-
-def _stacked(arrays: Sequence[Arrays], name: str) -> Floats:
-    return np.stack([one[name].astype(np.float64) for one in arrays])
 
 
 def _of_images(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:

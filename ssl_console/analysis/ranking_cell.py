@@ -1,5 +1,5 @@
-"""One score of a ranking: the mean over seeds with its interval, its variance over seeds, and the samples it is based
-on, in words. Pure; needs no numpy.
+"""One score of a ranking: the mean over seeds, its interval and its deviation between seeds; texts about its samples
+and seeds. Pure; needs no numpy.
 """
 
 from __future__ import annotations
@@ -132,7 +132,6 @@ class SeedSpread:
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
         return fmean(self.values.values())
 
     @property

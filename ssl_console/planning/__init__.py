@@ -1,1 +1,1 @@
-"""What would run: candidates, plan, duration, disk usage."""
+"""Planning of a launch: candidates, plan, durations, disk usage."""

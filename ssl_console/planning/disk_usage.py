@@ -90,17 +90,12 @@ def disk_for(workspace: Workspace, to_run: Sequence[Candidate], results: Iterabl
     stored, folders = StoredFeatures.of(entries(workspace.features)), _folder_sizes(workspace, results)
     featured = {(one.backbone.name, one.dataset.name) for one in to_run if PROTOCOLS[one.task.protocol].reads_features}
     parts = [stored.bytes_for(*pair) for pair in featured]
-    layers = _layer_bytes(to_run, stored)
     parts += [folders.get(one.task.protocol) for one in to_run]
     known = [part for part in parts if part is not None]
+    wanted = {(one.backbone.name, one.dataset.name, one.layers): one.layer_bytes for one in to_run if one.layers}
+    layers = sum(size for entry, size in wanted.items() if entry not in stored.layers)
     needed = round(sum(known)) + layers if len(known) == len(parts) else None
     return Disk(needed, _free(workspace.root), layers)
-
-
-def _layer_bytes(to_run: Sequence[Candidate], stored: StoredFeatures) -> int:
-    """Layer-wise features that are not stored yet, each counted once."""
-    wanted = {(one.backbone.name, one.dataset.name, one.layers): one.layer_bytes for one in to_run if one.layers}
-    return sum(size for entry, size in wanted.items() if entry not in stored.layers)
 
 
 def _folder_sizes(workspace: Workspace, results: Iterable[Result]) -> dict[str, float]:

@@ -98,7 +98,7 @@ def mean_per_class(
     """
     _same_samples(first, second)
     gaps = 100.0 * (first.mean(axis=0) - second.mean(axis=0))
-    sizes, place = _sizes(labels)
+    _, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     moves = gaps / (sizes[place] * len(sizes))
     difference, known = float(moves.sum()), moves[moves != 0]
     if len(known):
@@ -108,12 +108,6 @@ def mean_per_class(
         p, reach = 1.0, 100.0 * _SIDE * mcnemar_standard_error(0, 0, images)
     error = _error_within(gaps, sizes, place)
     return PairedTest(difference, difference - reach, difference + reach, p, error, len(labels), "sign flips")
-
-
-def _sizes(labels: Labels) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Number of images of every class that occurs, and the class index of every image."""
-    _, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    return sizes, place
 
 
 def _by_exchange(difference: float, moves: Floats, replicates: int, seed: int) -> tuple[float, float]:

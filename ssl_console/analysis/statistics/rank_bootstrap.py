@@ -143,8 +143,11 @@ class RankBootstrap:
         order = np.lexsort((np.array(self.backbones), measured))
         groups = _groups(mean_ranks, order)
         numbers = np.stack([measured, places(-measured), low, high, first], axis=1).tolist()
-        rows = tuple(_row(self.backbones[place], numbers[place], groups[int(place)]) for place in order)
-        return Ranks(rows, self.left_out, len(self.values), self.missing, len(mean_ranks))
+        rows = []
+        for place in order:
+            mean, rank, lowest, highest, share = numbers[place]
+            rows.append(RankInterval(self.backbones[place], mean, rank, lowest, highest, share, groups[int(place)]))
+        return Ranks(tuple(rows), self.left_out, len(self.values), self.missing, len(mean_ranks))
 
     def _tasks(self, replicates: int) -> npt.NDArray[np.intp]:
         """Tasks of every replicate, [replicates, tasks]: as many of each family as there are."""
@@ -197,11 +200,6 @@ def bootstrap_ranks(
     bootstrap = RankBootstrap.of(backbones, tasks, families, missing, seed)
     bootstrap.add(replicates)
     return bootstrap.ranks()
-
-
-def _row(backbone: str, numbers: Sequence[float], group: int) -> RankInterval:
-    mean_rank, rank, low, high, first = numbers
-    return RankInterval(backbone, mean_rank, rank, low, high, first, group)
 
 
 def _groups(mean_ranks: Floats, order: npt.NDArray[np.intp]) -> dict[int, int]:

@@ -90,9 +90,10 @@ def root(
 
     context.obj = Session(workspace, tuple(cards or ()), readonly=readonly, slow=slow, notify=say)
     if version:
+        from ssl_console._version import __version__
         from ssl_console.cli.output.stdout import lines
 
-        lines([_version()])
+        lines([f"ssl-console {__version__}"])
         raise typer.Exit
     if context.invoked_subcommand is None:
         from ssl_console.cli.open_tui import open_terminal
@@ -298,9 +299,3 @@ def doctor(
         raise typer.Exit(check_published(context.obj, as_json=as_json))
     code = examine(context.obj, tuple(name), as_json=as_json) if name else doctor(context.obj, as_json=as_json)
     raise typer.Exit(code)
-
-
-def _version() -> str:
-    from ssl_console._version import __version__
-
-    return f"ssl-console {__version__}"

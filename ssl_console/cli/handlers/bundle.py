@@ -9,7 +9,7 @@ from backbones.io.card_files import match
 from backbones.io.errors import counted
 from ssl_console.cli.output import stdout
 from ssl_console.operations.bundle.archive import NotABundle
-from ssl_console.operations.bundle.import_results import BundledResult, Imported, NotVerified, import_bundle
+from ssl_console.operations.bundle.import_results import Imported, NotVerified, import_bundle
 from ssl_console.operations.bundle.verify import Report, check
 from ssl_console.operations.bundle.write import bundle as write_bundle
 from ssl_console.operations.session import Session
@@ -92,7 +92,8 @@ def import_results(session: Session, path: Path, *, take_conflicting: bool, dry_
 def _show_import(done: Imported, *, dry_run: bool) -> None:
     notable = [one for one in done.results if one.words and one.fate != "here"]
     for one in notable[:SHOWN]:
-        stdout.lines([f"{_title(one)}: {one.words}{'' if one.taken else ' (left out)'}"])
+        title = f"{one.result.backbone} on {one.result.task}, seed {one.result.seed}"
+        stdout.lines([f"{title}: {one.words}{'' if one.taken else ' (left out)'}"])
     if len(notable) > SHOWN:
         stdout.lines([f"... and {len(notable) - SHOWN} more"])
     taken = sum(one.taken for one in done.results)
@@ -105,10 +106,6 @@ def _show_import(done: Imported, *, dry_run: bool) -> None:
     stdout.lines([f"{done.path}: {', '.join(counts)}"])
     if any(one.fate == "conflict" and not one.taken for one in done.results):
         stdout.say("--take-conflicting also imports those, as further runs of the same measurement")
-
-
-def _title(one: BundledResult) -> str:
-    return f"{one.result.backbone} on {one.result.task}, seed {one.result.seed}"
 
 
 def _import_document(done: Imported, *, dry_run: bool) -> dict[str, object]:

@@ -27,7 +27,6 @@ from ssl_console.workspace.paths import RunFolder
 from ssl_console.workspace.run import RunSpec
 from ssl_console.workspace.run_index import RunIndex
 from tasks.catalog.protocols import PROTOCOLS
-from tasks.catalog.spec import TaskSpec
 from tasks.datasets.manifest import Manifest, manifests
 from tasks.features.cache_report import (
     CacheEntry,
@@ -75,7 +74,8 @@ def why(session: Session, backbone: str, task: str) -> None:
     or data are missing: without them no key can be computed.
     """
     card = session.backbones.get(backbone)
-    spec = _spec(session, task)
+    # a dataset alone means its linear protocol, whose features most other protocols share
+    spec = session.tasks.resolve(f"linear/{task}" if task in session.tasks.datasets else task)
     if PROTOCOLS[spec.protocol].inputs == "images":
         stdout.lines(_of_images(session, card.name, spec.name))
         return
@@ -141,11 +141,6 @@ def prune_cache(
     freed = megabytes(sum(size for size in [*(r.entry.size for r in removals), *(s.size for s in images)]))
     done = "would be removed" if dry_run else "removed"
     stdout.say(f"{len(removals)} entries {done}, and the decoded images of {len(images)} splits, {freed}")
-
-
-def _spec(session: Session, name: str) -> TaskSpec:
-    """The task; a dataset alone means its linear protocol, whose features most other protocols share."""
-    return session.tasks.resolve(f"linear/{name}" if name in session.tasks.datasets else name)
 
 
 def _as_json(entry: CacheEntry) -> dict[str, object]:

@@ -46,7 +46,7 @@ class ChooseSelection:
 
 
 def choose(session: Session, selection: ChooseSelection, options: RunOptions) -> ExitCode:
-    """Race: 0 when one backbone is certainly the best, 12 when others may be; 1, 3, 4 as `run`."""
+    """Race: 0 when one backbone is certainly the best, 12 when others may be; 1, 3, 4 as for `run`."""
     options = options.with_placement(session)
     limit = TimeLimit(selection.hours * 3600.0)
     race = selection.race(session, options)

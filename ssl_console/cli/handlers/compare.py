@@ -203,11 +203,15 @@ def _task(task: TaskComparison) -> dict[str, object]:
 def _score(cell: RankingCell) -> dict[str, object]:
     known = cell.half_width is not None
     low, high = (cell.ci_low, cell.ci_high) if known else (None, None)
-    return {"value": cell.value, "ci_low": low, "ci_high": high, **_origin(cell)}
-
-
-def _origin(cell: RankingCell) -> dict[str, object]:
-    return {"run_id": cell.run_id, "source": cell.source, "seeds": list(cell.seeds), "badges": list(cell.badges)}
+    return {
+        "value": cell.value,
+        "ci_low": low,
+        "ci_high": high,
+        "run_id": cell.run_id,
+        "source": cell.source,
+        "seeds": list(cell.seeds),
+        "badges": list(cell.badges),
+    }
 
 
 def _published(session: Session, backbone: str, results: list[Result], *, as_json: bool) -> None:

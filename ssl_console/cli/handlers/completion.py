@@ -160,10 +160,6 @@ def _datasets(session: Session) -> Iterable[str]:
     return session.tasks.datasets
 
 
-def _suites(session: Session) -> Iterable[str]:
-    return session.tasks.suites
-
-
 def _runs(session: Session) -> Iterable[str]:
     return (folder.run_id for folder in session.workspace.run_folders())
 
@@ -180,14 +176,10 @@ def _protocols(_session: Session) -> Iterable[str]:
     return PROTOCOLS
 
 
-def _published(_session: Session) -> Iterable[str]:
-    return ("published",)
-
-
 BY_OPTION: Mapping[str, Names] = {
     "backbone": _backbones,
     "task": _tasks,
-    "suite": _suites,
+    "suite": lambda session: session.tasks.suites,
     "data": _datasets,
     "against": _backbones,
     "like": _backbones,
@@ -204,7 +196,7 @@ BY_OPTION: Mapping[str, Names] = {
 BY_METAVAR: Mapping[str, tuple[Names, ...]] = {
     "BACKBONE": (_backbones,),
     "A": (_backbones,),
-    "B": (_backbones, _published),
+    "B": (_backbones, lambda _session: ("published",)),
     "NAME": (_own_backbones,),
     "TASK": (_tasks, _datasets),
     "DATASET": (_datasets,),

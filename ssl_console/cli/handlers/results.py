@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ssl_console.analysis.badged_results import BaselineComparison, distances, twins
 from ssl_console.analysis.ranking_cell import SeedSpread, record_text, seed_spread, seeds_text
-from ssl_console.analysis.result_diff import Change, FieldDifference, Group
+from ssl_console.analysis.result_diff import FieldDifference, Group
 from ssl_console.analysis.statistics.paired_from_predictions import EpisodeIntervals, of_record
 from ssl_console.cli.handlers.follow import follow_runs
 from ssl_console.cli.output import stdout
@@ -190,7 +190,7 @@ def why(session: Session, first: str, second: str, *, as_json: bool) -> None:
         stdout.document(difference_document(found))
         return
     head = ("", "part", one.result.run_id, other.result.run_id)
-    rows = [_line(change) for change in found.changes]
+    rows = [(TITLES[part.group], part.name, _short(part.first), _short(part.second)) for part in found.changes]
     if rows:
         stdout.table(head, rows)
     stdout.lines([*([""] if rows else []), found.sentence])
@@ -210,10 +210,6 @@ def difference_document(found: FieldDifference) -> dict[str, object]:
         "samples_differing": None if found.flips is None else found.flips.differing,
         "sentence": found.sentence,
     }
-
-
-def _line(change: Change) -> tuple[str, ...]:
-    return TITLES[change.group], change.name, _short(change.first), _short(change.second)
 
 
 def _short(value: object) -> str:

@@ -33,7 +33,7 @@ class TimeLimit:
     started: float = field(default_factory=time.monotonic)
 
     def refusal(self, stage: PlannedStage) -> str:
-        """Why a stage is not begun, in words; empty if it fits, or its duration is unknown and time is left."""
+        """Reason why a stage is not begun, in words; empty if it fits, or its duration is unknown and time is left."""
         if self.seconds is None:
             return ""
         left = self.seconds - (time.monotonic() - self.started)

@@ -64,7 +64,8 @@ def watch(session: Session, request: WatchRequest) -> ExitCode:
     if not request.folder.is_dir():
         raise ConsoleError(f"{request.folder} is not a folder: name the one to which the training writes checkpoints")
     check_options(request.options)
-    tasks = _tasks(session, request)
+    patterns = request.tasks or (() if request.suite else DEFAULT_TASKS)
+    tasks = session.tasks.select(patterns, request.suite)
     training = WatchedTraining(
         folder=str(request.folder),
         name=request.options.name or request.folder.name,
@@ -118,11 +119,6 @@ def _watcher(session: Session, request: WatchRequest, training: WatchedTraining,
     )
 
 
-def _tasks(session: Session, request: WatchRequest) -> list[TaskSpec]:
-    patterns = request.tasks or (() if request.suite else DEFAULT_TASKS)
-    return session.tasks.select(patterns, request.suite)
-
-
 def _describe(session: Session, request: WatchRequest, copy: Path, name: str) -> BackboneCard:
     """Card of the first checkpoint: as another backbone's, or detected as by `add backbone`."""
     card = _card(session, request, copy, name)
@@ -167,7 +163,6 @@ class PlainWatch:
     _verdict: str = ""
 
     def show(self, training: WatchedTraining, curve: TransferCurve) -> None:
-        """Print changes."""
         for point in curve.points:
             if point.backbone not in self._shown:
                 self._shown.add(point.backbone)
@@ -189,7 +184,6 @@ class JsonWatch:
     _shown: dict[str, str] = field(default_factory=dict)
 
     def show(self, training: WatchedTraining, curve: TransferCurve) -> None:
-        """Print changes."""
         for one in training.checkpoints:
             key = f"{one.file} {one.size} {one.mtime_ns}"
             if self._shown.get(key) != one.status:

@@ -99,7 +99,6 @@ class LiveCurve:
     console: Console
 
     def show(self, training: WatchedTraining, curve: TransferCurve) -> None:
-        """Redraw the current state."""
         width = min(100, self.console.width)
         lines = draw(chart_of(curve), width, CHART_LINES, glyphs.choose(None))
         chart = [Text.assemble(*((text, _style(ink)) for text, ink in line), no_wrap=True) for line in lines]
