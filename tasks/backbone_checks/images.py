@@ -30,8 +30,12 @@ class Labelled:
 def photographs(count: int) -> list[Image.Image]:
     """Random but fixed square crops of the two photographs included in scikit-learn."""
     random = np.random.RandomState(0)
-    whole = handwritten.photographs()
-    return [_cut(whole[index % len(whole)], random) for index in range(count)]
+    whole, cut = handwritten.photographs(), []
+    for index in range(count):
+        image, side = whole[index % len(whole)], int(random.randint(*PHOTO_SIDES))
+        left, top = int(random.randint(0, image.width - side)), int(random.randint(0, image.height - side))
+        cut.append(image.crop((left, top, left + side, top + side)))
+    return cut
 
 
 def scenes(count: int) -> list[Image.Image]:
@@ -49,9 +53,3 @@ def digits(split: str, count: int) -> Labelled:
     part = read_digits(Path(), card).splits[split]
     chosen = range(min(count, len(part.images)))
     return Labelled([part.images[index] for index in chosen], np.array(part.labels[: len(chosen)]))
-
-
-def _cut(image: Image.Image, random: np.random.RandomState) -> Image.Image:
-    side = int(random.randint(*PHOTO_SIDES))
-    left, top = int(random.randint(0, image.width - side)), int(random.randint(0, image.height - side))
-    return image.crop((left, top, left + side, top + side))

@@ -18,7 +18,7 @@ from backbones.model.encoder import Encoder
 from tasks.backbone_checks.finding import Finding
 from tasks.backbone_checks.images import digits
 from tasks.backbone_checks.weights import candidates
-from tasks.features.feature_checks import FeatureChecks, check_features
+from tasks.features.feature_checks import check_features
 from tasks.solvers.nearest_neighbours import classify
 
 Floats = npt.NDArray[np.float32]
@@ -95,13 +95,9 @@ def check_values(found: Floats) -> Iterator[Finding]:
     words = "; ".join(checks.warnings) or (
         f"{found.shape[1]} dimensions, effective rank {checks.effective_rank:.1f}, none NaN or constant"
     )
-    yield Finding(name="features", verdict=_verdict(checks), words=words, values=values)
-
-
-def _verdict(checks: FeatureChecks) -> str:
-    if checks.not_finite_rows or checks.dead_share == 1.0:
-        return "bad"
-    return "note" if checks.warnings else "good"
+    broken = checks.not_finite_rows > 0 or checks.dead_share == 1.0
+    verdict = "bad" if broken else "note" if checks.warnings else "good"
+    yield Finding(name="features", verdict=verdict, words=words, values=values)
 
 
 def check_probe(own: Probe, twin: Probe, *, untrained: bool) -> Finding:

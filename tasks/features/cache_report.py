@@ -168,7 +168,8 @@ def prune(root: Path, pruning: Pruning, now: float) -> list[Removal]:
 def _entry(folder: Path) -> CacheEntry | None:
     try:
         state, plan = _described(folder)
-        return CacheEntry(folder, state, plan, sum(_sizes(folder)), _last_used(folder))
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        return CacheEntry(folder, state, plan, size, _last_used(folder))
     except FileNotFoundError:  # removed or renamed by another process meanwhile
         return None
 
@@ -182,11 +183,6 @@ def _described(folder: Path) -> tuple[State, ExtractionPlan | None]:
         return "complete", read_manifest(folder)
     except (DamagedEntryError, FileNotFoundError):
         return "damaged", None
-
-
-def _sizes(folder: Path) -> Iterator[int]:
-    for path in folder.rglob("*"):
-        yield path.stat().st_size if path.is_file() else 0
 
 
 def _last_used(folder: Path) -> float:

@@ -50,14 +50,15 @@ class FeatureChecks:
 
 def check_features(features: Floats) -> FeatureChecks:
     """Compute the statistics of `features` [n, d] in one pass; the spectrum is that of a sample of rows."""
-    sample = _sample(features)
-    finite_sample = sample[np.isfinite(sample).all(axis=1)]
+    chosen = np.linspace(0, len(features) - 1, min(SAMPLE, len(features))).astype(np.int64)
+    sample = np.asarray(features[chosen], dtype=np.float64)
+    different = {hash(row.tobytes()) for block in _blocks(features) for row in block}
     return FeatureChecks(
         rows=len(features),
         not_finite_rows=sum(int((~np.isfinite(block).all(axis=1)).sum()) for block in _blocks(features)),
         dead_share=_dead_share(features),
-        duplicate_rows=_duplicates(features),
-        effective_rank=_effective_rank(finite_sample),
+        duplicate_rows=len(features) - len(different),
+        effective_rank=_effective_rank(sample[np.isfinite(sample).all(axis=1)]),
     )
 
 
@@ -98,23 +99,12 @@ def _blocks(features: FeatureRows) -> Iterator[Floats]:
         yield np.asarray(features[start : start + BLOCK])
 
 
-def _sample(features: Floats) -> npt.NDArray[np.float64]:
-    chosen = np.linspace(0, len(features) - 1, min(SAMPLE, len(features))).astype(np.int64)
-    return np.asarray(features[chosen], dtype=np.float64)
-
-
 def _dead_share(features: Floats) -> float:
     low = np.full(features.shape[1], np.inf)
     high = np.full(features.shape[1], -np.inf)
     for block in _blocks(features):
         low, high = np.fmin(low, np.fmin.reduce(block)), np.fmax(high, np.fmax.reduce(block))
     return float(np.mean(~(high > low)))
-
-
-def _duplicates(features: Floats) -> int:
-    """Number of repeated rows, by hashes of their bytes."""
-    seen = {hash(row.tobytes()) for block in _blocks(features) for row in block}
-    return len(features) - len(seen)
 
 
 def _effective_rank(sample: npt.NDArray[np.float64]) -> float:

@@ -115,7 +115,7 @@ def _train(
 
         def loss(step: int) -> Tensor:
             views, truth = (part.to(inputs.device, non_blocking=True) for part in batches(step))
-            return _loss(_predicted(maps, head, views, parameters, truth.shape[-2:]), truth, parameters, step)
+            return _loss(head(maps(views)), truth, parameters, step)
 
         betas = (0.9, parameters.beta2)
         training = Training(
@@ -141,14 +141,9 @@ def _test_passes(images: DenseImages, parameters: DepthParameters) -> float:
     return 2 * len(images) * width * height / (parameters.crop[0] * parameters.crop[1])
 
 
-def _predicted(
-    maps: FrozenMaps, head: LinearMapHead, views: Tensor, parameters: DepthParameters, size: torch.Size
-) -> Tensor:
-    """Depth [b, 1, h, w] at a size."""
-    return resized(depth_of_bins(head(maps(views)), parameters.nearest, parameters.deepest), size)
-
-
-def _loss(predicted: Tensor, truth: Tensor, parameters: DepthParameters, step: int) -> Tensor:
+def _loss(logits: Tensor, truth: Tensor, parameters: DepthParameters, step: int) -> Tensor:
+    """Loss of logits [b, bins, h', w'], whose depth is resized to the true one [b, 1, h, w]."""
+    predicted = resized(depth_of_bins(logits, parameters.nearest, parameters.deepest), truth.shape[-2:])
     known = (truth > parameters.nearest) & (truth < parameters.deepest)
     found = scale_invariant_loss(predicted, truth, known, step)
     if parameters.gradient:

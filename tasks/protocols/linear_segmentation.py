@@ -150,13 +150,16 @@ class SegmentationTest:
         """Class indices [h, w] of one image at the size of its mask, from sliding windows at every test scale."""
         total = torch.zeros(1, classes, *size, device=self.maps.inputs.device)
         for view, mirrored in self._views(image):
-            logits = slide(self._window, view, classes, self.parameters.crop, self.parameters.stride)
+            logits = slide(
+                lambda window: resized(self.head(self.maps(window)), window.shape[-2:]),
+                view,
+                classes,
+                self.parameters.crop,
+                self.parameters.stride,
+            )
             logits = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
             total += functional.softmax(logits.flip(3) if mirrored else logits, dim=1)
         return total[0].argmax(dim=0).cpu()
-
-    def _window(self, window: Tensor) -> Tensor:
-        return resized(self.head(self.maps(window)), window.shape[-2:])
 
     def _views(self, image: Image.Image) -> Iterator[tuple[Tensor, bool]]:
         """Normalised images [1, 3, h, w] on the device, and whether each is a mirror image."""

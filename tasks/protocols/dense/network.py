@@ -6,7 +6,7 @@ the linear layer on dense features as in DINOv2's segmentation evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -179,16 +179,14 @@ def _decoder(name: Decoder, channels: tuple[int, ...], width: int, outputs: int,
 
 def optimiser_of(network: DenseNetwork, parameters: DenseParameters) -> torch.optim.Optimizer:
     """SGD with momentum, or AdamW, over the trained parameters, without weight decay of biases and norms."""
-    groups = list(_groups(network, parameters.weight_decay))
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [one for one in trained if one.ndim > 1], "weight_decay": parameters.weight_decay},
+        {"params": [one for one in trained if one.ndim <= 1], "weight_decay": 0.0},
+    ]
     if parameters.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=parameters.rate)
     return torch.optim.SGD(groups, lr=parameters.rate, momentum=parameters.momentum)
-
-
-def _groups(network: nn.Module, weight_decay: float) -> Iterator[dict[str, object]]:
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    yield {"params": [one for one in trained if one.ndim > 1], "weight_decay": weight_decay}
-    yield {"params": [one for one in trained if one.ndim <= 1], "weight_decay": 0.0}
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]
