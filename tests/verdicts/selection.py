@@ -14,7 +14,7 @@ RATIOS = (0.02, 0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 10.0)
 """Deviations between backbones in standard errors of their scores."""
 NEARLY_EQUAL = 0.6
 """Largest of them that no test can resolve."""
-BANDS = {"nearly equal": (0.1, 0.05), "from equal to clear": (0.05, 0.05)}
+BANDS = {"nearly equal": (0.15, 0.05), "from equal to clear": (0.05, 0.05)}
 """Largest excess and shortfall of a stated probability. Of few backbones, chance alone cannot show that they are nearly
 equal, so that an excess remains where all of them are."""
 SHARED = 0.6
