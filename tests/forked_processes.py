@@ -47,7 +47,8 @@ FORKS = "SSL_CONSOLE_TESTS_FORKS"
 """Folder of the sockets of all servers of a test run; forked programs find it here."""
 OWN = re.compile(
     "SSL_CONSOLE_(WORKSPACE|DATA|FAULTS_MARK|TRUSTED_CODE|TRUSTED_OWNERS|WORKER|SERVED)|PYTEST_.*|PYTHONUNBUFFERED|"
-    "PYTHONWARNINGS|PATH|TERM|COLUMNS|LINES|TMUX|EDITOR|VISUAL|PAGER|HF_TOKEN|(SLURM|SBATCH|STANDIN)_.*|NVML_HOLDERS"
+    "PYTHONWARNINGS|PATH|TERM|COLUMNS|LINES|TMUX|EDITOR|VISUAL|PAGER|HF_TOKEN|NVML_HOLDERS|"
+    "(SLURM|SBATCH|STANDIN|FAULT)_.*"
 )
 """What may differ between programs of one server, because it is read when it is used. Everything else is looked at by
 Python and by modules as they start, so with other differences a server of its own is started.
@@ -61,7 +62,7 @@ CONSOLE = tuple(
 WITH_TORCH = ("backbones", "tasks", "ssl_console.supervisor", "ssl_console.worker")
 ALONE = {CONSOLE: 2, WITH_TORCH: 1}
 """Number of programs of an environment that start without a server, which takes as long to start as a few of them."""
-WORKER = "ssl_console.worker"
+WORKER, SUPERVISOR = "ssl_console.worker", "ssl_console.supervisor"
 FORKED = re.compile(r"ssl_console\.supervisor|(tasks|backbones|tests)\..+")
 _START = subprocess.Popen
 _SIGNATURE = inspect.signature(_START._execute_child)  # type: ignore[attr-defined]
@@ -102,8 +103,11 @@ def take_over(*, parent_of_workers: bool = False) -> None:
         subprocess.Popen = ForkingPopen  # type: ignore[misc]
 
 
-def server_for(environment: Mapping[str, str], modules: tuple[str, ...]) -> Path | None:
-    """Socket of a server with these modules for such an environment; None before it pays to start one."""
+def server_for(environment: Mapping[str, str], modules: tuple[str, ...], name: str = "") -> Path | None:
+    """Socket of a server with these modules for such an environment; None before it pays to start one.
+
+    For a supervisor it does at once: the worker that it starts next takes as long as a server.
+    """
     if FORKS not in os.environ or resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= HIGH:
         return None
     kept = _kept(environment)
@@ -113,7 +117,7 @@ def server_for(environment: Mapping[str, str], modules: tuple[str, ...]) -> Path
         return path
     with suppress(OSError), path.with_suffix(".asked").open("ab") as asked:
         fcntl.flock(asked, fcntl.LOCK_EX)
-        if asked.tell() >= ALONE.get(modules, 0) and not path.exists():
+        if (name == SUPERVISOR or asked.tell() >= ALONE.get(modules, 0)) and not path.exists():
             _start_server(path, kept, modules)
         asked.write(b".")
     return path if path.exists() else None
@@ -179,7 +183,7 @@ class ForkingPopen(_PrivatePopen):
         descriptors = [number if (end := ends.get(number, -1)) == -1 else end for number in program.descriptors]
         if program.name == WORKER:
             return self._fork_here(program, descriptors)
-        if (server := server_for(program.environment, WITH_TORCH)) is None:
+        if (server := server_for(program.environment, WITH_TORCH, program.name)) is None:
             return False
         with suppress(ConnectionError, FileNotFoundError):  # a server leaves with the process that made its folder
             self._forked = start(server, program, descriptors)
