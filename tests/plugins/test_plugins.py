@@ -116,7 +116,7 @@ def test_what_a_package_brings_is_listed_and_runs_and_broken_ones_are_reported_a
     assert values["centroid/stripes"] > 80
     for sentence in (
         "plug-in ssl-console-broken, ssl_console.protocols absent: ModuleNotFoundError",
-        "plug-in ssl-console-broken, ssl_console.protocols taken: 'not a protocol' is no protocol",
+        "plug-in ssl-console-broken, ssl_console.protocols taken: 'not a protocol' is not a protocol",
         "plug-in ssl-console-broken, ssl_console.datasets failing: RuntimeError: made for another version",
         "plug-in ssl-console-broken, ssl_console.backbones folderless: its CARDS is not a folder",
         "plug-in ssl-console-broken, ssl_console.launchers taken: 'not a launcher' is not a launcher",
