@@ -24,7 +24,7 @@ def run_console(workspace: Workspace, card_folders: tuple[Path, ...], *, readonl
     )
     try:
         code = app.run()
-    except (OSError, termios.error):  # a terminal that has vanished fails whatever restores it
+    except (OSError, termios.error):  # restoring a vanished terminal fails
         if app.signal_code is None:
             raise
         code = app.signal_code

@@ -53,7 +53,6 @@ class ListDialog(Dialog[Choice | None]):
         self._title, self._options = title, dict(options)
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog list") as panel:
             panel.border_title = self._title
             yield SearchLine(placeholder="type to narrow the list", compact=True)
@@ -117,11 +116,9 @@ class ListDialog(Dialog[Choice | None]):
         self.action_accept()
 
     def action_move(self, where: str) -> None:
-        """Move in the list."""
         getattr(self.query_one(LineTable), f"action_{where}")()
 
     def action_accept(self) -> None:
-        """Use the choice."""
         raise NotImplementedError
 
 
@@ -141,7 +138,6 @@ class PickDialog(ListDialog[str]):
         self.query_one(LineTable).move_to(row=self._current)
 
     def action_accept(self) -> None:
-        """Choose the option under the cursor."""
         self.dismiss(self.query_one(LineTable).row)
 
 
@@ -158,7 +154,6 @@ class ThemeDialog(PickDialog):
             self.app.theme = key
 
     def action_close(self) -> None:
-        """Restore the previous theme."""
         self.app.theme = self._before
         super().action_close()
 
@@ -200,7 +195,6 @@ class ChooseDialog(ListDialog[tuple[str, ...]]):
         self.fill()
 
     def action_accept(self) -> None:
-        """Use the choice."""
         self.dismiss(tuple(name for name in self._options if name in self._chosen))
 
 
@@ -229,7 +223,6 @@ class NameDialog(Dialog[str | None]):
         self._title, self._about, self._name = title, about, name
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog small") as panel:
             panel.border_title = self._title
             yield StyledText([line(Span(self._about, Tone.DIM))], id="about")
@@ -237,11 +230,9 @@ class NameDialog(Dialog[str | None]):
             yield KeyLine()
 
     def on_mount(self) -> None:
-        """Focus the input line."""
         self.query_one(Input).focus()
 
     def action_accept(self) -> None:
-        """Use the name."""
         name = self.query_one(Input).value.strip()
         if name:
             self.dismiss(name)

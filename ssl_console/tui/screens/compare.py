@@ -102,7 +102,6 @@ class CompareScreen(ConsoleScreen):
         yield StyledText(id="details", classes="details")
 
     def on_mount(self) -> None:
-        """Focus the table."""
         table = self.query_one(LineTable)
         table.hits = self._hits
         table.focus()

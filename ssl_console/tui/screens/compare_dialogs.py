@@ -120,7 +120,6 @@ class DisagreementDialog(Dialog[None]):
             yield KeyLine()
 
     def on_mount(self) -> None:
-        """Fill the table."""
         table = self.query_one(LineTable)
         one, other = map(short_name, self._names)
         width = max(20, min(96, self.app.size.width - 6) - 4 * (CLASS_WIDTH + 1) - 2)

@@ -39,7 +39,6 @@ class ProblemDialog(Dialog[None]):
         self._title, self._message = title, message
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog problem") as panel:
             panel.border_title = "Problem"
             yield Lines(id="text")
@@ -62,7 +61,6 @@ class HelpDialog(Dialog[None]):
         self._content = about, scopes, chosen
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog help") as panel:
             panel.border_title = "Help"
             yield Lines(id="text")
@@ -132,7 +130,6 @@ class ConfirmDialog(Dialog[bool]):
         self._question, self._consequence = question, consequence
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog small") as panel:
             panel.border_title = "Confirm"
             body = [line(Span(text)) for text in wrap(self._consequence, min(60, self.app.size.width - 8))]
@@ -153,7 +150,6 @@ class StorageDialog(Dialog[None]):
     HELP_TEXT = "Disk space of this workspace by kind, and the commands that free it. Nothing is deleted from here."
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog help") as panel:
             panel.border_title = "Disk space"
             yield Lines([line(Span("Looking at all files ...", Tone.DIM)), ()], id="text")

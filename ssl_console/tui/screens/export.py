@@ -62,14 +62,12 @@ class ExportDialog(Dialog[None]):
         return replace(self._whole, rows=tuple(picked[name] for name in self._marks))
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog small") as panel:
             panel.border_title = "Export"
             yield StyledText(id="contents")
             yield WrappedKeys()
 
     def on_mount(self) -> None:
-        """Show the content of the export."""
         self._show_contents()
 
     def _show_contents(self) -> None:
@@ -164,7 +162,7 @@ def _scatter(path: Path, ranking: Ranking, imagenet: Mapping[str, float]) -> Non
 
 
 def free_name(folder: Path, name: str) -> Path:
-    """A file name that does not exist: exports never overwrite files."""
+    """An unused file name, because exports never overwrite files."""
     path = folder / name
     number = 2
     while path.exists():

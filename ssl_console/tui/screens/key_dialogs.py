@@ -48,7 +48,6 @@ class MoreKeysDialog(Dialog[ActiveBinding]):
         self._by_key = {active.binding.key: active for active in found}
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog list") as panel:
             panel.border_title = "More keys"
             yield LineTable(id="options")
@@ -56,7 +55,6 @@ class MoreKeysDialog(Dialog[ActiveBinding]):
             yield KeyLine()
 
     def on_mount(self) -> None:
-        """Fill the list."""
         table = self.query_one(LineTable)
         table.shows_cursor, table.can_focus = True, False
         table.styles.height = min(len(self._order) + 1, max(4, self.app.size.height - FRAME[0]))
@@ -93,7 +91,6 @@ class MoreKeysDialog(Dialog[ActiveBinding]):
             self.dismiss(active)
 
     def action_move(self, where: str) -> None:
-        """Move in the list."""
         getattr(self.query_one(LineTable), f"action_{where}")()
 
     def action_run(self) -> None:

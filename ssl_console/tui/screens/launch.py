@@ -92,7 +92,6 @@ class LaunchDialog(Dialog[None]):
         """Sharing of GPUs in the settings; None where no run uses one."""
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog launch") as panel:
             panel.border_title = "Launch"
             yield Lines(id="text")

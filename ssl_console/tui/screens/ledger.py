@@ -58,7 +58,6 @@ class LedgerDialog(Dialog[None]):
         self._found: Ledger | None = None
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog ranks") as panel:
             panel.border_title = f"Published scores{f', suite {self._suite}' if self._suite else ''}"
             yield Lines([line(Span(" reading records ...", Tone.DIM))], id="text")

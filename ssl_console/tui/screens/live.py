@@ -283,12 +283,10 @@ class LiveScreen(RunRequests):
         self.query_one(FilterBar).edit()
 
     def action_finished(self) -> None:
-        """Show or hide finished runs."""
         self._finished = not self._finished
         self.refresh_view()
 
     def action_metric(self) -> None:
-        """Draw the next metric."""
         self.show_pane("curve")
         self._curves.next_metric()
 

@@ -100,5 +100,4 @@ class CurvePane(ChartView, can_focus=True):
         self.choose(replace(self.options, window=self.options.window.moved(step)))
 
     def action_whole(self) -> None:
-        """Show the whole horizontal axis."""
         self.choose(replace(self.options, window=Window()))

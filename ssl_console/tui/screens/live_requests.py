@@ -49,7 +49,6 @@ class RunRequests(MarkingScreen[str]):
             self._ask(lambda: session.retry(run.run_id))
 
     def action_pause(self) -> None:
-        """Pause or resume the queue."""
         session, paused = host(self).backend.session, self.state.supervisor.paused
         self._ask(session.resume if paused else session.pause)
 

@@ -67,7 +67,6 @@ class MultiverseDialog(Dialog[None]):
         self._progress = MultiverseProgress()
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog ranks") as panel:
             panel.border_title = f"Multiverse on {self._dataset}"
             yield Lines([line(Span(" opening stored features ...", Tone.DIM))], id="text")

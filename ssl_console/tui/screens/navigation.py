@@ -69,7 +69,6 @@ class Navigation(DiffingApp[int]):
         self.undo_history.add(text, undo)
 
     def action_undo(self) -> None:
-        """Revert the last change."""
         undone = self.undo_history.undo()
         self.notify_user(f"Undone: {undone}." if undone else "Nothing to undo.")
 
@@ -194,7 +193,7 @@ class Adding(Navigation):
 
     def action_add_dataset(self) -> None:
         """Add a dataset of the user."""
-        from ssl_console.tui.screens.add import AddDatasetDialog  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.add_dataset import AddDatasetDialog  # noqa: PLC0415 - loaded when it is needed
 
         if self.started and isinstance(self.screen, ConsoleScreen):
             self.push_screen(AddDatasetDialog(), lambda name: self._added("", name))

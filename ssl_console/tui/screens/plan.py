@@ -81,7 +81,6 @@ class PlanScreen(MarkingScreen[Pair]):
         yield StyledText(id="details", classes="details")
 
     def on_mount(self) -> None:
-        """Focus the grid."""
         table = self.query_one(LineTable)
         table.hits = self._hits
         table.focus()

@@ -56,7 +56,6 @@ class RankIntervalsDialog(Dialog[None]):
         self.table: RankTable | None = None
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog ranks") as panel:
             panel.border_title = "Rank confidence intervals"
             yield Lines([line(Span(" reading predictions ...", Tone.DIM))], id="text")
@@ -124,7 +123,6 @@ class OptimismDialog(Dialog[None]):
         self._results = [one for one in results if one.source == "mine" and (one.backbone, one.column) in places]
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog ranks") as panel:
             panel.border_title = "Chosen on the test images"
             yield Lines([line(Span(" reading records ...", Tone.DIM))], id="text")
@@ -182,7 +180,6 @@ class IncomparableDialog(Dialog[None]):
         self._ranking, self._results = ranking, results
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog help") as panel:
             panel.border_title = "Kept apart"
             yield Lines([line(Span("reading records ...", Tone.DIM))], id="text")

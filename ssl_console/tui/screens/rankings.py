@@ -119,7 +119,6 @@ class RankingsScreen(MarkingScreen[str]):
         yield StyledText(id="details", classes="details")
 
     def on_mount(self) -> None:
-        """Focus the table."""
         table = self.query_one(LineTable)
         table.hits = self._hits
         table.focus()
@@ -201,7 +200,6 @@ class RankingsScreen(MarkingScreen[str]):
             self._set_query(self._ranking_query.sorted_by(NAME if column == PLACE else column))
 
     def action_sort(self) -> None:
-        """Sort by the column under the cursor."""
         self._sort(self.query_one("#ranking", LineTable).column)
 
     def action_sort_also(self) -> None:
@@ -252,13 +250,11 @@ class RankingsScreen(MarkingScreen[str]):
         self._set_query(replace(self._ranking_query, hidden=hidden))
 
     def action_hide(self) -> None:
-        """Hide the column under the cursor."""
         column = self.query_one("#ranking", LineTable).column
         if column not in {None, NAME, PLACE}:
             self._hide(self._ranking_query.hidden | {column or ""}, f"hiding of {column_name(column or '')}")
 
     def action_pin(self) -> None:
-        """Pin or unpin the column under the cursor."""
         column = self.query_one("#ranking", LineTable).column
         if column is not None:
             self._set_query(self._ranking_query.pinned(column))
@@ -288,7 +284,6 @@ class RankingsScreen(MarkingScreen[str]):
             host(self).copy(copied_cell(self.table, table.row, table.column or ""))
 
     def action_save_view(self) -> None:
-        """Save this view under a name."""
 
         def save(name: str | None) -> None:
             if name:
@@ -317,7 +312,6 @@ class RankingsScreen(MarkingScreen[str]):
         return self.query_one(FilterBar)
 
     def action_intervals(self) -> None:
-        """Show or hide intervals."""
         self._set_query(replace(self._ranking_query, intervals=not self._ranking_query.intervals, differences=False))
 
     def action_difference(self) -> None:
@@ -327,7 +321,6 @@ class RankingsScreen(MarkingScreen[str]):
         self._set_query(replace(self._ranking_query, differences=shown, intervals=False, published=published))
 
     def action_heat(self) -> None:
-        """Show or hide heat colours."""
         self._set_query(replace(self._ranking_query, heat=not self._ranking_query.heat))
 
     def action_paper(self) -> None:
@@ -340,7 +333,6 @@ class RankingsScreen(MarkingScreen[str]):
         self._set_query(replace(self._ranking_query, common=not self._ranking_query.common))
 
     def action_ranks(self) -> None:
-        """Show rank confidence intervals."""
         from ssl_console.tui.screens.ranking_dialogs import RankIntervalsDialog  # noqa: PLC0415 - loaded when needed
 
         if self.table is not None and self.table.ranking.rows:
@@ -370,7 +362,6 @@ class RankingsScreen(MarkingScreen[str]):
             self.app.push_screen(dialog)
 
     def action_compare(self) -> None:
-        """Compare the marked backbones."""
         host(self).show_screen("compare")
 
     def action_open(self) -> None:

@@ -83,7 +83,6 @@ class ResultScreen(ConsoleScreen):
             yield ImageView(id="picture")
 
     def on_mount(self) -> None:
-        """Focus the text."""
         self.query_one(Lines).focus()
 
     def open(self, run_id: str, among: tuple[str, ...]) -> None:
@@ -149,12 +148,10 @@ class ResultScreen(ConsoleScreen):
         self.toggle_class("chart")
 
     def action_copy(self) -> None:
-        """Copy the command that reproduces it."""
         if self._opened.command:
             host(self).copy(self._opened.command)
 
     def action_copy_json(self) -> None:
-        """Copy the whole record as JSON."""
         result, record = self._result(self.state), self._opened.record
         if record is not None and result is not None:
             badges = badge_sources(self.state.catalogue).explained(result, record, self.state.results)
@@ -201,7 +198,6 @@ class ResultScreen(ConsoleScreen):
             self.open(among[(among.index(self._wanted) + by) % len(among)], self._among)
 
     def action_repeat(self) -> None:
-        """Measure it again."""
         result = self._result(self.state)
         if result is not None:
             host(self).measure_again(result)

@@ -84,7 +84,6 @@ class StagesDialog(Dialog[None], Generic[Reading]):
     # -- drawing --------------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        """The panel."""
         with Vertical(classes="dialog ranks") as panel:
             panel.border_title = self.title_text
             yield Lines(id="text")
@@ -106,7 +105,7 @@ class StagesDialog(Dialog[None], Generic[Reading]):
             if not text.outer_size.width:  # not laid out yet
                 self.call_after_refresh(self.draw)
                 return
-            # the same width with a scroll bar as without one, whose coming would wrap the text again
+            # the width next to a scroll bar, whose appearance would otherwise wrap the text again
             room = text.outer_size.width - text.gutter.width - text.styles.scrollbar_size_vertical
             width = max(LEAST_WIDTH, room)
             glyphs, height = render_context(self).glyphs, text.size.height
@@ -192,7 +191,6 @@ class StagesDialog(Dialog[None], Generic[Reading]):
     # -- actions --------------------------------------------------------------------------------------------------
 
     def action_next_stage(self) -> None:
-        """Queue the runs of the next stage."""
         stage, app = self._stage, host(self)
         if stage is None:
             app.notify_user(f"nothing is left to run in this {self.WHAT}")

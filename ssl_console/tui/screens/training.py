@@ -53,7 +53,6 @@ class TrainingScreen(ConsoleScreen):
         yield LineTable(id="checkpoints", empty=NONE_YET)
 
     def on_mount(self) -> None:
-        """Focus the table."""
         self.query_one(LineTable).focus()
 
     def update_view(self, state: AppState) -> None:

@@ -179,15 +179,15 @@ def reordered(base: Ranking, shown: Ranking) -> bool:
 
 @dataclass(frozen=True)
 class ColumnOrder:
-    """Columns as a screen of some width shows them, those of place and name aside."""
+    """Columns for a screen of some width, without those of place and name."""
 
     pinned: tuple[Column, ...]
-    """Of these, as many stay at the left as leave half of the room to the others."""
+    """Pinned columns, of which the first `fixed` stay at the left."""
     others: tuple[Column, ...]
     behind: tuple[Column, ...] = ()
-    """Aggregates that stand after the tasks, because before them they would leave too little room."""
+    """Aggregates after the tasks, because there is too little room before them."""
     fixed: int = 0
-    """Pinned columns that stay at the left."""
+    """Number of pinned columns that stay at the left; half of the room remains for the others."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -197,7 +197,7 @@ class ColumnOrder:
 def order_columns(
     aggregates: Sequence[Column], tasks: Sequence[Column], query: RankingQuery, width: int, room: int
 ) -> ColumnOrder:
-    """The columns for a screen of `width` cells, `room` of them behind the names.
+    """The columns for a screen of `width` cells, `room` of them after the names.
 
     On a narrow screen the columns of the sort keys are pinned. Where aggregates would take more than half of the room,
     only those of the sort keys and the estimate, which orders the rows otherwise, come before the tasks.

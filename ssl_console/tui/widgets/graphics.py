@@ -52,7 +52,6 @@ class ChartView(Widget):
         return self._lines
 
     def render_line(self, y: int) -> Strip:
-        """One line of the screen."""
         lines, base, palette = self._draw(), self.rich_style, render_context(self).palette
         segments = []
         for text, colour in lines[y] if y < len(lines) else []:
@@ -79,7 +78,6 @@ class ImageView(Widget):
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        """One line of the screen."""
         context, base, width = render_context(self), self.rich_style, self.size.width
         texts = [text for picture in self.pictures for text in wrap(str(picture.path), max(1, width - 1))]
         names = [line(Span(text, Tone.DIM)) for text in texts]

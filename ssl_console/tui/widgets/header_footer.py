@@ -129,7 +129,6 @@ class KeyLine(Widget):
                 start += length(key_spans([bound]))
 
     def render_line(self, y: int) -> Strip:  # noqa: ARG002 - there is only one
-        """The one line."""
         fitting, everywhere = self._fitting()
         left: list[Span] = [Span(" "), *key_spans(fitting)]
         if len(fitting) < len(keys_of(self.screen)[0]):

@@ -22,7 +22,7 @@ class StaticInput(Input):
     cursor_blink = reactive(False, init=False)
 
     def validate(self, value: str) -> None:
-        """Nothing: Textual would compute the styles of the line again after the first letter."""
+        """Skip validation: Textual would compute the styles of the line again after the first letter."""
 
 
 def stop_cursor_blink(screen: Screen[object]) -> None:
@@ -49,7 +49,6 @@ class FilterLine(StaticInput):
         """Text for the help."""
 
     def action_clear(self) -> None:
-        """Clear the filter."""
         screen = self.screen
         if isinstance(screen, Refreshable):
             screen.go_back()

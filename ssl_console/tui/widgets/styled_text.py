@@ -54,7 +54,6 @@ class Lines(ScrollView, can_focus=True):
         return max((length(line) for line in self.content), default=0)
 
     def render_line(self, y: int) -> Strip:
-        """One line of the screen."""
         number = y + round(self.scroll_y)
         spans = self.content[number] if number < len(self.content) else ()
         context, base, width = render_context(self), self.rich_style, self.scrollable_content_region.width
@@ -139,6 +138,5 @@ class WrappedKeys(Widget):
         return len(self._lines(width))
 
     def render_line(self, y: int) -> Strip:
-        """One line of the screen."""
         lines = self._lines(self.size.width)
         return draw(lines[y] if y < len(lines) else (), self.size.width, render_context(self), self.rich_style)

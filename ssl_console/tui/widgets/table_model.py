@@ -73,7 +73,7 @@ class TableModel:
 
 @dataclass(frozen=True)
 class VisibleColumn:
-    """A column as drawn: its number, its first cell on the line and how many cells it gets."""
+    """A column as drawn: its number, its first cell on the line, and its width in cells."""
 
     number: int
     x: int

@@ -293,7 +293,6 @@ class LineTable(ScrollView, can_focus=True):
             self._drawn = None
 
     def render_line(self, y: int) -> Strip:
-        """One line of the screen."""
         header = self.rows.header_lines
         if y < header:
             segments = self._groups() if y < header - 1 else self._labels()

@@ -15,7 +15,7 @@ from ssl_console.operations.add_dataset import FIELDS, in_words_of_dataset_form,
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.file_system import complete_path
 from ssl_console.tui.app import AppOptions, ConsoleApp
-from ssl_console.tui.screens.add import AddDatasetDialog
+from ssl_console.tui.screens.add_dataset import AddDatasetDialog
 from ssl_console.tui.screens.dialogs import ConfirmDialog
 from ssl_console.tui.screens.launch import LaunchDialog
 from ssl_console.tui.widgets.styled_text import StyledText
