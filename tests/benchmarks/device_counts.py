@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -23,13 +22,13 @@ from backbones.catalog.card import Precision, preprocessing_for
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.encoder import Encoder
 from backbones.model.precision import with_half_weights
-from tasks.solvers.logistic import Settings, device_matrix
+from tasks.solvers.logistic import Settings
 from tasks.solvers.logistic.path_solver import PathSolver
 from tasks.solvers.logistic.regularisation_path import checked_features, likelihood_of
 from tests.benchmarks._features import made_up
 from tests.benchmarks._options import parser
 from tests.benchmarks._record import Figure, keep, tell
-from tests.tasks.dispatch_counts import DispatchCounts, counted
+from tests.tasks.dispatch_counts import DispatchCounts, counted, emulated_card
 from tests.tasks.workspace_fixture import network
 
 STRENGTHS: Sequence[float] = np.logspace(-6, 4, 11).tolist()
@@ -44,12 +43,12 @@ def of_a_path(shape: tuple[int, int, int]) -> DispatchCounts:
     """Counts of the whole path."""
     data = made_up(*shape, signal=0.3)
     likelihood, present = likelihood_of(torch.from_numpy(data.train[1]), None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device_matrix, "is_card", lambda device: True)
+    with emulated_card() as counts:
         walk = PathSolver.over(checked_features(data.train[0]), likelihood, present, Settings())
-        with counted() as counts:
-            for strength in STRENGTHS:
-                walk.advance(strength)
+        counts.operations.clear()
+        counts.copies = 0
+        for strength in STRENGTHS:
+            walk.advance(strength)
     return counts
 
 

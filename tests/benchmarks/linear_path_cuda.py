@@ -20,7 +20,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from tasks.solvers.logistic import Settings, StrengthSelection, fit_selected
-from tasks.solvers.logistic.device_matrix import resident_bytes
+from tasks.solvers.logistic.device_matrix import ProblemSize
 from tests.benchmarks._comparison import row, timed
 from tests.benchmarks._features import Labelled, made_up
 from tests.benchmarks._options import parser
@@ -72,7 +72,7 @@ def compared(
         torch.cuda.reset_peak_memory_stats()
     ours, selection = timed(lambda: selected(data, device))
     peak = torch.cuda.max_memory_allocated() if cuda else 0
-    bound = resident_bytes(len(data.train[0]) * 5 // 4, dimensions, classes)
+    bound = ProblemSize(len(data.train[0]), dimensions, classes, held=len(data.validation[0])).bytes()
     theirs, sweep = timed(lambda: Sweep(data, device).run())
     mine = {trial.strength: trial.objective for trial in selection.trials}
     facts: dict[str, Any] = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tasks.solvers.logistic import Settings, Solution, StrengthGrid, fit_selected, solve_path
-from tasks.solvers.logistic.device_matrix import resident_bytes
+from tasks.solvers.logistic.device_matrix import ProblemSize
 from tests.benchmarks._features import made_up, made_up_labels
 
 STRENGTHS = np.logspace(-6, 4, 11).tolist()
@@ -45,7 +45,8 @@ def test_streamed_samples_give_the_same_choice_within_their_memory(gpu: torch.de
     whole = fit_selected(data.train, data.validation, grid, accuracy, settings=Settings(device="cuda"))
     held = torch.cuda.max_memory_allocated(gpu)
     torch.cuda.reset_peak_memory_stats()
-    memory = resident_bytes(75_000, 512, 20) - 4 * 2 * 512 * 60_000
+    size = ProblemSize(60_000, 512, 20, held=15_000)
+    memory = size.bytes(streamed=True)
     streamed = fit_selected(
         data.train, data.validation, grid, accuracy, settings=Settings(device="cuda", memory=memory)
     )
@@ -53,7 +54,7 @@ def test_streamed_samples_give_the_same_choice_within_their_memory(gpu: torch.de
     assert [trial.objective for trial in streamed.trials] == pytest.approx(
         [trial.objective for trial in whole.trials], rel=OBJECTIVE
     )
-    assert held <= resident_bytes(75_000, 512, 20)
+    assert held <= size.bytes()
     assert torch.cuda.max_memory_allocated(gpu) <= memory
 
 

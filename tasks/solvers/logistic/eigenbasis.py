@@ -18,8 +18,8 @@ from torch import Tensor
 
 from backbones.cpu.matmul import matmul_transposed
 from tasks.solvers.logistic import device_matrix
-from tasks.solvers.logistic.device_matrix import DeviceMatrix, device_blocks, fits
-from tasks.solvers.logistic.objective import Settings
+from tasks.solvers.logistic.device_matrix import DeviceMatrix, ProblemSize, device_blocks
+from tasks.solvers.logistic.objective import Likelihood, Settings
 
 ROW_SPACE_BELOW = 0.75
 """With fewer samples than this fraction of the dimensions, the basis spans the samples instead of all dimensions."""
@@ -75,15 +75,18 @@ class Basis:
         others = self.directions[:, first.shape[1] :].float().T.contiguous()
         mean = self.mean if exact else self.mean.float()
         shift = ((mean.double() - self.mean) @ self.directions.double()).float()
-        for place, block in device_blocks(features, self.mean.device):
-            centred = block.to(mean.dtype) - mean
-            parts = []
+
+        def coordinates_of(block: Tensor) -> Tensor:
+            centred, parts = block.to(mean.dtype) - mean, []
             if exact:
                 parts = [matmul_transposed(centred, first.T.contiguous())]
                 centred -= matmul_transposed(parts[0], first.contiguous())
             if len(others):
                 parts.append(matmul_transposed(centred.float(), others))
-            found[place, 1:] = torch.cat([part.float() for part in parts], dim=1).add_(shift).to(found.device)
+            return torch.cat([part.float() for part in parts], dim=1).add_(shift)
+
+        for place, block in device_blocks(features, self.mean.device):
+            found[place, 1:] = coordinates_of(block).to(found.device)
         return found
 
     def _reflected(self, features: Tensor, reflection: Tensor, turn: Tensor) -> Tensor:
@@ -208,6 +211,7 @@ def _moments(features: Tensor, mean: Tensor, dtype: torch.dtype) -> Tensor:
         for start in range(0, len(mean), PANEL):
             stop = start + PANEL
             total[start:stop, :stop] += matmul_transposed(centred[start:stop], centred[:stop])
+        del centred  # before the next block's
     return total
 
 
@@ -229,11 +233,18 @@ class Design:
         self._leading: DeviceMatrix | None = None
 
     @classmethod
-    def within(cls, features: Tensor, basis: Callable[[Tensor], Basis], classes: int, settings: Settings) -> Design:
-        """Design of `features`, resident on the device if they fit, else streamed; `basis` is computed from them by
-        default."""
+    def within(
+        cls,
+        features: Tensor,
+        basis: Callable[[Tensor], Basis],
+        likelihood: Likelihood,
+        settings: Settings,
+        held: int = 0,
+    ) -> Design:
+        """Design of `features` in the `basis` found from them, resident on the device if they fit together with `held`
+        samples that will be transformed, else streamed."""
         device = torch.device(settings.device)
-        resident = fits(len(features), features.shape[1], classes, device, settings.memory)
+        resident = size_of(features, likelihood, held).fits(device, settings.memory)
         place = features.to(device) if resident else features
         found = basis(place)
         rows = DeviceMatrix(found.coordinates(place), found.mean.device, not resident, settings.memory is None)
@@ -305,6 +316,11 @@ class Design:
     def forget_leading(self) -> None:
         """Release the leading coordinates, which are copied again on the next access."""
         self._leading = None
+
+
+def size_of(features: Tensor, likelihood: Likelihood, held: int = 0) -> ProblemSize:
+    """Size of a selection with `features` [n, d] and `held` samples for validation."""
+    return ProblemSize(len(features), features.shape[1], likelihood.classes, held, labels=likelihood.groups > 1)
 
 
 @functools.cache

@@ -15,10 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tasks.solvers.logistic.conjugate_gradients import ESTIMATE, REDUCTION, ROUNDS
 from tasks.solvers.logistic.device_matrix import MOST_LEADING, DeviceMatrix
 from tasks.solvers.logistic.eigenbasis import Design, rough_precision
 from tasks.solvers.logistic.host_loss import Floats, HostLoss, HostState, Single, dot
-from tasks.solvers.logistic.newton_direction import ESTIMATE, LONG, PRICE, REDUCTION, RELEVANT, ROUNDS
+from tasks.solvers.logistic.newton_direction import LONG, PRICE, RELEVANT
 
 MOST_WHOLE = 512
 """Maximum number of leading coordinates that are one block, for a single column; more are multiplied in half precision,

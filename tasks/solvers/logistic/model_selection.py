@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from backbones.cpu.threads import threads_for
-from tasks.solvers.logistic.device_matrix import DeviceMatrix, fits
-from tasks.solvers.logistic.eigenbasis import Design, extended
-from tasks.solvers.logistic.objective import Settings, StrengthGrid
+from tasks.solvers.logistic.device_matrix import DeviceMatrix
+from tasks.solvers.logistic.eigenbasis import Design, extended, size_of
+from tasks.solvers.logistic.objective import Likelihood, Settings, StrengthGrid
 from tasks.solvers.logistic.path_solver import PathSolver, design_of
 from tasks.solvers.logistic.regularisation_path import (
     Array,
@@ -147,6 +147,10 @@ class _Search:
                 on_trial(trial)
         self.candidates.sort(key=lambda candidate: candidate.trial.strength)
 
+    def release(self) -> None:
+        """Release the samples; only the candidates remain."""
+        del self.walk, self.validation
+
     @property
     def best(self) -> _Candidate:
         """The highest score; on a tie the strongest regularisation."""
@@ -197,8 +201,9 @@ def fit_selected(  # noqa: PLR0913 - the data, the selection, and two observers
     factor = 2.0 if targets.ndim == 2 else 1.0
     likelihood, present = likelihood_of(targets, classes)
     with threads_for(rows.numel() * likelihood.classes):
-        walk = solver_over(rows, likelihood, present, settings)
+        walk = solver_over(rows, likelihood, present, settings, len(held))
         search = _Search(walk, (walk.design.transform(held), held_targets.cpu()), score, factor, test_score)
+        del walk  # so that `_joined` can release its samples
         search.visit(grid.rising, on_trial)
         extended = grid.extensible and _extend(search, grid, on_trial)
         best = search.best
@@ -304,7 +309,7 @@ def _refit(
     nearest = (near or weaker[:1])[-1]
     search.walk.release()
     likelihood, present = likelihood_of(torch.cat([train[1], held[1]]), classes)
-    design = _joined(search, train[0], held[0], likelihood.classes, settings)
+    design = _joined(search, train[0], held[0], likelihood, settings)
     walk = solver_of(design, likelihood, present, settings)
     begin = nearest.trial.strength
     if torch.equal(present.solved, nearest.solution.classes.solved):
@@ -317,13 +322,18 @@ def _refit(
     return walk.advance(search.factor * chosen)
 
 
-def _joined(search: _Search, features: Tensor, more: Tensor, classes: int, settings: Settings) -> Design:
-    """Design of all samples; with a basis of all dimensions, the coordinates of both parts are available from the
-    search."""
+def _joined(search: _Search, features: Tensor, more: Tensor, likelihood: Likelihood, settings: Settings) -> Design:
+    """Design of all samples, for which those of the search are released.
+
+    With a basis of all dimensions, the coordinates of both parts are available from the search.
+    """
     known = search.walk.design
-    total, dimensions = len(features) + len(more), features.shape[1]
-    resident = fits(total, dimensions, classes, known.rows.device, settings.memory)
+    resident = size_of(features, likelihood, len(more)).fits(known.rows.device, settings.memory)
     if known.basis.complete and (resident or known.rows.streamed):
-        return known.joined(search.validation)
+        joined = known.joined(search.validation)
+        search.release()
+        return joined
     basis = extended(known.basis, features, more)
-    return Design.within(torch.cat([features, more]), lambda _: basis, classes, settings)
+    del known
+    search.release()
+    return Design.within(torch.cat([features, more]), lambda _: basis, likelihood, settings)

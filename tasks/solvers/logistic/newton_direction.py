@@ -18,9 +18,11 @@ from torch import Tensor
 
 from backbones.cpu.matmul import matmul_transposed
 from tasks.solvers.logistic import device_matrix
-from tasks.solvers.logistic.device_matrix import CLASSES_AT_ONCE, MOST_LEADING, DeviceMatrix
+from tasks.solvers.logistic.conjugate_gradients import Leading, conjugate_gradients, conjugate_gradients_on_card
+from tasks.solvers.logistic.device_matrix import DeviceMatrix
 from tasks.solvers.logistic.eigenbasis import Design, rough_precision
 from tasks.solvers.logistic.objective import Likelihood, LossState
+from tasks.solvers.logistic.replays import Replays
 
 LONG = 20
 """Iterations of conjugate gradients per direction that are accepted with the diagonal preconditioner."""
@@ -37,9 +39,13 @@ class ClassBlocks:
     later those beyond the number needed with new blocks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, replays: Replays | None = None) -> None:
+        self.replays = replays
+        """Of a GPU's iterations."""
         self.inverses: Tensor | None = None
         """[c, k, k]; None while the diagonal is used."""
+        self.rounds = 0
+        """Iterations of the last direction."""
         self._begin(0)
 
     def _begin(self, count: int) -> None:
@@ -54,8 +60,9 @@ class ClassBlocks:
         if count != self._count:
             self.inverses = None
             self._begin(count)
-        size = min(count, 1 + MOST_LEADING)
+        size = min(count, 1 + device_matrix.MOST_LEADING)
         if self._wasted > PRICE * size:
+            self.inverses = None
             columns = design.leading_columns(count, torch.float32).values[:, :size]
             self.inverses = inverses(columns, curvatures(), lam)
             self._wasted, self._usual = 0.0, 0
@@ -65,13 +72,28 @@ class ClassBlocks:
 
     def served(self, rounds: int) -> None:
         """Record the number of iterations of a direction."""
+        self.rounds = rounds
         self._usual = self._usual or rounds
         self._wasted += max(0, rounds - self._usual)
 
 
 def inverses(leading: Tensor, curvatures: Tensor, lam: float) -> Tensor | None:
     """[c, k, k] of the penalised blocks, float32; None where rounding makes one of them indefinite."""
-    blocks = _weighted_moments(leading.T.contiguous(), curvatures).div_(len(leading))
+    columns = leading.T.contiguous()
+    if not device_matrix.is_card(columns.device):
+        return _inverses(columns, curvatures, lam)
+    at_once = max(1, device_matrix.BLOCKS_AT_ONCE // len(columns) ** 2)
+    found = curvatures.new_empty(len(curvatures), len(columns), len(columns))
+    for part in range(0, len(curvatures), at_once):
+        some = _inverses(columns, curvatures[part : part + at_once], lam)
+        if some is None:
+            return None
+        found[part : part + at_once] = some
+    return found
+
+
+def _inverses(columns: Tensor, curvatures: Tensor, lam: float) -> Tensor | None:
+    blocks = _weighted_moments(columns, curvatures).div_(columns.shape[1])
     diagonal = blocks.diagonal(dim1=1, dim2=2)
     diagonal[:, 1:].add_(lam)
     scale = diagonal.clamp_min(torch.finfo(blocks.dtype).tiny).rsqrt()
@@ -87,7 +109,7 @@ def _weighted_moments(columns: Tensor, curvatures: Tensor) -> Tensor:
     """[c, k, k] of `columns` [k, n], weighted by each class's curvatures [n]; on a GPU for several classes at once."""
     if not device_matrix.is_card(columns.device):
         return torch.stack([matmul_transposed(columns * weights, columns) for weights in curvatures])
-    at_once = max(1, CLASSES_AT_ONCE // columns.numel())
+    at_once = max(1, device_matrix.CLASSES_AT_ONCE // columns.numel())
     parts = [(columns * part[:, None, :]).flatten(0, 1) @ columns.T for part in torch.split(curvatures, at_once)]
     return torch.cat(parts).view(len(curvatures), len(columns), len(columns))
 
@@ -105,15 +127,6 @@ RELEVANT = 0.1
 """A coordinate is leading if q s^2 exceeds this fraction of lam."""
 STEP = 32
 """The number of leading coordinates is a multiple of this, or of a power of two that is a quarter of it or more."""
-ROUNDS = 100
-CHECKED = 3
-"""Iterations of conjugate gradients on a GPU from one test of convergence to the next: a test costs several operations
-and a number for which the host waits, as much as a third of an iteration."""
-REDUCTION = 0.03
-"""Factor by which conjugate gradients reduce the preconditioned residual."""
-ESTIMATE = 0.1
-"""Remaining decrease at which conjugate gradients end, as a fraction of the decrease that is sufficient; it is
-included in the decrement of the direction."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +159,18 @@ def newton_direction(
     count = leading_count(design, most, lam)
     if count > 1:
         coordinates = blocks.prepare(design, count, state.curvatures, lam)
-        leading = Leading(coordinates, likelihood, state, scale[:, :count], lam, blocks.inverses)
-        weights[:, :count], rounds, remaining = conjugate_gradients(leading, gradient[:, :count], sufficient)
+        leading = Leading(coordinates, likelihood, likelihood.weight(state), scale[:, :count], lam, blocks.inverses)
+        right = gradient[:, :count]
+        if blocks.replays is not None:
+            weights[:, :count] = 0.0
+            rest = torch.dot(weights.flatten(), gradient.flatten())
+            solution, rounds, decrement = conjugate_gradients_on_card(
+                leading, right, rest, sufficient, blocks.replays, blocks.rounds
+            )
+            weights[:, :count] = solution
+            blocks.served(rounds)
+            return Direction(weights.neg_(), decrement)
+        weights[:, :count], rounds, remaining = conjugate_gradients(leading, right, sufficient)
         blocks.served(rounds)
     decrement = 0.5 * float(torch.dot(weights.flatten(), gradient.flatten()) + remaining)
     return Direction(weights.neg_(), decrement)
@@ -165,7 +188,7 @@ def leading_count(design: Design, curvature: Tensor | float, lam: float) -> int:
         relevant = int(np.flatnonzero(np.r_[True, curvature * design.moments_on_host[1:] > RELEVANT * lam])[-1])
     step = max(STEP, 1 << max(0, relevant.bit_length() - 2))
     rounded = -(-relevant // step) * step
-    limit = design.width - 1 if design.spacious else MOST_LEADING
+    limit = design.width - 1 if design.spacious else device_matrix.MOST_LEADING
     return 1 + min(rounded, limit, design.width - 1)
 
 
@@ -173,150 +196,3 @@ def _last(marks: Tensor) -> int:
     """Number of marks up to the last true one; moments do not descend in a basis that is not an eigenbasis."""
     places = torch.arange(1, 1 + len(marks), device=marks.device)
     return int((marks * places).max()) if len(marks) else 0
-
-
-class Leading:
-    """The penalised Hessian in the leading coordinates, with a preconditioner."""
-
-    def __init__(
-        self,
-        coordinates: DeviceMatrix,
-        likelihood: Likelihood,
-        state: LossState,
-        scale: Tensor,
-        lam: float,
-        inverses: Tensor | None,
-    ) -> None:
-        self.likelihood = likelihood
-        self.coordinates = coordinates
-        self.change = likelihood.bend(state)
-        self.scale = scale
-        self.lam = lam
-        self.inverses = inverses
-
-    def product(self, direction: Tensor) -> Tensor:
-        """The Hessian times `direction` [c, k], computed from margins: logits of nearly certain samples would
-        cancel."""
-        rough = self.coordinates.values.dtype
-        margins = self.coordinates.logits(direction.to(rough)).to(direction.dtype)
-        change = self.change(self.likelihood.margins(margins)).to(rough)
-        product = self.coordinates.transpose_matmul(change).to(direction.dtype).div_(len(self.coordinates))
-        product[:, 1:].add_(direction[:, 1:], alpha=self.lam)
-        return product
-
-    def precondition(self, residual: Tensor) -> Tensor:
-        """`residual` [c, k] divided by the approximate diagonal, or multiplied by the inverse block of each class."""
-        if self.inverses is None:
-            return self.likelihood.centre(residual / self.scale)
-        size = self.inverses.shape[1]
-        scaled = residual / self.scale
-        first = residual[:, None, :size].contiguous()
-        scaled[:, :size] = torch.bmm(first, self.inverses).squeeze(1)  # symmetric; ten times as fast as by columns
-        return self.likelihood.centre(scaled)
-
-
-def conjugate_gradients(system: Leading, right: Tensor, sufficient: float = 0.0) -> tuple[Tensor, int, Tensor | float]:
-    """Approximate solution for `right` [c, k], independently per group of rows, the number of iterations, and twice
-    the estimated remaining decrease of the quadratic model.
-
-    Ends when the preconditioned residual is reduced by `REDUCTION`, or earlier when the remaining decrease of the
-    quadratic model is estimated as a small part of `sufficient`. On a GPU this is tested every `CHECKED` iterations,
-    and another iteration is started before the result arrives, so that the device does not wait for the host.
-    """
-    groups, lagging = system.likelihood.groups, device_matrix.is_card(right.device)
-    if groups == 1 and not lagging:
-        return _conjugate_gradients_on_host(system, right, sufficient)
-    residual, solution = right.clone(), torch.zeros_like(right)
-    direction = system.precondition(residual)
-    strength = first = _inner(residual, direction, groups)
-    reduced, energy = REDUCTION**2 * first, torch.zeros_like(first)
-    enough = 2 * ESTIMATE / groups * sufficient * first
-    rounds, solved, every = 0, _Flag(), CHECKED if lagging else 1
-    while rounds < ROUNDS:
-        rounds += 1
-        image = system.product(direction)
-        length = _ratio(strength, _inner(direction, image, groups))
-        energy.addcmul_(length, strength)
-        _add(solution, direction, length)
-        _add(residual, image, length, sign=-1)
-        preconditioned = system.precondition(residual)
-        strength, before = _inner(residual, preconditioned, groups), strength
-        if lagging and solved.read():
-            break
-        solved = _Flag()
-        if rounds % every == 0:
-            solved = _Flag.of(((strength <= reduced) | (strength * energy <= enough)).all())
-            if not lagging and solved.read():
-                break
-        direction = _add(preconditioned, direction, _ratio(strength, before))
-    return solution, rounds - lagging, (energy * _ratio(strength, first)).sum()
-
-
-def _conjugate_gradients_on_host(system: Leading, right: Tensor, sufficient: float) -> tuple[Tensor, int, float]:
-    """The same for a single group, with numbers on the host: operations on tensors of one element are slow."""
-    residual, solution = right.clone(), torch.zeros_like(right)
-    direction = system.precondition(residual)
-    strength = first = _dot(residual, direction)
-    energy, rounds = 0.0, 0
-    while rounds < ROUNDS and strength > 0:
-        rounds += 1
-        image = system.product(direction)
-        length = strength / _dot(direction, image)
-        energy += length * strength
-        solution.add_(direction, alpha=length)
-        residual.sub_(image, alpha=length)
-        preconditioned = system.precondition(residual)
-        strength, before = _dot(residual, preconditioned), strength
-        if strength <= REDUCTION**2 * first or strength * energy <= 2 * ESTIMATE * sufficient * first:
-            break
-        direction = preconditioned.add_(direction, alpha=strength / before)
-    return solution, rounds, energy * strength / first if first > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class _Flag:
-    """A boolean computed by a device, being copied to the host."""
-
-    value: Tensor | None = None
-    """None means false."""
-    there: torch.cuda.Event | None = None
-
-    @classmethod
-    def of(cls, value: Tensor) -> _Flag:
-        """Start the copy, in order after earlier operations of the device."""
-        if value.device.type != "cuda":
-            return cls(value)
-        host = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(value, non_blocking=True)
-        there = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        there.record(torch.cuda.current_stream(value.device))
-        return cls(host, there)
-
-    def read(self) -> bool:
-        """The value, after waiting for the copy."""
-        if self.there is not None:
-            self.there.synchronize()
-        return self.value is not None and bool(self.value)
-
-
-def _dot(first: Tensor, second: Tensor) -> float:
-    return float(torch.dot(first.view(-1), second.view(-1)))
-
-
-def _inner(first: Tensor, second: Tensor, groups: int) -> Tensor:
-    """Inner products [groups] of rows [c, k], by one operation for a single group."""
-    if groups == 1:
-        return torch.dot(first.reshape(-1), second.reshape(-1))[None]
-    return (first.reshape(groups, -1) * second.reshape(groups, -1)).sum(dim=1)
-
-
-def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    return torch.where(denominator > 0, numerator / denominator, 0.0)
-
-
-def _add(target: Tensor, direction: Tensor, length: Tensor, sign: int = 1) -> Tensor:
-    """Add `direction` times each group's `length` to `target`, both [c, k], or subtract it."""
-    groups = length.shape[0]
-    if groups == 1 and not device_matrix.is_card(target.device):
-        return target.add_(direction, alpha=sign * float(length))
-    flat = target.view(groups, -1)
-    return flat.addcmul_(direction.view(groups, -1), length[:, None], value=sign).view_as(target)

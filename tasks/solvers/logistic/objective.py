@@ -16,6 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tasks.solvers.logistic import device_matrix
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -27,7 +29,7 @@ class Settings:
     """Per strength; a solution that exceeds it has `converged` false."""
     device: str = "cpu"
     memory: int | None = None
-    """Device memory of a path in bytes; see `device_matrix.resident_bytes`.
+    """Device memory of a path in bytes; see `device_matrix.ProblemSize`.
 
     Samples that exceed it stay on the host and are streamed. None: four fifths of the free memory of a CUDA device, no
     limit elsewhere: on a CPU two more copies of the samples are then stored in the fastest memory layout.
@@ -120,9 +122,18 @@ class Likelihood(ABC):
     def packed_curve(self, state: LossState, span: Tensor) -> Tensor:
         """Gradient and Hessian [groups, m, 1 + m] of the sum of the losses, float64, on the device of `span`."""
 
-    @abstractmethod
     def bend(self, state: LossState) -> Callable[[Tensor], Tensor]:
         """Hessian product at `state`: maps a change of margins [c, n] to the change of the residual [c, n]."""
+        weight = self.weight(state)
+        return lambda margins: self.bent(weight, margins)
+
+    @abstractmethod
+    def weight(self, state: LossState) -> Tensor:
+        """What `bent` needs of `state` [c, n]."""
+
+    @abstractmethod
+    def bent(self, weight: Tensor, margins: Tensor) -> Tensor:
+        """The change of the residual [c, n] for a change of `margins` [c, n], which is overwritten."""
 
     @abstractmethod
     def centre(self, weights: Tensor) -> Tensor:
@@ -160,21 +171,33 @@ class Multinomial(Likelihood):
 
     def packed_curve(self, state: LossState, span: Tensor) -> Tensor:
         """The Hessian is the covariance of the margins under the model, summed over samples."""
+        if device_matrix.is_card(span.device):
+            return self._packed_curve_in_parts(state.wrong, span)
         flat = span.flatten(1)
         weighted = state.wrong * span
         mean = weighted.sum(dim=1)
         hessian = weighted.flatten(1) @ flat.T - mean @ mean.T
         return torch.cat([(flat @ state.wrong.flatten())[:, None], hessian], dim=1).double()[None]
 
-    def bend(self, state: LossState) -> Callable[[Tensor], Tensor]:
-        """p times the deviation from the mean under p, including the true class."""
-        chance = state.residual.scatter(0, self.row, 1.0 + state.residual.gather(0, self.row))
+    def _packed_curve_in_parts(self, wrong: Tensor, span: Tensor) -> Tensor:
+        """The same from parts of the classes, in bounded memory, by products that together fill a GPU."""
+        mean = torch.zeros_like(span[:, 0])
+        hessian = span.new_zeros(len(span), len(span))
+        for part in device_matrix.class_parts(span):
+            weighted = wrong[part] * span[:, part]
+            hessian += device_matrix.long_products(weighted.flatten(1), span[:, part].flatten(1))
+            mean += weighted.sum(dim=1)
+        hessian -= device_matrix.long_products(mean, mean)
+        return torch.cat([mean.sum(dim=1, dtype=torch.float64)[:, None], hessian.double()], dim=1)[None]
 
-        def change(margins: Tensor) -> Tensor:
-            mean = (chance * margins).sum(dim=0)
-            return margins.sub_(mean).mul_(chance)
+    def weight(self, state: LossState) -> Tensor:
+        """p, including the true class."""
+        return state.residual.scatter(0, self.row, 1.0 + state.residual.gather(0, self.row))
 
-        return change
+    def bent(self, weight: Tensor, margins: Tensor) -> Tensor:
+        """p times the deviation from the mean under p."""
+        mean = (weight * margins).sum(dim=0)
+        return margins.sub_(mean).mul_(weight)
 
     def centre(self, weights: Tensor) -> Tensor:
         """Subtract the mean over classes; otherwise unpenalised intercepts drift and lose digits."""
@@ -205,16 +228,23 @@ class Binary(Likelihood):
 
     def packed_curve(self, state: LossState, span: Tensor) -> Tensor:
         """Each column has its own coefficients."""
+        parts = device_matrix.class_parts(span) if device_matrix.is_card(span.device) else [slice(None)]
+        return torch.cat([self._packed_curve(state.wrong[part], span[:, part]) for part in parts])
+
+    def _packed_curve(self, wrong: Tensor, span: Tensor) -> Tensor:
         columns = span.transpose(0, 1)
-        weighted = columns * (state.wrong - state.wrong.square())[:, None]
+        weighted = columns * (wrong - wrong.square())[:, None]
         hessian = weighted @ columns.transpose(1, 2)
-        gradient = columns @ state.wrong[:, :, None]
+        gradient = columns @ wrong[:, :, None]
         return torch.cat([gradient, hessian], dim=2).double()
 
-    def bend(self, state: LossState) -> Callable[[Tensor], Tensor]:
+    def weight(self, state: LossState) -> Tensor:
         """p (1 - p), with the sign that converts margins back into logits."""
-        weight = (state.wrong - state.wrong.square()).mul_(self.sign)
-        return weight.mul
+        return (state.wrong - state.wrong.square()).mul_(self.sign)
+
+    def bent(self, weight: Tensor, margins: Tensor) -> Tensor:
+        """The product of both."""
+        return margins.mul_(weight)
 
     def centre(self, weights: Tensor) -> Tensor:
         """Every weight affects a margin."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from tasks.solvers.logistic import device_matrix
 from tasks.solvers.logistic.eigenbasis import Basis, Design, eigenbasis, leading_basis, leading_directions_suffice
 from tasks.solvers.logistic.newton_direction import ClassBlocks, Direction, newton_direction
 from tasks.solvers.logistic.objective import Likelihood, Settings
+from tasks.solvers.logistic.replays import Replays
 from tasks.solvers.logistic.solution import Classes, Solution
 from tasks.solvers.logistic.subspace_newton import ROUNDING, Iterate, L2Penalty, NewtonStep, extrapolate, minimise
 from tasks.solvers.logistic.subspace_on_card import extrapolate_on_card, iterate_at, minimise_on_card
@@ -88,8 +90,8 @@ class ConvergenceTrace:
         return CAUTION * self.last / (1.0 - self.rate)
 
 
-def design_of(features: Tensor, likelihood: Likelihood, settings: Settings) -> Design:
-    """`features` [n, d] float32 in their eigenbasis; they may be on another device."""
+def design_of(features: Tensor, likelihood: Likelihood, settings: Settings, held: int = 0) -> Design:
+    """`features` [n, d] float32 in their eigenbasis; they may be on another device. `held` more will be transformed."""
     device = torch.device(settings.device)
     spacious = settings.memory is None and not device_matrix.is_card(device)
     columns = likelihood.classes * (1 if likelihood.groups == 1 else LABEL_WEIGHT)
@@ -98,7 +100,7 @@ def design_of(features: Tensor, likelihood: Likelihood, settings: Settings) -> D
         few = spacious and leading_directions_suffice(len(rows), rows.shape[1], columns)
         return leading_basis(rows) if few else eigenbasis(rows, device)
 
-    return Design.within(features, basis, likelihood.classes, settings)
+    return Design.within(features, basis, likelihood, settings, held)
 
 
 class PathSolver:
@@ -124,25 +126,33 @@ class PathSolver:
 
     def start(self, weights: Tensor) -> None:
         """Start at `weights` [c, 1 + r] in the basis, discarding the path so far."""
+        self._forget()
+        self.replays = Replays.on(weights.device, self.likelihood.classes * len(self.design))
         self.point = self._at(weights, L2Penalty(0.0))
         self.steps = DirectionBuffer(1 + MEMORY, self.point.weights, self.point.margins)
         self.secants = DirectionBuffer(1 + SECANTS, self.point.weights, self.point.margins)
-        self.blocks = ClassBlocks()
+        self.blocks = ClassBlocks(self.replays if self._on_card else None)
 
     def release(self) -> None:
         """Release everything but the design: margins at the point, past steps, blocks, leading coordinates."""
-        del self.point, self.steps, self.secants
-        self.blocks = ClassBlocks()
+        self._forget()
         self.design.forget_leading()
+
+    def _forget(self) -> None:
+        """Release the path, before the memory of another one is needed."""
+        for name in ("point", "steps", "secants", "replays"):
+            self.__dict__.pop(name, None)
+        self.blocks = ClassBlocks()
 
     def advance(self, strength: float, tolerance: float | None = None) -> Solution:
         """The solution at `strength`, which should be near the previous one; `tolerance` defaults to the setting."""
         tolerance = self.settings.tolerance if tolerance is None else tolerance
-        before, start = self.design.passes, self.point
+        before = self.design.passes
         ridge = L2Penalty(self.likelihood.penalised / (strength * len(self.design)))
         self.point = self._predict(ridge)
         descent = self._descend(ridge, tolerance)
-        self.secants.remember(self.point.weights - start.weights, self.point.margins - start.margins)
+        start = self.secants  # its first slot has the previous solution
+        self.secants.remember(self.point.weights - start.weights[0], self.point.margins - start.margins[0])
         converged = descent.gap <= tolerance
         return Solution(
             strength=strength,
@@ -163,7 +173,7 @@ class PathSolver:
         """
         start = self._under(self.point, ridge)
         self.secants.put(0, start.weights, start.margins)
-        predict = extrapolate_on_card if self._on_card else extrapolate
+        predict = partial(extrapolate_on_card, replays=self.replays) if self._on_card else extrapolate
         predicted = predict(self.likelihood, ridge, start, *self.secants.directions, rounds=PREDICTOR_ROUNDS)
         fresh = self._at(predicted, ridge)
         if fresh.objective <= start.objective * (1 + ROUNDING):
@@ -201,16 +211,14 @@ class PathSolver:
         Margins are sums of all steps'. Past steps that are nearly parallel, as they become at weak regularisation, may
         be combined with large coefficients of opposite signs: the remaining margins are then rounding errors.
         """
-        margins = self._margins(self.point.weights)
-        state = self.likelihood.state(margins)
-        objective = state.loss + ridge.value(self.point.weights)
-        if abs(objective - self.point.objective) <= tolerance * self.point.objective:
+        fresh = self._computed(self.point.weights, ridge)
+        if abs(fresh.objective - self.point.objective) <= tolerance * self.point.objective:
             return False
-        self.point = Iterate(self.point.weights, margins, state, objective)
+        self.point = fresh
         return True
 
     def _minimise(self, ridge: L2Penalty) -> tuple[Iterate, NewtonStep]:
-        search = minimise_on_card if self._on_card else minimise
+        search = partial(minimise_on_card, replays=self.replays) if self._on_card else minimise
         return search(self.likelihood, ridge, self.point, *self.steps.directions, rounds=CORRECTOR_ROUNDS)
 
     def _direction(self, ridge: L2Penalty, sufficient: float) -> Direction:
@@ -228,9 +236,12 @@ class PathSolver:
 
     def _at(self, weights: Tensor, ridge: L2Penalty) -> Iterate:
         """Iterate at `weights` [c, 1 + r], which are centred in place."""
-        margins = self._margins(self.likelihood.centre(weights))
+        return self._computed(self.likelihood.centre(weights), ridge)
+
+    def _computed(self, weights: Tensor, ridge: L2Penalty) -> Iterate:
+        margins = self._margins(weights)
         if self._on_card:
-            return iterate_at(self.likelihood, ridge, weights, margins)
+            return iterate_at(self.likelihood, ridge, weights, margins, self.replays)
         state = self.likelihood.state(margins)
         return Iterate(weights, margins, state, state.loss + ridge.value(weights))
 

@@ -55,9 +55,14 @@ def solve_path(
     return Path(tuple(found[place] for place in range(len(strengths))))
 
 
-def solver_over(features: Tensor, likelihood: Likelihood, classes: Classes, settings: Settings) -> PathSolver:
-    """The solver that suits `features` [n, d] float32 in their eigenbasis; they may be on another device."""
-    return solver_of(design_of(features, likelihood, settings), likelihood, classes, settings)
+def solver_over(
+    features: Tensor, likelihood: Likelihood, classes: Classes, settings: Settings, held: int = 0
+) -> PathSolver:
+    """The solver that suits `features` [n, d] float32 in their eigenbasis; they may be on another device.
+
+    `held`: number of other samples that will be transformed.
+    """
+    return solver_of(design_of(features, likelihood, settings, held), likelihood, classes, settings)
 
 
 def solver_of(design: Design, likelihood: Likelihood, classes: Classes, settings: Settings) -> PathSolver:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tasks.solvers.logistic.conjugate_gradients import Leading, conjugate_gradients
+from tasks.solvers.logistic.device_matrix import DeviceMatrix
 from tasks.solvers.logistic.eigenbasis import Design, eigenbasis
-from tasks.solvers.logistic.newton_direction import LONG, PRICE, ClassBlocks, Leading, conjugate_gradients, inverses
-from tasks.solvers.logistic.objective import Binary, Settings
+from tasks.solvers.logistic.newton_direction import LONG, PRICE, ClassBlocks, inverses
+from tasks.solvers.logistic.objective import Binary
 
 SAMPLES, LABELS, LAM = 300, 3, 1e-4
 CPU = torch.device("cpu")
@@ -19,7 +21,7 @@ def low_rank(made: torch.Generator) -> Tensor:
 
 
 def design_of(features: Tensor) -> Design:
-    return Design.within(features, lambda rows: eigenbasis(rows, CPU), LABELS, Settings())
+    return Design(DeviceMatrix(eigenbasis(features, CPU).coordinates(features), CPU), eigenbasis(features, CPU))
 
 
 def test_labels_that_are_apart_are_solved_by_their_blocks_at_once() -> None:
@@ -34,10 +36,14 @@ def test_labels_that_are_apart_are_solved_by_their_blocks_at_once() -> None:
     right = torch.randn(LABELS, design.width, generator=made)
     own = inverses(leading.values, state.curvatures(), LAM)
 
-    by_diagonal = conjugate_gradients(Leading(leading, likelihood, state, scale, LAM, None), right)[1]
-    solution, by_blocks, _ = conjugate_gradients(Leading(leading, likelihood, state, scale, LAM, own), right)
+    by_diagonal = conjugate_gradients(Leading(leading, likelihood, likelihood.weight(state), scale, LAM, None), right)[
+        1
+    ]
+    solution, by_blocks, _ = conjugate_gradients(
+        Leading(leading, likelihood, likelihood.weight(state), scale, LAM, own), right
+    )
     assert by_blocks == 1 < by_diagonal
-    residual = Leading(leading, likelihood, state, scale, LAM, own).product(solution) - right
+    residual = Leading(leading, likelihood, likelihood.weight(state), scale, LAM, own).product(solution) - right
     assert float(residual.norm()) < 1e-3 * float(right.norm())
 
 
