@@ -15,7 +15,7 @@ BLOCK = 16_384
 """Rows per block, for streaming and for conversion to double precision."""
 FREE_SHARE = 0.8
 """Fraction of free CUDA memory that a path uses by default."""
-PEAK_BYTES = {(False, False): 54, (False, True): 74, (True, False): 80, (True, True): 109}
+PEAK_BYTES = {(False, False): 54, (False, True): 74, (True, False): 84, (True, True): 112}
 """Bytes per class and sample on the device at the peak of a path, by whether the classes are independent labels, whose
 states have two arrays, and whether graphs keep arguments, results and temporaries of their own. Seven margins of
 directions are 28 of them, the others are the iterate, its state and temporaries."""

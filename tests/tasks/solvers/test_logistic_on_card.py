@@ -137,7 +137,7 @@ SHAPES = {
 def test_a_selection_takes_what_is_stated_of_the_device_and_at_most_a_twentieth_less(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shape, grid = SHAPES[name], StrengthGrid(tuple(np.logspace(-4, 1, 3)), extensible=False)
+    shape, grid = SHAPES[name], StrengthGrid(tuple(np.logspace(-4, 3, 3)), extensible=False)
     limits = {"BLOCK": 512, "MOST_LEADING": 12, "CLASSES_AT_ONCE": 1 << 15, "BLOCKS_AT_ONCE": 1 << 13}
     limits |= {"AT_ONCE": 1 << 13, "TRIALS_HELD": 3, "MOST_REPLAYED": 1 << 30 if shape.graphs else 0}
     for limit, value in limits.items():
