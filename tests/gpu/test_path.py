@@ -9,6 +9,8 @@ import torch
 
 from tasks.solvers.logistic import Settings, Solution, StrengthGrid, fit_selected, solve_path
 from tasks.solvers.logistic.device_matrix import ProblemSize
+from tasks.solvers.logistic.path_solver import PathSolver
+from tasks.solvers.logistic.regularisation_path import checked_features, likelihood_of
 from tests.benchmarks._features import made_up, made_up_labels
 
 STRENGTHS = np.logspace(-6, 4, 11).tolist()
@@ -37,6 +39,15 @@ def test_objectives_of_several_labels_are_the_cpus() -> None:
     for ours, theirs in zip(on_gpu.solutions, on_cpu.solutions, strict=True):
         assert ours.converged
         assert ours.objective == pytest.approx(theirs.objective, rel=OBJECTIVE)
+
+
+def test_iterations_and_line_searches_are_replayed() -> None:
+    data = made_up(3000, 300, 10, signal=0.3)
+    likelihood, present = likelihood_of(torch.from_numpy(data.train[1]).cuda(), None)
+    walk = PathSolver.over(checked_features(data.train[0]), likelihood, present, Settings(device="cuda"))
+    assert all(walk.advance(strength).converged for strength in STRENGTHS)
+    assert walk.replays.refused is None
+    assert walk.replays.capture is not None
 
 
 def test_streamed_samples_give_the_same_choice_within_their_memory(gpu: torch.device) -> None:

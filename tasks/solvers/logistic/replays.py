@@ -151,18 +151,23 @@ def agree(found: Tensors, expected: Tensors) -> bool:
 
 
 def on_card() -> Capture:
-    """Capture of CUDA graphs that share the memory of their intermediate results."""
+    """Capture of CUDA graphs that share the memory of their intermediate results.
+
+    Not by `torch.cuda.graph`, which empties the cache of memory before each capture: a path has up to twenty.
+    """
     pool = torch.cuda.graph_pool_handle()
 
     def captured(operations: Callable[[], None]) -> Callable[[], None]:
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             operations()
+            graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+            try:
+                operations()
+            finally:
+                graph.capture_end()
         torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            operations()
         return graph.replay
 
     return captured
