@@ -6,22 +6,18 @@ threads that resize images on sixteen cores start 256, which compete for the cor
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
 
+from backbones.cpu.free_cores import CoreMonitor, core_monitor
+
 SMALL = 12_000_000  # multiply-adds of a product; a second core of an idle machine saves 8 % of a path of this size
 START_S = 60.0
 """Seconds that the threads of a pool may take to start."""
-
-
-def usable_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -34,6 +30,26 @@ def threads_for(work: int) -> Iterator[None]:
     torch.set_num_threads(1 if work <= SMALL else usual)
     try:
         yield
+    finally:
+        torch.set_num_threads(usual)
+
+
+@contextmanager
+def following_threads(monitor: CoreMonitor | None = None) -> Iterator[Callable[[], None]]:
+    """Compute on as many cores as other processes leave free, and never on more than now.
+
+    The number is updated by each call of the function that the context returns. For operations whose results do not
+    depend on it: with fewer cores than threads, every operation waits for the thread that shares its core.
+    """
+    usual, monitor = torch.get_num_threads(), monitor or core_monitor()
+
+    def follow() -> None:
+        if usual > 1:
+            torch.set_num_threads(min(usual, monitor.free()))
+
+    follow()
+    try:
+        yield follow
     finally:
         torch.set_num_threads(usual)
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec
-from backbones.cpu.threads import usable_cores
+from backbones.cpu.free_cores import usable_cores
+from backbones.cpu.threads import following_threads
 from backbones.io.errors import counted
 from backbones.model.preprocessing import Picture
 from tasks.datasets.dataset import ImageSource
@@ -131,13 +132,15 @@ class Extraction:
         """First row and features [m, d] of each wanted range of rows, in order.
 
         A range is taken from the iterator when the preparation of its images begins. No batch extends beyond the end of
-        a range, so a range's features do not depend on the others. Raises NotFiniteError, OutOfMemoryError, and the
-        exceptions of the images (`DataError`).
+        a range, so a range's features do not depend on the others. The number of threads follows the cores that are
+        free when a range begins. Raises NotFiniteError, OutOfMemoryError, and the exceptions of the images
+        (`DataError`).
         """
         prepared, numbered, wanted = tee(wanted, 3)
-        with self._encoding(), closing(self._prepared(prepared)) as images:
+        with following_threads() as follow, self._encoding(), closing(self._prepared(prepared)) as images:
             encoded = self._encoded(images, numbered)
             for start, stop in wanted:
+                follow()
                 parts, missing = [], stop - start
                 while missing:
                     parts.append(next(encoded))

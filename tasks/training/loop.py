@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from backbones.catalog.card import Precision
-from backbones.cpu.threads import one_core_threads, usable_cores
+from backbones.cpu.free_cores import usable_cores
+from backbones.cpu.threads import one_core_threads
 from tasks.features.manifest import NotFiniteError
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint, termination_deferred

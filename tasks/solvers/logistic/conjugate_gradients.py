@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +26,39 @@ REDUCTION = 0.03
 ESTIMATE = 0.1
 """Remaining decrease at which iterations end, as a fraction of the decrease that is sufficient; it is included in the
 decrement of the direction."""
+
+DISCERNED = 1e-4
+"""Gains below this fraction of the decrease are rounding errors."""
+MEASURED_FROM = 8
+"""Iterations of a direction that measures the factor anew."""
+
+
+class Hindsight:
+    """Factor by which conjugate gradients underestimate the decrease that remains, measured on earlier directions.
+
+    The estimate assumes that it falls as the preconditioned residual does. Where directions in which the loss hardly
+    bends remain, the residual falls faster: this shows when the iterations go on.
+    """
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+        self._energies: list[float] = []
+        self._estimates: list[float] = []
+
+    def note(self, energy: float, estimate: float) -> None:
+        """Record the decrease after an iteration, and the estimate, without the factor, of what remains."""
+        self._energies.append(energy)
+        self._estimates.append(estimate)
+
+    def learn(self) -> None:
+        """Compare the estimates of a direction with what its later iterations gained; short ones never lower the
+        factor."""
+        energies, estimates = np.asarray(self._energies), np.asarray(self._estimates)
+        gained = energies[-1:] - energies
+        seen = (gained > DISCERNED * energies[-1:]) & (estimates > 0)
+        known = self.factor if len(energies) < MEASURED_FROM else 1.0
+        self.factor = max([known, *(gained[seen] / estimates[seen]).tolist()])
+        self._energies, self._estimates = [], []
 
 
 @dataclass(frozen=True)
@@ -68,7 +102,9 @@ class Leading:
         return self.likelihood.centre(scaled)
 
 
-def conjugate_gradients(system: Leading, right: Tensor, sufficient: float = 0.0) -> tuple[Tensor, int, Tensor | float]:
+def conjugate_gradients(
+    system: Leading, right: Tensor, sufficient: float = 0.0, hindsight: Hindsight | None = None
+) -> tuple[Tensor, int, Tensor | float]:
     """Approximate solution for `right` [c, k], independently per group of rows, the number of iterations, and twice
     the estimated remaining decrease of the quadratic model.
 
@@ -77,7 +113,7 @@ def conjugate_gradients(system: Leading, right: Tensor, sufficient: float = 0.0)
     """
     groups = system.likelihood.groups
     if groups == 1:
-        return _conjugate_gradients_of_one_group(system, right, sufficient)
+        return _conjugate_gradients_of_one_group(system, right, sufficient, hindsight or Hindsight())
     residual, solution = right.clone(), torch.zeros_like(right)
     direction = system.precondition(residual)
     strength = first = _inner(residual, direction, groups)
@@ -99,7 +135,9 @@ def conjugate_gradients(system: Leading, right: Tensor, sufficient: float = 0.0)
     return solution, rounds, (energy * _ratio(strength, first)).sum()
 
 
-def _conjugate_gradients_of_one_group(system: Leading, right: Tensor, sufficient: float) -> tuple[Tensor, int, float]:
+def _conjugate_gradients_of_one_group(
+    system: Leading, right: Tensor, sufficient: float, hindsight: Hindsight
+) -> tuple[Tensor, int, float]:
     """The same with numbers on the host: operations on tensors of one element are slow."""
     residual, solution = right.clone(), torch.zeros_like(right)
     direction = system.precondition(residual)
@@ -114,10 +152,14 @@ def _conjugate_gradients_of_one_group(system: Leading, right: Tensor, sufficient
         residual.sub_(image, alpha=length)
         preconditioned = system.precondition(residual)
         strength, before = _dot(residual, preconditioned), strength
-        if strength <= REDUCTION**2 * first or strength * energy <= 2 * ESTIMATE * sufficient * first:
+        remaining = energy * strength / first
+        hindsight.note(energy, remaining)
+        if strength <= REDUCTION**2 * first or hindsight.factor * remaining <= 2 * ESTIMATE * sufficient:
             break
         direction = preconditioned.add_(direction, alpha=strength / before)
-    return solution, rounds, energy * strength / first if first > 0 else 0.0
+    remaining = hindsight.factor * energy * strength / first if first > 0 else 0.0
+    hindsight.learn()
+    return solution, rounds, remaining
 
 
 def conjugate_gradients_on_card(

@@ -16,6 +16,8 @@ from tasks.solvers.logistic.objective import Binary, Likelihood, Multinomial
 
 Floats = npt.NDArray[np.float64]
 Single = npt.NDArray[np.float32]
+Short = Single | Floats
+"""In the precision of the products along directions."""
 Coefficients = Floats
 EVERY = slice(None)
 
@@ -46,9 +48,9 @@ class HostLoss(ABC):
         """Loss, probabilities and derivative at `margins` [c, n]."""
 
     @abstractmethod
-    def bend(self, state: HostState) -> Callable[[Single], Single]:
-        """Hessian product at `state`: maps a change of logits [c, n], which it may overwrite, to that of the
-        derivative [c, n]."""
+    def bend(self, state: HostState, *, double: bool = False) -> Callable[[Short], Short]:
+        """Hessian product at `state`, in single or `double` precision: maps a change of logits [c, n], which it may
+        overwrite, to that of the derivative [c, n]."""
 
     @abstractmethod
     def curvatures(self, state: HostState) -> Floats:
@@ -59,7 +61,7 @@ class HostLoss(ABC):
         """Gradient [groups, m] and Hessian [groups, m, m] along directions with margins `span` [m, c, n]."""
 
     @abstractmethod
-    def centre(self, weights: Floats | Single) -> None:
+    def centre(self, weights: Short) -> None:
         """Remove from `weights` [c, k], in place, what does not affect the loss."""
 
 
@@ -94,12 +96,12 @@ class HostSoftmax(HostLoss):
         flat[self.true] = least * share
         return HostState(loss, chance, residual)
 
-    def bend(self, state: HostState) -> Callable[[Single], Single]:
+    def bend(self, state: HostState, *, double: bool = False) -> Callable[[Short], Short]:
         """p times the deviation from the mean under p, of margins, as logits of nearly certain samples would cancel."""
-        chance = state.chance.astype(np.float32)
-        share = chance * np.float32(1.0 / self.samples)
+        chance = in_precision(state.chance, double)
+        share = chance / chance.dtype.type(self.samples)
 
-        def bent(change: Single) -> Single:
+        def bent(change: Short) -> Short:
             change -= change.take(self.true)
             change *= share
             change -= chance * np.add.reduce(change, axis=0)
@@ -121,7 +123,7 @@ class HostSoftmax(HostLoss):
         gradient = flat @ state.residual.reshape(-1)
         return gradient[None], hessian[None] / self.samples
 
-    def centre(self, weights: Floats | Single) -> None:
+    def centre(self, weights: Short) -> None:
         """Subtract the mean over classes."""
         weights -= np.add.reduce(weights, axis=0) * (1.0 / self.classes)
 
@@ -148,11 +150,11 @@ class HostBinary(HostLoss):
         wrong /= small
         return HostState(loss / self.samples, wrong, wrong * self.sign / self.samples)
 
-    def bend(self, state: HostState) -> Callable[[Single], Single]:
+    def bend(self, state: HostState, *, double: bool = False) -> Callable[[Short], Short]:
         """p (1 - p)."""
-        weights = self.curvatures(state).astype(np.float32)
+        weights = in_precision(self.curvatures(state), double)
 
-        def bent(change: Single) -> Single:
+        def bent(change: Short) -> Short:
             change *= weights
             return change
 
@@ -169,7 +171,7 @@ class HostBinary(HostLoss):
         hessian = (columns * self.curvatures(state)[:, None]) @ columns.transpose(0, 2, 1)
         return (columns @ state.chance[:, :, None])[:, :, 0] / self.samples, hessian
 
-    def centre(self, weights: Floats | Single) -> None:
+    def centre(self, weights: Short) -> None:
         """Every weight affects the loss."""
 
 
@@ -182,6 +184,11 @@ def host_loss(likelihood: Likelihood) -> HostLoss:
     raise TypeError(f"no loss in NumPy for {type(likelihood).__name__}")
 
 
-def dot(first: Floats | Single, second: Floats | Single) -> float:
+def in_precision(values: Short, double: bool) -> Short:
+    """`values` in single or `double` precision."""
+    return values.astype(np.float64, copy=False) if double else values.astype(np.float32, copy=False)
+
+
+def dot(first: Short, second: Short) -> float:
     """The inner product of two arrays of the same shape."""
     return float(np.dot(first.reshape(-1), second.reshape(-1)))

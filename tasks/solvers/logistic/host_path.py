@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tasks.solvers.logistic.eigenbasis import Design
 from tasks.solvers.logistic.host_loss import Coefficients, Floats, HostLoss, HostState, dot, host_loss
-from tasks.solvers.logistic.host_newton import HostNewton
+from tasks.solvers.logistic.host_newton import HARD, HostNewton
 from tasks.solvers.logistic.objective import Likelihood
 from tasks.solvers.logistic.path_solver import (
     CAUTION,
@@ -32,8 +32,8 @@ from tasks.solvers.logistic.subspace_newton import QUADRATIC, SHORTEST_STEP
 
 MOST_DOUBLE = 1 << 25
 """Elements of the coordinates up to which they are also stored in double precision, in 256 MB."""
-FEW = 40_000
-"""Classes times samples up to which calls cost more than exponentials in half the time."""
+FEW = 150_000
+"""Classes times samples up to which exact blocks and fewer calls save more than double precision costs."""
 EARLY = 0.5
 """Factor of `path_solver.CAUTION`: blocks in double precision hide less from conjugate gradients."""
 COMPARED, DRIFT = 16, 1e-9
@@ -154,13 +154,18 @@ class HostPathSolver(PathSolver):
     def _gradient(self, point: HostPoint, ridge: Floats) -> Floats:
         """Of the penalised objective [c, 1 + r]."""
         self.design.passes += 1
-        return self.newton.rows.exact_transpose_matmul(point.state.residual) + point.weights * ridge
+        hard = self.newton.blocks.rounds >= HARD
+        return self.newton.rows.exact_transpose_matmul(point.state.residual, hard=hard) + point.weights * ridge
 
 
 def suited(design: Design, likelihood: Likelihood) -> bool:
     """Whether `HostPathSolver` takes less time: for few classes times samples, and for a single column."""
-    few = likelihood.classes == 1 or likelihood.classes * len(design) <= FEW
-    return few and design.spacious and design.rows.values.numel() <= MOST_DOUBLE
+    return representable(design) and (likelihood.classes == 1 or likelihood.classes * len(design) <= FEW)
+
+
+def representable(design: Design) -> bool:
+    """Whether there is memory for the coordinates in double precision."""
+    return design.spacious and design.rows.values.numel() <= MOST_DOUBLE
 
 
 class HostSubspace:

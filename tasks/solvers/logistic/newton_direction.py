@@ -18,7 +18,12 @@ from torch import Tensor
 
 from backbones.cpu.matmul import matmul_transposed
 from tasks.solvers.logistic import device_matrix
-from tasks.solvers.logistic.conjugate_gradients import Leading, conjugate_gradients, conjugate_gradients_on_card
+from tasks.solvers.logistic.conjugate_gradients import (
+    Hindsight,
+    Leading,
+    conjugate_gradients,
+    conjugate_gradients_on_card,
+)
 from tasks.solvers.logistic.device_matrix import DeviceMatrix
 from tasks.solvers.logistic.eigenbasis import Design, rough_precision
 from tasks.solvers.logistic.objective import Likelihood, LossState
@@ -46,6 +51,8 @@ class ClassBlocks:
         """[c, k, k]; None while the diagonal is used."""
         self.rounds = 0
         """Iterations of the last direction."""
+        self._iterations = 0
+        self.hindsight = Hindsight()
         self._begin(0)
 
     def _begin(self, count: int) -> None:
@@ -65,7 +72,7 @@ class ClassBlocks:
             self.inverses = None
             columns = design.leading_columns(count, torch.float32).values[:, :size]
             self.inverses = inverses(columns, curvatures(), lam)
-            self._wasted, self._usual = 0.0, 0
+            self._wasted, self._usual, self.hindsight = 0.0, 0, Hindsight()
         return design.leading_columns(
             count, rough_precision(design.moments.device) if self.inverses is None else torch.float32
         )
@@ -75,6 +82,12 @@ class ClassBlocks:
         self.rounds = rounds
         self._usual = self._usual or rounds
         self._wasted += max(0, rounds - self._usual)
+        self._iterations += rounds
+
+    def products(self) -> int:
+        """Number of products with the leading coordinates since the last call."""
+        since, self._iterations = 2 * self._iterations, 0
+        return since
 
 
 def inverses(leading: Tensor, curvatures: Tensor, lam: float) -> Tensor | None:
@@ -170,7 +183,7 @@ def newton_direction(
             weights[:, :count] = solution
             blocks.served(rounds)
             return Direction(weights.neg_(), decrement)
-        weights[:, :count], rounds, remaining = conjugate_gradients(leading, right, sufficient)
+        weights[:, :count], rounds, remaining = conjugate_gradients(leading, right, sufficient, blocks.hindsight)
         blocks.served(rounds)
     decrement = 0.5 * float(torch.dot(weights.flatten(), gradient.flatten()) + remaining)
     return Direction(weights.neg_(), decrement)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from backbones.cpu.matmul import matmul_transposed
 from tasks.solvers.logistic import device_matrix
+from tasks.solvers.logistic.device_matrix import device_blocks
 from tasks.solvers.logistic.eigenbasis import Basis, Design, eigenbasis, leading_basis, leading_directions_suffice
 from tasks.solvers.logistic.newton_direction import ClassBlocks, Direction, newton_direction
 from tasks.solvers.logistic.objective import Likelihood, Settings
@@ -30,6 +32,8 @@ LABEL_WEIGHT = 4
 """Iterations that an eigenbasis saves are multiplied by the number of labels, all of which must converge."""
 CAUTION = 4
 """The distance, measured in float64, is up to this many times the estimate, as conjugate gradients end early."""
+CHECKED = 200
+"""Products in single precision after which a gradient is computed in double precision, which costs as much as six."""
 REPAIRS = 6
 """Maximum number of descents at one strength, each from the recomputed margins of the previous one."""
 
@@ -104,14 +108,27 @@ def design_of(features: Tensor, likelihood: Likelihood, settings: Settings, held
 
 
 class PathSolver:
-    """Solves strengths in sequence, each from the previous solutions."""
+    """Solves strengths in sequence, each from the previous solutions.
+
+    In single precision: a gradient may be rounding errors where the loss hardly bends. The more products a path needs,
+    the more often its certificate is compared with one from a gradient in double precision; where that does not meet
+    the tolerance, the solver `exact` continues, or, without one, the solution is not converged.
+    """
 
     @classmethod
     def over(cls, features: Tensor, likelihood: Likelihood, classes: Classes, settings: Settings) -> PathSolver:
         """A solver for `features` [n, d] float32 in their eigenbasis; they may be on another device."""
         return cls(design_of(features, likelihood, settings), likelihood, classes, settings)
 
-    def __init__(self, design: Design, likelihood: Likelihood, classes: Classes, settings: Settings) -> None:
+    def __init__(
+        self,
+        design: Design,
+        likelihood: Likelihood,
+        classes: Classes,
+        settings: Settings,
+        exact: type[PathSolver] | None = None,
+    ) -> None:
+        self.exact = exact
         self.design = design
         self.likelihood = likelihood
         self.classes = classes
@@ -128,6 +145,8 @@ class PathSolver:
         """Start at `weights` [c, 1 + r] in the basis, discarding the path so far."""
         self._forget()
         self.replays = Replays.on(weights.device, self.likelihood.classes * len(self.design))
+        self.successor: PathSolver | None = None
+        self.unchecked = 0
         self.point = self._at(weights, L2Penalty(0.0))
         self.steps = DirectionBuffer(1 + MEMORY, self.point.weights, self.point.margins)
         self.secants = DirectionBuffer(1 + SECANTS, self.point.weights, self.point.margins)
@@ -135,6 +154,8 @@ class PathSolver:
 
     def release(self) -> None:
         """Release everything but the design: margins at the point, past steps, blocks, leading coordinates."""
+        if self.successor is not None:
+            self.successor.release()
         self._forget()
         self.design.forget_leading()
 
@@ -146,11 +167,15 @@ class PathSolver:
 
     def advance(self, strength: float, tolerance: float | None = None) -> Solution:
         """The solution at `strength`, which should be near the previous one; `tolerance` defaults to the setting."""
+        if self.successor is not None:
+            return self.successor.advance(strength, tolerance)
         tolerance = self.settings.tolerance if tolerance is None else tolerance
         before = self.design.passes
         ridge = L2Penalty(self.likelihood.penalised / (strength * len(self.design)))
         self.point = self._predict(ridge)
         descent = self._descend(ridge, tolerance)
+        if self._check_due(before) and self._recertified(descent, ridge, tolerance) > tolerance and self.exact:
+            return self._continued(self.exact, strength, tolerance, before)
         start = self.secants  # its first slot has the previous solution
         self.secants.remember(self.point.weights - start.weights[0], self.point.margins - start.margins[0])
         converged = descent.gap <= tolerance
@@ -164,6 +189,28 @@ class PathSolver:
             basis=self.design.basis,
             classes=self.classes,
         )
+
+    def _check_due(self, before: int) -> bool:
+        """Whether the certificate is due for a comparison, after the passes since `before`."""
+        self.unchecked += self.design.passes - before + self.blocks.products()
+        return self.unchecked >= CHECKED and not self._on_card
+
+    def _recertified(self, descent: ConvergenceTrace, ridge: L2Penalty, tolerance: float) -> float:
+        """The gap of `descent`, which is raised to that of the gradient in double precision."""
+        self.unchecked = 0
+        gradient = exact_gradient(self.design, self.likelihood, self.point.weights, ridge)
+        direction = self._along(gradient, ridge, tolerance * self.point.objective / CAUTION)
+        descent.last = max(descent.last, direction.decrement / self.point.objective)
+        return descent.gap
+
+    def _continued(self, exact: type[PathSolver], strength: float, tolerance: float, before: int) -> Solution:
+        """The solution by the solver `exact`, which continues the path from here."""
+        earlier, weights = self.design.passes - before, self.point.weights
+        self.release()
+        self.successor = exact(self.design, self.likelihood, self.classes, self.settings)
+        self.successor.start(weights)
+        solution = self.successor.advance(strength, tolerance)
+        return replace(solution, passes=earlier + solution.passes)
 
     def _predict(self, ridge: L2Penalty) -> Iterate:
         """The best point in the span of the current solution and the last secants, with recomputed margins.
@@ -222,9 +269,12 @@ class PathSolver:
         return search(self.likelihood, ridge, self.point, *self.steps.directions, rounds=CORRECTOR_ROUNDS)
 
     def _direction(self, ridge: L2Penalty, sufficient: float) -> Direction:
-        state = self.point.state
-        gradient = self.design.gradient(state.residual)
+        gradient = self.design.gradient(self.point.state.residual)
         gradient[:, 1:].add_(self.point.weights[:, 1:], alpha=ridge.lam)
+        return self._along(gradient, ridge, sufficient)
+
+    def _along(self, gradient: Tensor, ridge: L2Penalty, sufficient: float) -> Direction:
+        state = self.point.state
         return newton_direction(self.design, self.likelihood, state, gradient, ridge.lam, self.blocks, sufficient)
 
     @property
@@ -248,3 +298,17 @@ class PathSolver:
     def _under(self, point: Iterate, ridge: L2Penalty) -> Iterate:
         """The same iterate under another penalty."""
         return Iterate(point.weights, point.margins, point.state, point.state.loss + ridge.value(point.weights))
+
+
+def exact_gradient(design: Design, likelihood: Likelihood, weights: Tensor, ridge: L2Penalty) -> Tensor:
+    """Gradient [c, 1 + r] of the penalised objective at `weights`, computed in double precision; float32."""
+    exact = weights.double()
+    parts = [matmul_transposed(exact, block.double()) for _, block in device_blocks(design.rows.values, weights.device)]
+    residual = likelihood.evaluate(likelihood.margins(torch.cat(parts, dim=1)))[2]
+    design.passes += 2
+    gradient = torch.zeros_like(exact)
+    for place, block in device_blocks(design.rows.values, weights.device):
+        gradient += matmul_transposed(residual[:, place], block.double().T)
+    gradient /= len(design)
+    gradient[:, 1:].add_(exact[:, 1:], alpha=ridge.lam)
+    return gradient.float()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from backbones.cpu.threads import threads_for
 from tasks.solvers.logistic.eigenbasis import Design
-from tasks.solvers.logistic.host_path import HostPathSolver, suited
+from tasks.solvers.logistic.host_path import HostPathSolver, representable, suited
 from tasks.solvers.logistic.objective import Binary, Likelihood, Multinomial, Settings, TwoClasses
 from tasks.solvers.logistic.path_solver import PathSolver, design_of
 from tasks.solvers.logistic.solution import ABSENT, Classes, Path, Solution
@@ -66,9 +66,10 @@ def solver_over(
 
 
 def solver_of(design: Design, likelihood: Likelihood, classes: Classes, settings: Settings) -> PathSolver:
-    """The solver that suits `design`: small problems are solved in NumPy."""
-    solver = HostPathSolver if suited(design, likelihood) else PathSolver
-    return solver(design, likelihood, classes, settings)
+    """The solver that suits `design`: small problems are solved in NumPy, and those that need double precision."""
+    if suited(design, likelihood):
+        return HostPathSolver(design, likelihood, classes, settings)
+    return PathSolver(design, likelihood, classes, settings, HostPathSolver if representable(design) else None)
 
 
 def as_tensor(values: Array) -> Tensor:

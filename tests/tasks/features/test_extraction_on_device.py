@@ -13,6 +13,8 @@ from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec, preprocessing_for
 from backbones.catalog.weights_folder import WeightsFolder
+from backbones.cpu import threads
+from backbones.cpu.free_cores import CoreMonitor
 from backbones.model import cuda_graphs
 from backbones.model.cuda_graphs import GraphedForward
 from backbones.model.encoder import Encoder
@@ -125,11 +127,12 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     return Encoder.load(network("test_vit"), WeightsFolder(tmp_path_factory.mktemp("weights")))
 
 
-def run_through(encoder: Encoder, machine: Machine, count: int) -> list[np.ndarray]:
+def run_through(encoder: Encoder, machine: Machine, count: int, ranges: int = 1) -> list[np.ndarray]:
     spec = preprocessing_for(encoder.card, "paper")
     source = SplitImages("a/b", "made/train", Images(count, spec.crop), [str(row) for row in range(count)])
     run = Extraction(source, encoder, spec, machine, Listener())
-    return [rows for _, rows in run.shards([(0, count)])]
+    size = count // ranges
+    return [rows for _, rows in run.shards([(start, start + size) for start in range(0, count, size)])]
 
 
 def test_the_whole_loop_reads_nothing_from_the_device_but_one_copy_per_batch(encoder: Encoder) -> None:
@@ -137,6 +140,41 @@ def test_the_whole_loop_reads_nothing_from_the_device_but_one_copy_per_batch(enc
         run_through(encoder, Machine(batch_size=2, decode_threads=2), 14)
     assert counts.copies == 7
     assert counts.host_reads == counts.copies
+
+
+def test_features_are_equal_to_the_bit_while_the_number_of_threads_follows_the_free_cores(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, machine, seen = torch.get_num_threads(), Machine(batch_size=2, decode_threads=2), list[int]()
+    encode = Encoder.encode
+
+    def noted(self: Encoder, batch: torch.Tensor, spec: PreprocessingSpec) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return encode(self, batch, spec)
+
+    monkeypatch.setattr(Encoder, "encode", noted)
+    torch.set_num_threads(2)
+    try:
+        extracted = []
+        for free in ([1, 1, 1], [1, 2, 1], [2, 2, 2]):
+            monkeypatch.setattr(threads, "core_monitor", lambda free=free: FreeCores(free))
+            extracted.append(np.concatenate(run_through(encoder, machine, 6, ranges=3)))
+    finally:
+        torch.set_num_threads(usual)
+    assert seen == [1, 1, 1, 1, 1, 2, 2, 2, 2], "a batch is encoded ahead of its range"
+    assert np.array_equal(extracted[0], extracted[1])
+    assert np.array_equal(extracted[0], extracted[2])
+
+
+class FreeCores(CoreMonitor):
+    """Prepared numbers of free cores; the first one is also there before the first range."""
+
+    def __init__(self, free: list[int]) -> None:
+        super().__init__(2)
+        self._prepared = [free[0], *free]
+
+    def free(self) -> int:
+        return self._prepared.pop(0)
 
 
 def test_a_copy_is_read_after_two_later_batches_have_been_started(

@@ -39,6 +39,43 @@ def test_every_solution_of_a_drawn_problem_is_within_the_promised_gap(
         assert solution.converged
 
 
+NEARLY_SEPARABLE = replace(drawn(7, 3, 5e7)[2], samples=1_500, dimensions=60, classes=6)
+"""Rectified features scaled by 121: at weak regularisation few samples bend the loss, each between two classes."""
+WEAK = (1e4, 1e5, 1e6)
+
+
+def weak_gaps() -> list[tuple[float, bool]]:
+    """The true gap at the weakest regularisation, and whether the solution is called converged."""
+    rows, targets = NEARLY_SEPARABLE.data().train
+    reference = Reference.of(rows, targets)
+    solutions = solve_path(rows, targets, STRENGTHS.tolist()).solutions
+    return [
+        (reference.gap(one.weights.double().numpy(), one.intercept.double().numpy(), one.strength), one.converged)
+        for one in solutions
+        if one.strength > 0.9 * WEAK[0]
+    ]
+
+
+@pytest.mark.parametrize("in_numpy", [True, False], ids=["NumPy", "PyTorch, continued in NumPy"])
+def test_nearly_separable_classes_are_within_the_promised_gap_where_single_precision_is_not_enough(
+    in_numpy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(regularisation_path, "suited", lambda *_: in_numpy)
+    for gap, converged in weak_gaps():
+        assert converged
+        assert gap <= Settings().tolerance
+
+
+def test_a_solution_that_double_precision_does_not_certify_is_not_converged_without_memory_to_continue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(regularisation_path, "suited", lambda *_: False)
+    monkeypatch.setattr(regularisation_path, "representable", lambda *_: False)
+    marked = weak_gaps()
+    assert any(gap > Settings().tolerance for gap, _ in marked)
+    assert all(gap <= Settings().tolerance or not converged for gap, converged in marked)
+
+
 def test_the_reference_measures_a_known_distance_to_the_optimum() -> None:
     problem = small(7)[2]
     rows, targets = problem.data().train

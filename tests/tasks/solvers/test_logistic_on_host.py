@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.solvers.logistic import Settings, StrengthGrid, fit_selected, host_newton, regularisation_path, solve_path
-from tasks.solvers.logistic.host_loss import Floats, HostLoss, HostSoftmax, host_loss
+from tasks.solvers.logistic import (
+    Settings,
+    StrengthGrid,
+    fit_selected,
+    host_blocks,
+    host_newton,
+    regularisation_path,
+    solve_path,
+)
+from tasks.solvers.logistic.conjugate_gradients import MEASURED_FROM, Hindsight
+from tasks.solvers.logistic.host_loss import Floats, HostLoss, HostSoftmax, HostState, host_loss
 from tasks.solvers.logistic.host_path import FEW, HostPathSolver, suited
 from tasks.solvers.logistic.objective import Binary, Likelihood, Multinomial, TwoClasses
 from tasks.solvers.logistic.path_solver import design_of
@@ -85,13 +94,62 @@ def test_the_blocks_of_a_single_column_are_its_hessian() -> None:
     newton, state = solver.newton, solver.at.state
     gradient, ridge = random(1, newton.design.width), np.full(newton.design.width, 1e-4)
     ridge[0] = 0.0
-    newton.blocks = host_newton.HostBlocks(1)
+    newton.blocks = host_blocks.HostBlocks(1, independent=True)
     rounds: list[int] = []
     while newton.blocks.inverses is None and len(rounds) < 20:
         newton.blocks._before = 0
         newton.direction(state, gradient, ridge, 0.0)
         rounds.append(newton.blocks.rounds)
     assert rounds[-1] <= 2 < rounds[0]
+
+
+@pytest.mark.parametrize("labels", [1, 3])
+def test_independent_labels_are_solved_by_their_blocks_in_two_iterations(labels: int) -> None:
+    problem = replace(SEPARABLE, classes=labels, multi_label=True, noise=0.1)
+    rows, targets = problem.data().train
+    likelihood, classes = regularisation_path.likelihood_of(torch.from_numpy(targets), None)
+    solver = regularisation_path.solver_over(torch.from_numpy(rows), likelihood, classes, Settings())
+    assert isinstance(solver, HostPathSolver)
+    for strength in (1.0, 10.0, 100.0):
+        solver.advance(strength)
+    blocks = solver.newton.blocks = host_blocks.HostBlocks(labels, independent=True)
+    blocks._wasted, blocks._count = np.inf, solver.newton.design.width
+    ridge = np.r_[0.0, np.full(solver.newton.design.width - 1, 1e-4)]
+    solver.newton.direction(solver.at.state, random(labels, len(ridge)), ridge, 0.0)
+    assert blocks.bounding
+    assert blocks.rounds <= 2
+
+
+def test_the_factor_of_coupled_classes_is_the_softmax_hessian_whose_common_intercept_is_penalised() -> None:
+    rows, chance = np.column_stack([np.ones(40), random(40, 3)]), random(3, 40, seed=1)
+    chance = np.exp(chance) / np.exp(chance).sum(axis=0)
+    factor = host_blocks.coupled_factor(rows, chance, host_blocks.uncertain_pairs(chance), 0.1)
+    assert factor is not None
+    state, direction = host_loss(Multinomial(torch.zeros(40, dtype=torch.int64), 3)), random(3, 4, seed=2)
+    direction -= direction.mean(axis=0)
+    change = state.bend(host_loss_state(chance), double=True)((direction @ rows.T).copy())
+    expected = change @ rows + direction * np.array([0.0, 0.1, 0.1, 0.1])
+    found = (factor @ factor.T).numpy() @ direction.reshape(-1)
+    assert np.allclose(found.reshape(3, 4), expected, atol=1e-9)
+
+
+def host_loss_state(chance: Floats) -> HostState:
+    return HostState(0.0, chance, chance)
+
+
+def test_iterations_that_go_on_measure_by_how_much_earlier_estimates_were_too_small() -> None:
+    hindsight = Hindsight()
+    for energy, estimate in ((1.0, 0.5), (1.5, 0.1), (2.0, 0.05), (2.0, 0.0)):
+        hindsight.note(energy, estimate)
+    hindsight.learn()
+    assert hindsight.factor == pytest.approx(5.0)
+    hindsight.note(1.0, 0.1)
+    hindsight.learn()
+    assert hindsight.factor == pytest.approx(5.0), "a single iteration measures nothing"
+    for _ in range(MEASURED_FROM):
+        hindsight.note(1.0, 0.1)
+    hindsight.learn()
+    assert hindsight.factor == 1.0
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["blocks", "half precision"])
@@ -107,8 +165,8 @@ def test_two_nearly_separable_classes_are_within_the_promised_gap_with_samples_l
 
     monkeypatch.setattr(host_newton.HostMatrix, "picked", noted)
     monkeypatch.setattr(host_newton, "SCREENED_SIZE", 1)
-    monkeypatch.setattr(host_newton, "SMALL", 1)
-    monkeypatch.setattr(host_newton, "MOST_WHOLE", 512 if whole else 8)
+    monkeypatch.setattr(host_blocks, "SMALL", 1)
+    monkeypatch.setattr(host_blocks, "MOST_WHOLE", 512 if whole else 8)
     rows, targets = SEPARABLE.data().train
     reference = Reference.of(rows, targets)
     for solution in solve_path(rows, targets, np.logspace(-4, 5, 19).tolist()).solutions:

@@ -1,0 +1,124 @@
+"""Cores that other processes leave free, by stand-in processor times, and threads that follow them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from backbones.cpu.free_cores import FIRST_S, WINDOW_S, CoreMonitor, CpuTimes, cpu_quota, read_cpu_times, usable_cores
+from backbones.cpu.threads import following_threads
+
+
+class Machine:
+    """Processor times of cores that this process and others use, on a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now = CpuTimes(100.0, 50.0, 10.0)
+        self.own = self.others = 0.0
+        """Cores in use."""
+        self.waited: list[float] = []
+
+    def after(self, seconds: float) -> None:
+        now = self.now
+        busy_s = now.busy_s + seconds * (self.own + self.others)
+        self.now = CpuTimes(now.at_s + seconds, busy_s, now.own_s + seconds * self.own)
+
+    def wait(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        self.after(seconds)
+
+    def monitor(self, cores: int) -> CoreMonitor:
+        return CoreMonitor(cores, lambda: self.now, self.wait)
+
+
+@pytest.mark.parametrize(("others", "free"), [(0.0, 4), (0.4, 4), (1.0, 3), (2.6, 1), (4.0, 1), (9.0, 1)])
+def test_cores_that_others_occupy_are_not_free_and_one_always_is(others: float, free: int) -> None:
+    machine = Machine()
+    machine.others = others
+    assert machine.monitor(4).free() == free
+    assert machine.waited == [FIRST_S]
+
+
+def test_the_time_of_this_process_is_not_that_of_others() -> None:
+    machine = Machine()
+    machine.own = 4.0
+    assert machine.monitor(4).free() == 4
+
+
+def test_the_load_is_that_of_the_last_seconds_and_is_measured_without_waiting_while_readings_are_recent() -> None:
+    machine = Machine()
+    monitor = machine.monitor(4)
+    free = []
+    for others in (0.0, 0.0, 3.0, 3.0, 3.0, 0.0, 0.0, 0.0):
+        machine.others = others
+        machine.after(WINDOW_S / 2)
+        free.append(monitor.free())
+    assert free == [4, 4, 2, 1, 1, 2, 4, 4]
+    assert machine.waited == [FIRST_S]
+    machine.after(10 * WINDOW_S)
+    machine.others = 2.0
+    assert monitor.free() == 2
+    assert machine.waited == [FIRST_S, FIRST_S]
+
+
+def test_threads_follow_the_free_cores_while_a_computation_runs_and_never_exceed_those_configured(
+    two_threads: None,
+) -> None:
+    machine, seen = Machine(), []
+    machine.others = 2.0
+    with following_threads(machine.monitor(4)) as follow:
+        seen.append(torch.get_num_threads())
+        for others in (3.0, 0.0):
+            machine.others = others
+            machine.after(WINDOW_S)
+            follow()
+            seen.append(torch.get_num_threads())
+    assert (seen, torch.get_num_threads()) == ([2, 1, 2], 2)
+
+
+def test_processor_times_of_this_process_are_part_of_those_of_all() -> None:
+    first = read_cpu_times()
+    while (last := read_cpu_times()).own_s - first.own_s < 0.05:
+        pass
+    assert last.busy_s - first.busy_s >= 0.02
+    assert last.at_s > first.at_s
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "quota"),
+    [
+        ("0::/job/step", {"job/cpu.max": "150000 100000", "job/step/cpu.max": "max 100000"}, 1.5),
+        ("0::/job", {"job/cpu.max": "max 100000"}, math.inf),
+        ("0::/of-the-host", {"cpu.max": "200000 100000"}, 2.0),
+        ("4:cpu,cpuacct:/job", {"cpu,cpuacct/job/cpu.cfs_quota_us": "50000\n"}, 0.5),
+        ("4:cpu:/job", {"cpu/job/cpu.cfs_quota_us": "-1"}, math.inf),
+        ("3:cpuset:/job", {"cpuset/job/cpu.max": "50000 100000"}, math.inf),
+    ],
+)
+def test_the_smallest_quota_of_the_control_groups_applies(
+    membership: str, files: dict[str, str], quota: float, tmp_path: Path
+) -> None:
+    for name, content in files.items():
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        if name.endswith("quota_us"):
+            path.with_name("cpu.cfs_period_us").write_text("100000\n")
+    (tmp_path / "memberships").write_text(f"{membership}\n")
+    assert cpu_quota(tmp_path / "groups", tmp_path / "memberships") == quota
+
+
+def test_a_process_may_use_at_least_one_core() -> None:
+    assert usable_cores() >= 1
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
