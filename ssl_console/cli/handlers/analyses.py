@@ -316,7 +316,7 @@ def _print(result: MultiverseResult, shown: MultiversePair) -> None:
         stdout.say(note)
     stdout.say(
         f"{result.metric} on {result.test_images} test images of {result.dataset}; classifiers choose their strength "
-        "on validation images; intervals are over other test images (coverage 93 to 98 % in simulations); protocols "
+        "on validation images; intervals are over other test images (coverage 92 to 98 % in simulations); protocols "
         "are not independent"
     )
 
