@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _rewrite(source: Path, config: pytest.Config) -> None:
-    if sys.dont_write_bytecode:
+    if sys.dont_write_bytecode or rewrite.assertstate_key not in config.stash:
         return
     target = rewrite.get_cache_dir(source) / f"{source.stem}{rewrite.PYC_TAIL}"
     if rewrite._read_pyc(source, target) is None:
