@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from backbones.io.files import make_private_folder, open_own
+from backbones.io.subprocess_query import WAIT_POLICY
 from ssl_console.launchers.base import AdoptedWorker, Batch, Launcher, Resources, Worker
 from ssl_console.system.device import Device
 from ssl_console.system.processes import end_marked, environment_of, is_here, lives, signal_group, signal_process
@@ -25,10 +26,6 @@ MARK = "SSL_CONSOLE_WORKER"
 """Environment variable that identifies the worker in its own process and all its children."""
 LOGS_KEPT_S = 7 * 24 * 3600.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_WAIT_POLICY = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Idle OpenMP threads sleep. Spinning ones occupy the cores of the decoding threads and of other processes: with
-two threads on a machine at load 4, encoding was 2 to 10 times slower.
-"""
 
 
 @dataclass
@@ -173,7 +170,7 @@ class LocalLauncher(Launcher):
 def worker_environment(resources: Resources, inherited: Mapping[str, str]) -> dict[str, str]:
     """Environment of a worker: only its own device visible, and no more threads than its share of the cores."""
     threads = {name: inherited.get(name, str(resources.threads)) for name in _THREAD_VARIABLES}
-    return {**_WAIT_POLICY, **inherited, **threads, **_shown(resources.device), "PYTHONUNBUFFERED": "1"}
+    return {**WAIT_POLICY, **inherited, **threads, **_shown(resources.device), "PYTHONUNBUFFERED": "1"}
 
 
 def _shown(device: Device) -> dict[str, str]:

@@ -23,3 +23,14 @@ def test_a_process_that_failed_silently_is_told_by_its_exit_code() -> None:
 def test_a_module_that_takes_too_long_is_ended() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         run_module("http.server", "0", "--bind", "127.0.0.1", seconds=0.5)
+
+
+@pytest.mark.parametrize("own", [None, "ACTIVE"])
+def test_idle_threads_of_a_query_sleep_unless_the_user_has_chosen_otherwise(
+    own: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if own is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", own)
+    done = run_module("timeit", "-n", "1", "-r", "1", "import os; print(os.environ['OMP_WAIT_POLICY'])")
+    assert done.stdout.splitlines()[0] == (own or "PASSIVE")
