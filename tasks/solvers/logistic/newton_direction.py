@@ -173,19 +173,26 @@ def newton_direction(
     if count > 1:
         coordinates = blocks.prepare(design, count, state.curvatures, lam)
         leading = Leading(coordinates, likelihood, likelihood.weight(state), scale[:, :count], lam, blocks.inverses)
-        right = gradient[:, :count]
         if blocks.replays is not None:
-            weights[:, :count] = 0.0
-            rest = torch.dot(weights.flatten(), gradient.flatten())
-            solution, rounds, decrement = conjugate_gradients_on_card(
-                leading, right, rest, sufficient, blocks.replays, blocks.rounds
-            )
-            weights[:, :count] = solution
-            blocks.served(rounds)
-            return Direction(weights.neg_(), decrement)
+            return _direction_on_card(leading, weights, gradient, sufficient, blocks, blocks.replays)
+        right = gradient[:, :count]
         weights[:, :count], rounds, remaining = conjugate_gradients(leading, right, sufficient, blocks.hindsight)
         blocks.served(rounds)
     decrement = 0.5 * float(torch.dot(weights.flatten(), gradient.flatten()) + remaining)
+    return Direction(weights.neg_(), decrement)
+
+
+def _direction_on_card(
+    leading: Leading, weights: Tensor, gradient: Tensor, sufficient: float, blocks: ClassBlocks, replays: Replays
+) -> Direction:
+    """The direction whose `weights` [c, 1 + r] are known in all but the leading coordinates, overwritten."""
+    first = slice(0, leading.scale.shape[1])
+    weights[:, first] = 0.0
+    rest = torch.dot(weights.flatten(), gradient.flatten())
+    weights[:, first], rounds, decrement = conjugate_gradients_on_card(
+        leading, gradient[:, first], rest, sufficient, replays, blocks.rounds
+    )
+    blocks.served(rounds)
     return Direction(weights.neg_(), decrement)
 
 
