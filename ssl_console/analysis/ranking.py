@@ -95,7 +95,7 @@ class Aggregate:
 ESTIMATE = "estimate"
 CIRCLE = "~"
 """Mark of an estimate in a cycle: this row and others are ahead of one another on their common tasks."""
-ABOUT_CIRCLE = "ahead of one another in a circle, over the tasks that each two share, so no order holds for all"
+ABOUT_CIRCLE = "ahead of one another in a cycle, over the tasks that each pair shares, so no order holds for all"
 """Below exported tables; verification of a bundle derives its tables again, so the words must stay as they are."""
 
 AGGREGATES: tuple[Aggregate, ...] = (

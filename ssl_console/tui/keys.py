@@ -93,8 +93,8 @@ TEXT = (
     Key("down", "down,j", "scroll_down", "down", "One line down", footer=False),
     Key("page-up", "pageup", "page_up", "page up", "A screenful up", footer=False),
     Key("page-down", "pagedown", "page_down", "page down", "A screenful down", footer=False),
-    Key("left", "left", "shift(-16)", "left", "Scroll long lines back", footer=False),
-    Key("right", "right", "shift(16)", "right", "Scroll long lines to the left", footer=False),
+    Key("left", "left", "shift(-16)", "left", "Scroll left along long lines", footer=False),
+    Key("right", "right", "shift(16)", "right", "Scroll right along long lines", footer=False),
     Key("first", "home,g", "scroll_home", "top", "The beginning", footer=False),
     Key("last", "end,G", "scroll_end", "end", "The end", footer=False),
 )
@@ -117,15 +117,15 @@ EXPLAINED_WHILE_TYPING = replace(EXPLAINED, keys="f1")
 
 LAUNCH = (
     Key("start", "enter", "start", "start", "Start the runs", changes=True),
-    Key("again", "a", "again", "again", "Also measure again what is done already"),
-    Key("seeds", "s", "seeds", "seeds", "Type the seeds, e.g. 0-9; a digit begins at once"),
+    Key("again", "a", "again", "again", "Also repeat finished runs"),
+    Key("seeds", "s", "seeds", "seeds", "Type the seeds, e.g. 0-9; a digit opens the input"),
     Key("preset", "p", "preset", "preset", "Parameters: default, or those of the paper"),
     Key("launcher", "l", "launcher", "launcher", "Launcher: processes of this machine, or jobs of a cluster"),
-    Key("share", "i", "share", "share", "GPUs in use: start when the need is free, when idle, or alone"),
+    Key("share", "i", "share", "share", "GPUs that others use: start when enough memory is free, when idle, or alone"),
     Key("devices", "d", "devices", "devices per run", "Devices that compute the features of one run together"),
     Key("copy", "y", "copy", "copy", "Copy the equivalent command line"),
     Key("fetch", "w", "fetch", "fetch", "Fetch missing weights and data", changes=True),
-    Key("override", "o", "override", "override", "Measure what is refused, after a confirmation", changes=True),
+    Key("override", "o", "override", "override", "Run what the checks refuse, after a confirmation", changes=True),
     EXPLAINED,
     Key("close", "escape", "close", "back", "Go back without starting anything"),
 )
@@ -219,13 +219,15 @@ NAMING = (
 VIEWS = (*PICKER, Key("remove", "delete", "remove", "remove", "Remove the highlighted one", priority=True))
 
 IMAGES = (
-    Key("copy", "y", "copy", "copy paths", "Copy the paths of the images that the first backbone alone has right"),
+    Key(
+        "copy", "y", "copy", "copy paths", "Copy paths of the images that only the first backbone classifies correctly"
+    ),
     EXPLAINED,
     Key("close", "escape", "close", "back", "Back"),
 )
 
 STAGES = (
-    Key("next", "enter", "next_stage", "run next", "Run what comes next on all of these backbones", changes=True),
+    Key("next", "enter", "next_stage", "run next", "Run the next step on all of these backbones", changes=True),
     Key("all", "a", "all_stages", "run all", "Run one after another until it is certain, or stop that", changes=True),
     Key("refresh", "r", "refresh", "refresh", "Read the results again", footer=False),
     Key("copy", "y", "copy", "copy command", "Copy the equivalent command line; --json gives the same numbers"),
@@ -362,5 +364,9 @@ RETIRED = frozenset({"compare.task"})
 
 def unknown_ids(chosen: Iterable[str]) -> list[str]:
     """Ids in a user's `[keys]` that are not in the table."""
-    known = {f"{scope}.{key.name}" for scope, keys in KEYS.items() for key in keys}
-    return sorted(set(chosen) - known - RETIRED)
+    return sorted(set(chosen) - known_ids() - RETIRED)
+
+
+def known_ids() -> frozenset[str]:
+    """Ids of all actions: scope and name, e.g. `plan.tick`."""
+    return frozenset(f"{scope}.{key.name}" for scope, keys in KEYS.items() for key in keys)

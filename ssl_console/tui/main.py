@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.app import SCREENS, AppOptions, ConsoleApp
-from ssl_console.tui.keys import unknown_ids
+from ssl_console.tui.keys import known_ids, unknown_ids
 from ssl_console.workspace.paths import Workspace
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def user_keys(workspace: Workspace) -> dict[str, str]:
     """Key bindings of the settings. Raises ConsoleError for invalid ones."""
     if not workspace.config.exists():  # reading settings takes longer than the first frame
         return {}
+    from backbones.io.card_files import suggest  # noqa: PLC0415
     from ssl_console.workspace.config import load_config  # noqa: PLC0415
 
     keys = load_config(workspace).keys
@@ -45,7 +46,9 @@ def user_keys(workspace: Workspace) -> dict[str, str]:
             entry.load()
     unknown = unknown_ids(keys)
     if unknown:
-        raise ConsoleError(f"{workspace.config}: [keys] has no {', '.join(unknown)}; F1 in the console shows every key")
+        near = suggest(unknown[0], known_ids())
+        hint = f"did you mean {near[0]!r}?" if near else "the command palette (`:`) shows the ids of all actions"
+        raise ConsoleError(f"{workspace.config}: [keys]: no action has the id {', '.join(map(repr, unknown))}; {hint}")
     return keys
 
 

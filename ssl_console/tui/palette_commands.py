@@ -122,10 +122,12 @@ class ConsoleCommands(Provider):
         for name, one in sorted(active, key=lambda pair: SHARED_SCOPES.get(pair[0].partition(".")[0], 0)):
             if one.enabled and "." in name and name not in seen:
                 seen.add(name)
-                binding, (scope, _, rest) = one.binding, name.partition(".")
+                binding, scope = one.binding, name.partition(".")[0]
                 run = partial(self.app.run_action, binding.action, one.node)
                 words = f"{binding.description} {SYNONYMS.get(name, '')}"
-                yield Command(f"{binding.tooltip}  [{key_text(binding.key)}]", f"{TITLES[scope]}: {rest}", run, words)
+                yield Command(
+                    f"{binding.tooltip}  [{key_text(binding.key)}]", f"{TITLES[scope]}; id {name}", run, words
+                )
 
     def _here(self) -> Iterator[Command]:
         """Rows and columns of the screen in front."""
@@ -144,7 +146,7 @@ class ConsoleCommands(Provider):
                     pressed = key_text(app.user_keys.get(f"{entry.name}.{key.name}", key.keys).partition(",")[0])
                     run = partial(app.act_in, entry.name, key.action)
                     words = f"{key.label} {SYNONYMS.get(f'{entry.name}.{key.name}', '')}"
-                    yield Command(f"{key.help}  [{pressed}]", f"in {entry.title}", run, words)
+                    yield Command(f"{key.help}  [{pressed}]", f"{entry.title}; id {entry.name}.{key.name}", run, words)
 
     def _places(self) -> Iterator[Command]:
         app = self._host

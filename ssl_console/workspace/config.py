@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from backbones.io.card_files import suggest
 from backbones.io.files import expand_user
@@ -48,6 +48,15 @@ def _without_secrets(headers: Mapping[str, str]) -> Mapping[str, str]:
         if name.lower() in SECRET_HEADERS and not VARIABLE.search(value):
             raise ValueError(f"{name} contains a secret, which belongs in an environment variable: write ${{NAME}}")
     return headers
+
+
+def _dotted(keys: object) -> object:
+    """Ids of actions by their dotted names: without quotes, TOML reads `plan.tick = "t"` as a table `plan`."""
+    if not isinstance(keys, Mapping):
+        return keys
+    tables = {name: value for name, value in keys.items() if isinstance(value, Mapping)}
+    inner = {f"{name}.{action}": key for name, table in tables.items() for action, key in table.items()}
+    return {name: value for name, value in keys.items() if name not in tables} | inner
 
 
 class HookSettings(BaseModel):
@@ -220,8 +229,8 @@ class Config(BaseModel):
     """Command or webhook that is called when a run has failed or the queue has ended."""
     notifications: NotificationSettings = NotificationSettings()
     """Notifications that an open terminal app sends to its terminal."""
-    keys: dict[str, str] = Field(default_factory=dict)
-    """Key bindings of the terminal app: name of the action to key."""
+    keys: Annotated[dict[str, str], BeforeValidator(_dotted)] = Field(default_factory=dict)
+    """Key bindings of the terminal app: id of the action to key, as `"plan.tick" = "t"` or `plan.tick = "t"`."""
 
 
 def load_config(workspace: Workspace) -> Config:

@@ -61,9 +61,16 @@ class CompareScreen(ConsoleScreen):
         Key("choose", "c", "choose", "backbones", "Choose the backbones"),
         Key("base", "b", "base", "base", "Differences to the backbone under the cursor"),
         Key("suite", "t", "suite", "suite", "The tasks of one suite, or all", footer=False),
-        Key("ladder", "L", "ladder", "ladder", "Climb from kNN to finetuning on the task's dataset", footer=False),
+        Key(
+            "ladder",
+            "L",
+            "ladder",
+            "ladder",
+            "Ladder: protocols from kNN to finetuning on the task's dataset",
+            footer=False,
+        ),
         Key("judge", "V", "judge", "judge", "Judge the backbone under the cursor against the base", footer=False),
-        Key("race", "R", "race", "choose", "Choose a backbone for the task's dataset: a race", footer=False),
+        Key("race", "R", "race", "choose", "Race: choose a backbone for the task's dataset", footer=False),
         Key("ledger", "p", "ledger", "published", "Own scores against published ones, with outliers", footer=False),
         Key("axis", "a", "axis", "axis", "Cost: parameters or images/s", footer=False),
         Key(
@@ -78,8 +85,8 @@ class CompareScreen(ConsoleScreen):
     )
     HELP_TEXT = (
         "The base backbone comes first; the others show their score and the difference to it, in colour where a "
-        "paired test on the same samples is significant (Holm's correction over the tasks). Without a difference, a "
-        "task is equal within the margin of its metric ([margins] of config.toml), or cannot tell. "
+        "paired test on the same samples is significant (Holm's correction over the tasks). Otherwise the "
+        "backbones are equal within the margin of the metric ([margins] in config.toml), or the test cannot tell. "
         "The view next to the table follows its cursor: the last row, the mean, shows all tasks together."
     )
 

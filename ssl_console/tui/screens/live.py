@@ -90,13 +90,13 @@ class LiveScreen(RunRequests):
         Key("metric", "m", "metric", "metric", "Draw the next metric", footer=False),
         Key("log", "L", "log", "log scale", "Draw curves on a logarithmic or a linear scale", footer=False),
         Key("time", "t", "time", "step or time", "Draw curves over steps, or over time", footer=False),
-        Key("magnify", "i", "magnify(1)", "zoom in", "Draw a narrower part of the curves", footer=False),
-        Key("widen", "o", "magnify(-1)", "zoom out", "Draw a wider part of the curves", footer=False),
+        Key("magnify", "i", "magnify(1)", "zoom in", "Zoom in on the curves", footer=False),
+        Key("widen", "o", "magnify(-1)", "zoom out", "Zoom out of the curves", footer=False),
     )
     HELP_TEXT = (
-        "Active runs come first, then those that wait and why, then those that have ended. The pane below shows the "
-        "run under the cursor: tab turns to the next pane, z maximises it. Closing the console, or losing the "
-        "connection, does not affect any run."
+        "Active runs come first, then those that wait, with the reason, then those that have ended. The pane "
+        "below shows the run under the cursor: tab turns to the next pane, z maximises it. Closing the console, or "
+        "losing the connection, does not affect any run."
     )
 
     def __init__(self) -> None:

@@ -55,9 +55,9 @@ class MultiverseDialog(Dialog[None]):
     BINDINGS: ClassVar = bindings("panel")
     HELP_TEXT = (
         "All combinations of pooling, blocks, classifier and seed, computed from stored features while this is "
-        "open. First the share of combinations in which each backbone is first, then for each pair the choices "
+        "open. First the percentage of combinations in which each backbone is first, then for each pair the choices "
         "that change its order, and the specification curve of the compared pair: its combinations sorted by "
-        "their difference. An interval contains the share over other test images in about 95 % of cases; where it "
+        "their difference. An interval contains the percentage over other test images in about 95 % of cases; where it "
         "reaches 50 %, the other backbone may be ahead. Resolutions are a choice of the card (`--card`) where stored."
     )
 

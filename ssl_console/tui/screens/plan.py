@@ -41,7 +41,7 @@ class PlanScreen(MarkingScreen[Pair]):
     SHOWS_DEVICES = False
     KEYS = (
         *marking_keys("pair", mark="tick", label="tick"),
-        Key("launch", "enter", "launch", "launch", "See what would run, then start it", changes=True),
+        Key("launch", "enter", "launch", "launch", "Preview the launch, then start it", changes=True),
         Key("filter", "slash", "filter", "filter", "Filter, e.g. dino params:<30 linear"),
         Key("tick-missing", "m", "tick_missing", "missing", "Tick everything shown that has no up-to-date result"),
         Key("tick-row", "r", "tick_row", "row", "Tick the backbone for every task shown"),
@@ -70,7 +70,7 @@ class PlanScreen(MarkingScreen[Pair]):
     HELP_TEXT = (
         "Rows are backbones, columns are tasks, grouped by protocol. A cell is the score, the mean over seeds, or "
         "its status: ▶ running, ◌ waiting, ✗ failed, ~ out of date, ↓ weights or data missing, · not measured. Tick "
-        "what should be measured, then launch: a dialog first shows what would run. w fetches what is missing."
+        "what should be measured, then launch: a dialog shows a preview first. w fetches what is missing."
     )
 
     def body(self) -> ComposeResult:

@@ -44,7 +44,7 @@ class RankIntervalsDialog(Dialog[None]):
 
     BINDINGS: ClassVar = bindings("ranks")
     HELP_TEXT = (
-        "Where each backbone may rank if other test images had been drawn: its rank, the 95 % interval of it, the "
+        "Ranks if other test images had been drawn: each backbone's rank, its 95 % interval, the "
         "probability of being the best, and groups without a significant difference. Replicates are drawn while "
         "this is open; m changes the treatment of missing scores. Below, the critical-difference diagram over "
         "tasks."

@@ -70,10 +70,12 @@ class RankingsScreen(MarkingScreen[str]):
         Key("ranks", "r", "ranks", "rank intervals", "Rank confidence intervals, ties, critical difference"),
         Key("sort-also", "S", "sort_also", "sort also", "Sort by this column as well, to break ties", footer=False),
         Key("hide", "minus", "hide", "hide", "Hide the column under the cursor", footer=False),
-        Key("pin", "P", "pin", "pin", "Keep the column under the cursor at the left, or let it scroll", footer=False),
+        Key("pin", "P", "pin", "pin", "Pin the column under the cursor at the left, or unpin it", footer=False),
         Key("find-column", "F", "find_column", "find column", "Go to a column by its name", footer=False),
         Key("group", "b", "group", "group", "Group by family, architecture, pre-training data or size", footer=False),
-        Key("weights", "W", "weights", "with weights", "Only backbones whose weights are here, or all", footer=False),
+        Key(
+            "weights", "W", "weights", "with weights", "Show only backbones with present weights, or all", footer=False
+        ),
         Key("views", "o", "views", "views", "Open or remove a saved view", footer=False),
         Key("save-view", "O", "save_view", "save view", "Save this view under a name", footer=False),
         Key("copy", "y", "copy", "copy cell", "Copy the cell under the cursor", footer=False),
@@ -85,9 +87,16 @@ class RankingsScreen(MarkingScreen[str]):
             "Difference of own scores to the published ones",
             footer=False,
         ),
-        Key("heat", "H", "heat", "heat", "Heat colours on or off", footer=False),
+        Key("heat", "H", "heat", "heat", "Turn heat colours on or off", footer=False),
         Key("paper", "p", "paper", "paper", "Published numbers: in the measured columns, all, or none", footer=False),
-        Key("missing", "m", "missing", "missing", "Rank complete rows, or over the tasks common to all", footer=False),
+        Key(
+            "missing",
+            "m",
+            "missing",
+            "missing",
+            "Means of complete rows only, or over the tasks common to all",
+            footer=False,
+        ),
         Key(
             "optimism",
             "E",
@@ -103,7 +112,7 @@ class RankingsScreen(MarkingScreen[str]):
         "it is between the column's worst and best. A place with = is tied: the intervals overlap. Rows that lack "
         "a score have no mean and no mean rank. Rows with † are published numbers, scores with ‡ were imported, those "
         "with § are on data that the pre-training saw. A score with ! carries a warning, which the lines below the "
-        "table explain. Estimates with ~ are ahead of one another in a circle."
+        "table explain. Backbones with ~ are ahead of one another in a cycle."
     )
 
     def __init__(self) -> None:

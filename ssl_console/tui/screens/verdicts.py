@@ -79,10 +79,10 @@ class RaceDialog(StagesDialog[RaceReading]):
     WHAT = "race"
     BINDINGS: ClassVar = bindings("race")
     HELP_TEXT = (
-        "Which backbone to take for the dataset. Cheap protocols run on all, the target protocol on at most three. A "
-        "line of the chart is what the target may still give a backbone, in points ahead of the leader; one that ends "
-        "left of the leader is pruned. Enter runs the next protocol, a runs all of them while this is open; queued "
-        "runs continue without it."
+        "Choice of a backbone for the dataset. Cheap protocols run on all, the target protocol on at most three. A "
+        "line of the chart is the range that a backbone may still reach under the target, in points ahead of the "
+        "leader; one that ends left of the leader is pruned. Enter runs the next protocol, a runs all of them while "
+        "this is open; queued runs continue without it."
     )
 
     def __init__(self, asked: RaceQuestion) -> None:
@@ -164,11 +164,11 @@ class JudgeDialog(StagesDialog[JudgeReading]):
     WHAT = "judgement"
     BINDINGS: ClassVar = bindings("judge")
     HELP_TEXT = (
-        "Whether the first backbone is better than the second on average, on other images of the same datasets: one "
-        "look after every dataset, until the answer is certain. The test images of kNN, linear, layers and attentive "
-        "are scored in random order, and the run ends as soon as the answer is certain; a part of the images is never "
-        "stored as a score. The margin is the largest difference that does not matter. Tasks whose scores are no "
-        "percentages do not count."
+        "Test of whether the first backbone is better than the second on average, on other images of the same "
+        "datasets. It is repeated after every dataset, until the answer is certain. The test images of kNN, linear, "
+        "layers and attentive are scored in random order, and the run ends as soon as the answer is certain; answers "
+        "to a part of the images are never stored as a score. The margin is the largest difference that does not "
+        "matter. Tasks whose scores are no percentages do not count."
     )
 
     def __init__(self, names: tuple[str, str], suite: str | None, tasks: Sequence[str]) -> None:
@@ -263,9 +263,9 @@ class LadderDialog(StagesDialog[LadderReading]):
     WHAT = "ladder"
     BINDINGS: ClassVar = bindings("ladder")
     HELP_TEXT = (
-        "Every line is one protocol more, the cheapest first. P is the probability that the leader is the best over "
-        "the protocols so far; bounds of its lead hold however often you look. Presets are those of the suite that "
-        "is shown, where it has the protocol."
+        "Each line adds one protocol, the cheapest first. P is the probability that the leader is the best over the "
+        "protocols so far; bounds of its lead hold however often you look. Presets are those of the suite that is "
+        "shown, where it has the protocol."
     )
 
     def __init__(self, backbones: tuple[str, ...], dataset: str) -> None:

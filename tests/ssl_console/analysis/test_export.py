@@ -145,8 +145,8 @@ def test_signs_of_rows_are_explained_where_they_stand(ranking: Ranking) -> None:
     assert "* incomplete row: a score is missing" in to_latex(ranking)
     scores = {("a", "t"): 90, ("b", "t"): 80, ("b", "u"): 90, ("c", "u"): 80, ("c", "v"): 90, ("a", "v"): 80}
     circle = rank([result(name, task, value) for (name, task), value in scores.items()])
-    assert r"\~ ahead of one another in a circle" in to_markdown(circle)
-    assert r"\textasciitilde{} ahead of one another in a circle" in to_latex(circle)
+    assert r"\~ ahead of one another in a cycle" in to_markdown(circle)
+    assert r"\textasciitilde{} ahead of one another in a cycle" in to_latex(circle)
     rows = list(csv.DictReader(io.StringIO(to_csv(circle))))
     assert {row["estimate in a circle"] for row in rows} == {"true"}
 

@@ -62,6 +62,7 @@ async def use(readonly):
         titles = {command.title for command in commands._elsewhere()}
         assert ("Write a note down  [w]" in titles) is not readonly
         assert "Count the notes  [n]" in titles
+        assert any(command.below == "Notes; id notes.count" for command in commands._elsewhere())
         await pilot.press("7")
         await until(pilot, lambda: app.current_mode == "notes" and "0 results to write about" in text(pilot))
         footer = app.screen.query_one("KeyLine").render_line(0).text
@@ -85,7 +86,7 @@ workspace.config.write_text('[keys]\\n"notes.cuont" = "n"\\n')
 try:
     user_keys(workspace)
 except ConsoleError as error:
-    assert "notes.cuont" in str(error)
+    assert "notes.cuont" in str(error) and "did you mean 'notes.count'?" in str(error)
 else:
     raise AssertionError("an unknown key id was accepted")
 """

@@ -129,8 +129,8 @@ def test_rows_that_are_ahead_of_one_another_in_a_circle_say_so() -> None:
     pairs |= {("c", "knn/z"): 90, ("a", "knn/z"): 80}
     circle = table(results=tuple(score(*pair, value) for pair, value in pairs.items()))
     assert all(cell(circle, row, "estimate").text.endswith("~") for row in "abc")
-    assert "in a circle" in words_of(circle, "a", "estimate")
-    assert "in a circle" not in words_of(table(), "a", "estimate")
+    assert "in a cycle" in words_of(circle, "a", "estimate")
+    assert "in a cycle" not in words_of(table(), "a", "estimate")
 
 
 def test_a_few_shot_score_counts_episodes_of_the_runs_seed() -> None:

@@ -23,6 +23,11 @@ def test_settings_are_read(workspace: Workspace) -> None:
     assert (found.devices, found.slots_per_device, found.keys) == (("cuda:0", "cpu"), 2, {"quit": "ctrl+q"})
 
 
+def test_ids_of_keys_may_be_quoted_or_not(workspace: Workspace) -> None:
+    quoted = configured(workspace, '[keys]\n"plan.tick" = "t"\nlive.cancel = "X"\n').keys
+    assert quoted == {"plan.tick": "t", "live.cancel": "X"}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
