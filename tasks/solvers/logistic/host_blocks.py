@@ -41,8 +41,8 @@ LEAST = 4
 RIDGE = 1e-12
 """Relative to the diagonal; regularises coordinates that are nearly parallel."""
 STALE = 0.1
-"""Ratio of the penalty to that of blocks, below which they are made again: they would hide directions in which the loss
-hardly bends."""
+"""Ratio of the penalty to that of blocks, below which whole Hessians are made again and others dropped: they would hide
+directions in which the loss hardly bends."""
 SHORT = 3
 """As `newton_direction.LONG`, for independent columns."""
 SMALL = 1 << 20
@@ -91,8 +91,10 @@ class HostBlocks:
         the next direction: double with whole Hessians, where the loss is so `flat` that single precision hides it."""
         if count != self._count:
             self._begin(count)
-        if self.exist and lam < STALE * self._lam:
+        if self.bounding and lam < STALE * self._lam:
             self._wasted = math.inf
+        elif self.exist and lam < STALE * self._lam:
+            self._begin(count)
         size, price = self._size_and_price(count, curvatures.shape[1])
         if size and self._wasted > price:
             self.inverses, self.factor = None, self._coupled(rows[:, :count], state, lam)
