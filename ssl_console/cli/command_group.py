@@ -86,7 +86,7 @@ SharingChoice = Annotated[
     typer.Option(
         "--share",
         metavar="S",
-        help="When to start on a GPU that other processes use: free-memory (as soon as the need is free), idle "
+        help="When to start on a GPU that other processes use: free-memory (as soon as enough memory is free), idle "
         "(only next to own runs), never (alone). Default: the setting.",
     ),
 ]

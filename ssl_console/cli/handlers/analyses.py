@@ -137,7 +137,9 @@ def layer_curves(session: Session, datasets: Sequence[str], backbones: Sequence[
     records = [record for one in wanted if (record := session.record(one.run_id)) is not None]
     curves = curves_of(records)
     if not curves:
-        raise ConsoleError("no layer curve was measured of these: `ssl-console run -b BACKBONE -t layers/DATASET`")
+        raise ConsoleError(
+            "no layer curve was measured for these backbones: `ssl-console run -b BACKBONE -t layers/DATASET`"
+        )
     if as_json:
         stdout.document({"curves": [asdict(curve) for curve in curves]})
         return

@@ -17,6 +17,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from backbones.io.errors import counted
 from backbones.io.files import make_private_folder, write_atomically
 from ssl_console.operations.bundle import archive as layout
 from ssl_console.operations.bundle.archive import Archive, Index, NotABundle, digest
@@ -41,10 +42,8 @@ class NotVerified(Exception):  # noqa: N818 - an answer, not a fault
     def __init__(self, report: Report) -> None:
         self.report = report
         first = report.problems[0]
-        count = len(report.problems)
-        super().__init__(
-            f"{report.path}: {count} things do not agree, the first: {first.file}: {first.what}; nothing was imported"
-        )
+        count = counted(len(report.problems), "disagreement")
+        super().__init__(f"{report.path}: {count}, the first: {first.file}: {first.what}; nothing was imported")
 
 
 @dataclass(frozen=True)

@@ -48,15 +48,15 @@ BACKBONE_FIELDS = (
     ("arguments", "arguments (arg)", "what tensors do not show: num_heads=6 img_size=96"),
     ("container", "container", "detected if empty: state_dict, teacher"),
     ("prefix", "prefix", "detected if empty: module.encoder_q."),
-    ("drop", "drop", "beginnings of keys that are no part of the backbone"),
+    ("drop", "drop", "prefixes of keys that do not belong to the backbone"),
     ("pooling", "pooling", "default if empty; avg, cls, cls+avg or map"),
     ("normalisation", "normalisation", "as stated, else imagenet, if empty; half or none"),
-    ("mean", "mean", "instead: 0.485,0.456,0.406, or one number"),
+    ("mean", "mean", "instead of it: 0.485,0.456,0.406, or one number"),
     ("std", "std", "its deviation"),
     ("size", "input size", "the architecture's own if empty"),
-    ("resize", "resize", "shorter side before the crop, in its own reading"),
-    ("crop", "crop", "instead: the fraction that the crop keeps"),
-    ("interpolation", "interpolation", "bicubic or bilinear, in its own reading"),
+    ("resize", "resize", "shorter side before the crop"),
+    ("crop", "crop", "instead of it: fraction of the image in the crop"),
+    ("interpolation", "interpolation", "bicubic or bilinear"),
 )
 """Field of the form, its label, and its placeholder."""
 OPTION = re.compile(r"--(arch|arg|container|prefix|drop|pooling|norm|mean|std|size|resize|crop|interpolation|name)\b")

@@ -146,4 +146,7 @@ class DisagreementDialog(Dialog[None]):
 def paths_of(images: tuple[NamedImage, ...], right: str, wrong: str) -> tuple[str, str]:
     """Names of images, one per line, and the notification."""
     text = "\n".join(image.name for image in images)
-    return text, f"{len(images)} images that {short_name(right)} has right and {short_name(wrong)} wrong: copied."
+    return (
+        text,
+        f"{len(images)} images that {short_name(right)} classifies correctly and {short_name(wrong)} does not: copied.",
+    )

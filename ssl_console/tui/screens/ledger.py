@@ -88,7 +88,7 @@ class LedgerDialog(Dialog[None]):
 
     def action_copy(self) -> None:
         """Copy the command line of the same table."""
-        host(self).copy(ledger_command(self._suite), "the command of this table: copied.")
+        host(self).copy(ledger_command(self._suite), "copied: the command of this table")
 
     def action_scatter(self) -> None:
         """Write the scatter of published against own scores."""

@@ -235,4 +235,4 @@ class StagesDialog(Dialog[None], Generic[Reading]):
 
     def action_copy(self) -> None:
         """Copy the equivalent command line."""
-        host(self).copy(self.command(), f"the command of this {self.WHAT}: copied.")
+        host(self).copy(self.command(), f"copied: the command of this {self.WHAT}")

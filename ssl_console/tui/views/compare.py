@@ -212,7 +212,7 @@ class CompareTable:
         """A metric's curve of each compared backbone on the chosen task."""
         names = [name for curves in by_backbone.values() for name, curve in curves.items() if len(curve.points) > 1]
         if not names:
-            return Chart(note="move to a task" if self.task is None else "no curves are kept for this task")
+            return Chart(note="move to a task" if self.task is None else "no curves are stored for this task")
         shown = metric if metric in names else names[0]
         series = tuple(
             Series(short_name(name), _points(by_backbone[name][shown]), number=number)

@@ -36,7 +36,7 @@ def layer_chart(backbones: Sequence[str], curves: Mapping[str, LayerCurve]) -> C
         if name in curves
     )
     if not series:
-        return Chart(note="no layer curve is kept for these backbones")
+        return Chart(note="no layer curve is stored for these backbones")
     return Chart(series, "depth in % of the blocks", "score", note="pooling chosen on validation images")
 
 

@@ -20,9 +20,9 @@ MOST_SEEDS = 100
 LABEL = 15
 """Width of the names of options in cells."""
 SHARING: Mapping[Share, str] = {
-    "free-memory": "started on as soon as the need is free",
-    "idle": "waited for until only own runs use them",
-    "never": "waited for until nothing uses them",
+    "free-memory": "start as soon as the required memory is free",
+    "idle": "start when only own runs use them",
+    "never": "start when nothing else uses them",
 }
 """Sharing of GPUs with other processes."""
 DEVICE_NUMBERS = (1, 2, 4, 8)
@@ -59,9 +59,9 @@ def looking_lines(
 def nothing_to_start(plan: Plan, request: LaunchRequest) -> str:
     """Reason why a launch would start nothing, with the keys that change this."""
     kinds = {item.kind for item in plan.missing}
-    keys = ["o measures what is refused"] if "doctor" in kinds else []
+    keys = ["o runs what is refused"] if "doctor" in kinds else []
     keys += [f"w fetches {kinds_of(fetchable(plan))}"] if fetchable(plan) else []
-    keys += ["a measures again what is done"] if plan.counts["done"] and not request.again else []
+    keys += ["a repeats finished runs"] if plan.counts["done"] and not request.again else []
     return f"Nothing to start{': ' if keys else '.'}{', '.join(keys)}"
 
 
@@ -130,7 +130,7 @@ def _ranges(seeds: Sequence[int]) -> list[tuple[int, int]]:
 
 def _counts(plan: Plan) -> list[Line]:
     counts = {**plan.counts, **Counter(filter(None, map(_obstacle, plan.runs)))}
-    cost = "duration unknown: nothing like it was measured here"
+    cost = "duration unknown: no similar run in this workspace"
     if plan.eta_s is not None:
         cost = f"about {format_duration(plan.eta_s)}{f', {plan.slots} at a time' if plan.slots > 1 else ''}"
     rows = (
@@ -161,7 +161,7 @@ def _obstacle(run: PlannedRun) -> str:
 
 def _choices(request: LaunchRequest) -> list[Line]:
     preset = request.preset or (f"of suite {request.suite}" if request.suite else "default")
-    again = "yes: done ones are measured again" if request.again else "no"
+    again = "yes: finished runs are repeated" if request.again else "no"
     launcher = (("launcher", request.launcher),) if request.launcher else ()
     share = (("GPUs in use", SHARING[request.share]),) if request.share else ()
     number = request.devices_per_run or 1

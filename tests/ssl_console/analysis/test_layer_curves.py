@@ -57,4 +57,4 @@ def test_backbones_of_different_depth_are_drawn_over_the_same_axis() -> None:
     chart = layer_chart(("own/a", "own/b", "own/c"), curves)
     assert [one.name for one in chart.series] == ["a cls", "b cls"]
     assert chart.series[1].points == ((50.0, 10.0), (100.0, 20.0))
-    assert layer_chart(("own/c",), curves).note == "no layer curve is kept for these backbones"
+    assert layer_chart(("own/c",), curves).note == "no layer curve is stored for these backbones"

@@ -393,9 +393,9 @@ async def test_the_sharing_of_gpus_is_a_choice_of_a_launch_and_part_of_its_comma
 
         app.backend.submit = submit  # type: ignore[method-assign]
         await pilot.press("slash", *"random few", "enter", "space", "enter")
-        await until(pilot, lambda: "GPUs in use started on as soon as the need is free" in text_of(pilot))
+        await until(pilot, lambda: "GPUs in use start as soon as the required memory is free" in text_of(pilot))
         await pilot.press("i")
-        assert "GPUs in use waited for until nothing uses them" in text_of(pilot)
+        assert "GPUs in use start when nothing else uses them" in text_of(pilot)
         await pilot.press("y")
         assert app.clipboard.endswith("--share never")
         await pilot.press("enter")
