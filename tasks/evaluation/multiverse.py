@@ -17,6 +17,7 @@ from typing import NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import threadpoolctl
 import torch
 
 from backbones.catalog.card import BackboneCard
@@ -296,6 +297,7 @@ def _write_report(report: CardModel) -> None:
 def main() -> int:
     """Execute the request on standard input."""
     torch.set_num_threads(1)
+    threadpoolctl.threadpool_limits(1)  # protocols share the cores: small products gain nothing from a second one
     request = MultiverseRequest.model_validate_json(sys.stdin.read())
     try:
         _write_report(Multiverse(request, _write_report, len(os.sched_getaffinity(0))).carry_out())

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.neighbors import NearestNeighbors
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from backbones.cpu.malloc import keep_freed_memory
 from backbones.cpu.matmul import matmul_transposed

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from backbones.cpu.malloc import keep_freed_memory
 from tasks.solvers.logistic import Settings, StrengthSelection, solve_path

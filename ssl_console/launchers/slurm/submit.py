@@ -79,6 +79,7 @@ class JobScript(Record):
                 "#!/bin/bash",
                 *self.request.setup,
                 "export PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}",
+                "export OPENBLAS_THREAD_TIMEOUT=${OPENBLAS_THREAD_TIMEOUT:-4}",
                 "index=${SLURM_ARRAY_TASK_ID:-0}",
                 f"export {NODE_VARIABLE}=${{SLURMD_NODENAME:-}} {PARTITION_VARIABLE}=${{SLURM_JOB_PARTITION:-}}",
                 f"export {JOB_ID_VARIABLE}=${{SLURM_JOB_ID:-}}",

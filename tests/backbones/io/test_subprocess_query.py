@@ -25,12 +25,15 @@ def test_a_module_that_takes_too_long_is_ended() -> None:
         run_module("http.server", "0", "--bind", "127.0.0.1", seconds=0.5)
 
 
-@pytest.mark.parametrize("own", [None, "ACTIVE"])
+@pytest.mark.parametrize(
+    ("name", "policy", "own"), [("OMP_WAIT_POLICY", "PASSIVE", "ACTIVE"), ("OPENBLAS_THREAD_TIMEOUT", "4", "20")]
+)
 def test_idle_threads_of_a_query_sleep_unless_the_user_has_chosen_otherwise(
-    own: str | None, monkeypatch: pytest.MonkeyPatch
+    name: str, policy: str, own: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if own is not None:
-        monkeypatch.setenv("OMP_WAIT_POLICY", own)
-    done = run_module("timeit", "-n", "1", "-r", "1", "import os; print(os.environ['OMP_WAIT_POLICY'])")
-    assert done.stdout.splitlines()[0] == (own or "PASSIVE")
+    for setting in (None, own):
+        monkeypatch.delenv(name, raising=False)
+        if setting is not None:
+            monkeypatch.setenv(name, setting)
+        done = run_module("timeit", "-n", "1", "-r", "1", f"import os; print(os.environ[{name!r}])")
+        assert done.stdout.splitlines()[0] == (setting or policy)
