@@ -222,8 +222,8 @@ class Config(BaseModel):
     decoded_gb: float = Field(4.0, ge=0)
     """Disk space, in GB, for decoded images that backbones on the same dataset share; 0 disables sharing."""
     shared: Literal["group"] | None = None
-    """Whether the workspace's group may write to its folders; see `ssl_console.workspace.ownership`. Settings and
-    cards remain writable by the owner only.
+    """`group`: members of the workspace's group may read it, and folders that the group can write are accepted; see
+    `ssl_console.workspace.ownership`. Settings and cards are writable by the owner only.
     """
     hooks: HookSettings = HookSettings()
     """Command or webhook that is called when a run has failed or the queue has ended."""
