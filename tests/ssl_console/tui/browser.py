@@ -49,6 +49,7 @@ class Page:
         """Actions that the browser refused, in its words."""
         self.loaded = False
         """Whether the page with everything in it has been loaded."""
+        self._stopped = False
 
     @property
     def text(self) -> str:
@@ -69,6 +70,15 @@ class Page:
         await self.ask("Input.dispatchKeyEvent", type="keyDown", text=character, key=character)
         await self.ask("Input.dispatchKeyEvent", type="keyUp", key=character)
 
+    async def open(self, url: str) -> None:
+        """Open a page; again where the browser's first empty page, which is still being set up, takes its place."""
+        requested = url.partition("#")[0]
+        while not (self.loaded and requested in self.requested):
+            self.requested.clear()
+            self.loaded = self._stopped = False
+            await self.ask("Page.navigate", url=url)
+            await self.until(lambda: self._stopped or (self.loaded and requested in self.requested))
+
     async def until(self, fact: Callable[[], object]) -> None:
         """Receive the page's traffic until a condition holds."""
         async with asyncio.timeout(PATIENCE_S):
@@ -85,6 +95,8 @@ class Page:
             self.requested.append(told["request"]["url"])
         elif method == "Page.loadEventFired":
             self.loaded = True
+        elif method == "Page.frameStoppedLoading":
+            self._stopped = True
         elif method == "Log.entryAdded" and told["entry"]["level"] == "error":
             self.complaints.append(told["entry"]["text"])
         elif method == "Network.webSocketFrameReceived" and told["response"]["opcode"] == 2:
@@ -109,7 +121,7 @@ async def a_page(url: str, folder: Path) -> AsyncIterator[Page]:
                     await page.ask("Network.enable")
                     await page.ask("Log.enable")
                     await page.ask("Page.enable")
-                    await page.ask("Page.navigate", url=url)
+                    await page.open(url)
                     yield page
         finally:
             p.terminate()

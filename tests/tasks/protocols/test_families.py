@@ -146,7 +146,7 @@ def test_a_family_is_measured_or_refused_before_anything_is_queued(
     reason = facts.unsuitable and facts.unsuitable(card, anatomy(family), task.typed_parameters())
     if family in OWN_SIZE and facts.family in ANY_SIZE_NEEDED:
         assert reason is not None
-        assert reason.startswith(f"{card.architecture} takes images of ")
+        assert reason.startswith(f"{card.architecture} accepts images of ")
         return
     if family in WITHOUT_BLOCKS and (facts.layers or facts.name == "attentive"):
         assert reason == f"its architecture {card.architecture} does not list its blocks (timm's feature_info)"
