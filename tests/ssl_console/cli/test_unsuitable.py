@@ -11,7 +11,9 @@ def test_what_a_backbone_lacks_for_a_protocol_is_said_and_nothing_is_started(she
     planned = shell("plan", *PAIRS, "--json").document
     reasons = [item["advice"] for item in planned["missing"] if item["kind"] == "backbone"]
     assert len(reasons) == 1
-    assert reasons[0].startswith("segmentation/shapes-scenes cannot measure timm/mae-hiera-tiny: hiera_tiny_224 accepts")
+    assert reasons[0].startswith(
+        "segmentation/shapes-scenes cannot measure timm/mae-hiera-tiny: hiera_tiny_224 accepts"
+    )
     assert planned["counts"]["to_run"] == 1
     refused = shell("run", *PAIRS, "--detach")
     assert refused.code == 3
