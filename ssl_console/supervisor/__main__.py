@@ -23,9 +23,9 @@ from ssl_console.launchers.registry import open_launcher, registry
 from ssl_console.supervisor.client import (
     READY,
     AlreadySupervisedError,
-    DoorLocked,
+    StartupLocked,
     SupervisorOptions,
-    at_the_door,
+    hold_startup_lock,
     supervising,
 )
 from ssl_console.supervisor.loop import Supervisor
@@ -43,7 +43,7 @@ IDLE_S = 0.2
 LEAST_S, SHARE = 0.01, 0.25
 """A recently started run may be short: the next check follows after this share of its running time."""
 AFTER_TROUBLE_S = 1.0
-AT_THE_DOOR_S = 1.0
+EXIT_LOCK_S = 1.0
 """Seconds that an exiting supervisor waits for the startup lock."""
 
 
@@ -67,13 +67,13 @@ def main(arguments: Sequence[str]) -> int:
         make_private(workspace.create())
         _check_file_system(workspace)
         supervisor = _supervisor(workspace, given)
-        with ExitStack() as door, supervising(workspace), ExitStack() as ours:
+        with ExitStack() as startup_lock, supervising(workspace), ExitStack() as ours:
             tenure = Tenure(workspace)
             tenure.begin()
             ours.callback(tenure.end)
             supervisor.begin(time.time())
             _report_ready(given.ready_descriptor)
-            _ticks(supervisor, tenure, stop, door)
+            _ticks(supervisor, tenure, stop, startup_lock)
     except TenureLost as lost:
         LOG.error("%s: exiting", lost)
         _report_ready(given.ready_descriptor)  # the workspace has a supervisor
@@ -98,7 +98,7 @@ def _check_file_system(workspace: Workspace) -> None:
         raise OperationFailed(f"{workspace.root}: {lacking}")
 
 
-def _ticks(supervisor: Supervisor, tenure: Tenure, stop: threading.Event, door: ExitStack) -> None:
+def _ticks(supervisor: Supervisor, tenure: Tenure, stop: threading.Event, startup_lock: ExitStack) -> None:
     LOG.info("supervising %s as process %d", supervisor.workspace.root, os.getpid())
     while not stop.is_set():
         begun = time.process_time()
@@ -107,7 +107,7 @@ def _ticks(supervisor: Supervisor, tenure: Tenure, stop: threading.Event, door: 
             supervisor.tick(time.time(), thorough=False)
             # thousands of queued runs make a tick long: at least half of the time is left to other processes
             pause = max(_pause(supervisor, time.time()), time.process_time() - begun)
-            if supervisor.may_leave(time.time()) and _leaves(supervisor, door):
+            if supervisor.may_leave(time.time()) and _leaves(supervisor, startup_lock):
                 return
         except TenureLost as lost:
             LOG.error("%s: exiting", lost)
@@ -130,15 +130,15 @@ def _pause(supervisor: Supervisor, now: float) -> float:
     return min(every_s, max(LEAST_S, SHARE * min(ages)))
 
 
-def _leaves(supervisor: Supervisor, door: ExitStack) -> bool:
+def _leaves(supervisor: Supervisor, startup_lock: ExitStack) -> bool:
     """Check once more under the startup lock whether there is work; True if the supervisor may exit. The lock is
     then held until the workspace is released: runs submitted before are seen now, and later submissions find
     no supervisor and start one.
     """
     with ExitStack() as closed:
         try:
-            closed.enter_context(at_the_door(supervisor.workspace, AT_THE_DOOR_S))
-        except DoorLocked:
+            closed.enter_context(hold_startup_lock(supervisor.workspace, EXIT_LOCK_S))
+        except StartupLocked:
             return False  # the process that holds the startup lock may be submitting a run
         supervisor.tick(time.time())
         if not supervisor.may_leave(time.time()):
@@ -146,7 +146,7 @@ def _leaves(supervisor: Supervisor, door: ExitStack) -> bool:
         LOG.info("nothing is queued or running")
         supervisor.dismiss_all(time.time())
         supervisor.index.keep_summaries(time.time())
-        door.push(closed.pop_all())
+        startup_lock.push(closed.pop_all())
         return True
 
 

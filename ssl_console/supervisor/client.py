@@ -36,7 +36,7 @@ GOES_S = 10.0
 """Seconds that a killed supervisor may take to disappear."""
 NAMED_S = 2.0
 """Seconds that the holder of the lock may take to write its name to it."""
-DOOR_S, START_S = 120.0, 300.0
+STARTUP_LOCK_S, START_S = 120.0, 300.0
 """Limits in seconds for waiting for the startup lock and for a new supervisor: no wait is unbounded."""
 
 
@@ -97,7 +97,7 @@ class SupervisorOptions(BaseModel):
         return [f"--{name.replace('_', '-')}={text}" for name, text in texts.items() if text]
 
 
-class DoorLocked(OperationFailed):
+class StartupLocked(OperationFailed):
     """Another process has held the startup lock for too long."""
 
 
@@ -111,7 +111,7 @@ def ensure_supervisor(workspace: Workspace, options: SupervisorOptions | None = 
     """
     check_owner(workspace)
     workspace.create()
-    with at_the_door(workspace):
+    with hold_startup_lock(workspace):
         if _has_living_supervisor(workspace):
             return False
         _start(workspace, options or SupervisorOptions())
@@ -199,8 +199,8 @@ def supervising(workspace: Workspace) -> Iterator[None]:
 
 
 @contextmanager
-def at_the_door(workspace: Workspace, patience_s: float = DOOR_S) -> Iterator[None]:
-    """Hold the startup lock: no other process starts a supervisor, and none exits, inside. Raises DoorLocked
+def hold_startup_lock(workspace: Workspace, patience_s: float = STARTUP_LOCK_S) -> Iterator[None]:
+    """Hold the startup lock: no other process starts a supervisor, and none exits, inside. Raises StartupLocked
     after `patience_s`.
     """
     path = make_private_folder(workspace.supervisor) / "door"
@@ -213,7 +213,7 @@ def at_the_door(workspace: Workspace, patience_s: float = DOOR_S) -> Iterator[No
 
 
 def _lock_within(seconds: float, descriptor: int, path: Path) -> None:
-    """Lock an open file. Raises DoorLocked when another process holds the lock throughout."""
+    """Lock an open file. Raises StartupLocked when another process holds the lock throughout."""
     until = time.monotonic() + seconds
     while True:
         try:
@@ -221,7 +221,7 @@ def _lock_within(seconds: float, descriptor: int, path: Path) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > until:
-                raise DoorLocked(
+                raise StartupLocked(
                     f"{path} has been locked for {seconds:.0f} s by another process that starts a supervisor or is "
                     f"an exiting one; it may be suspended (find it with `fuser {path}`)"
                 ) from None

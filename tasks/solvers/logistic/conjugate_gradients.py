@@ -30,7 +30,7 @@ decrement of the direction."""
 DISCERNED = 1e-4
 """Gains below this fraction of the decrease are rounding errors."""
 MEASURED_FROM = 8
-"""Iterations of a direction that measures the factor anew."""
+"""Iterations of a direction that measures the factor again."""
 
 
 class Hindsight:

@@ -15,10 +15,10 @@ import pytest
 
 from ssl_console.supervisor import client
 from ssl_console.supervisor.client import (
-    DoorLocked,
+    StartupLocked,
     SupervisorOptions,
-    at_the_door,
     ensure_supervisor,
+    hold_startup_lock,
     is_supervised,
 )
 from ssl_console.system.errors import OperationFailed
@@ -157,10 +157,10 @@ def test_run_submitted_while_the_supervisor_leaves_is_not_forgotten(bench: Bench
         assert bench.noted("begin", f"r{number}") == 1
 
 
-def test_a_door_that_stays_locked_is_named_instead_of_waited_for_without_end(bench: Bench) -> None:
-    locked = pytest.raises(DoorLocked, match=r"supervisor/door has been locked .* suspended")
-    with at_the_door(bench.workspace), locked, at_the_door(bench.workspace, patience_s=0.1):
-        raise AssertionError("two at the door")
+def test_a_startup_lock_that_stays_locked_is_named_instead_of_waited_for_without_end(bench: Bench) -> None:
+    locked = pytest.raises(StartupLocked, match=r"supervisor/door has been locked .* suspended")
+    with hold_startup_lock(bench.workspace), locked, hold_startup_lock(bench.workspace, patience_s=0.1):
+        raise AssertionError("two hold the startup lock")
 
 
 def test_a_supervisor_that_does_not_come_up_is_not_waited_for_without_end(
@@ -174,12 +174,12 @@ def test_a_supervisor_that_does_not_come_up_is_not_waited_for_without_end(
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs to see what the supervisor has open")
-def test_supervisor_about_to_leave_looks_once_more_when_somebody_was_at_the_door(bench: Bench) -> None:
+def test_supervisor_about_to_leave_looks_once_more_when_the_startup_lock_was_held(bench: Bench) -> None:
     bench.submit("first", "wait", seed=1)
     bench.supervise()
     bench.until_at_work("first")
     opened = Path(f"/proc/{bench.supervisor_pid()}/fd")
-    with at_the_door(bench.workspace):
+    with hold_startup_lock(bench.workspace):
         bench.go()
         eventually(lambda: any(os.path.realpath(one).endswith("/door") for one in opened.iterdir()), "it leaves")
         bench.submit("second", seed=2)

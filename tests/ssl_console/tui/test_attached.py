@@ -14,7 +14,7 @@ import orjson
 import psutil
 import pytest
 
-from ssl_console.supervisor.client import at_the_door
+from ssl_console.supervisor.client import hold_startup_lock
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import NotPossible, request_cancel
 from ssl_console.workspace.run import RunState
@@ -113,8 +113,8 @@ def test_a_closed_terminal_ends_the_console_even_where_nohup_was_said(still: Wor
 
 @pytest.mark.slow
 def test_a_closed_terminal_ends_the_console_though_a_thread_of_it_waits_for_ever(workspace: Workspace) -> None:
-    """Here for the door of the supervisor, which somebody holds; a file server that is away does the same."""
-    with at_the_door(workspace), a_console(workspace) as terminal:
+    """The startup lock of the supervisor is held by another process, in place of a file server that does not answer."""
+    with hold_startup_lock(workspace), a_console(workspace) as terminal:
         terminal.until_shown("demo/mae on")
         terminal.press("/", *"random digits", "enter", "c", "enter")
         terminal.until_shown("will run")
