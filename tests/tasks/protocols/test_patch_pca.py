@@ -74,9 +74,9 @@ def test_memory_does_not_grow_with_images(inputs: ImageInputs, monkeypatch: pyte
     monkeypatch.setattr(patch_pca, "check_tokens", lambda *_given: {})
     quick = replace(inputs, pictures=None)
     few, many = (
-        peak_bytes(partial(evaluate, quick, replace(SMALL, images=images, shown=1), 0, QUIET)) for images in (2, 5)
+        peak_bytes(partial(evaluate, quick, replace(SMALL, images=images, shown=1), 0, QUIET)) for images in (2, 17)
     )
-    assert (many - few) / 3 < 4 * 64 * 64 / 4  # 8 x 8 patches of width 64
+    assert (many - few) / 15 < 4 * 64 * 64 / 4  # 8 x 8 patches of width 64
 
 
 def test_backbones_that_see_the_same_have_the_same_colours_whatever_their_bases_and_grids() -> None:
