@@ -79,7 +79,7 @@ async def afterwards(workspace: Workspace, target: Path) -> None:
     async with opened(workspace, "plan") as pilot:
         await pilot.press("r", "down", "r", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, LaunchDialog))
-        await pilot.press("s")
+        await pilot.press("s", "-", "2", "enter")  # three seeds, of which one is measured
         await settled(pilot)
         save(pilot, target / "launch.svg")
     set_colours(2**24)

@@ -52,7 +52,7 @@ BACKBONE_FIELDS = (
     ("pooling", "pooling", "default if empty; avg, cls, cls+avg or map"),
     ("normalisation", "normalisation", "as stated, else imagenet, if empty; half or none"),
     ("mean", "mean", "instead of it: 0.485,0.456,0.406, or one number"),
-    ("std", "std", "its deviation"),
+    ("std", "std", "standard deviation, likewise"),
     ("size", "input size", "the architecture's own if empty"),
     ("resize", "resize", "shorter side before the crop"),
     ("crop", "crop", "instead of it: fraction of the image in the crop"),

@@ -204,7 +204,7 @@ def _notes(rung: RaceRungRecord) -> Iterator[str]:
     if rung.slack is None:
         yield "how well it predicts the target is unknown, as no other dataset was measured by both: none is pruned"
     else:
-        yield f"lines include that predictions of the target may err by {rung.slack:.1f} points"
+        yield f"intervals allow for errors of {rung.slack:.1f} points in predicting the target"
     yield from map(_error, rung.errors[:1])
 
 
