@@ -122,12 +122,7 @@ def conjugate_gradients(
     rounds = 0
     while rounds < ROUNDS:
         rounds += 1
-        image = system.product(direction)
-        length = _ratio(strength, _inner(direction, image, groups))
-        energy.addcmul_(length, strength)
-        _add(solution, direction, length)
-        _add(residual, image, length, sign=-1)
-        preconditioned = system.precondition(residual)
+        preconditioned = _advance(system, direction, solution, residual, energy, strength)
         strength, before = _inner(residual, preconditioned, groups), strength
         if bool(((strength <= reduced) | (strength * energy <= enough)).all()):
             break
@@ -214,12 +209,7 @@ def _iterations(  # noqa: PLR0913, PLR0917 - the state of the iterations, which 
     """`CHECKED` iterations, in place; whether all groups are solved, and the decrement [2]."""
     system, groups = Leading(coordinates, likelihood, weight, scale, 0.0, inverses, lam), likelihood.groups
     for _ in range(CHECKED):
-        image = system.product(direction)
-        length = _ratio(strength, _inner(direction, image, groups))
-        energy.addcmul_(length, strength)
-        _add(solution, direction, length)
-        _add(residual, image, length, sign=-1)
-        preconditioned = system.precondition(residual)
+        preconditioned = _advance(system, direction, solution, residual, energy, strength)
         after = _inner(residual, preconditioned, groups)
         direction.copy_(_add(preconditioned, direction, _ratio(after, strength)))
         strength.copy_(after)
@@ -231,6 +221,18 @@ def _iterations(  # noqa: PLR0913, PLR0917 - the state of the iterations, which 
 
 def _dot(first: Tensor, second: Tensor) -> float:
     return float(torch.dot(first.view(-1), second.view(-1)))
+
+
+def _advance(
+    system: Leading, direction: Tensor, solution: Tensor, residual: Tensor, energy: Tensor, strength: Tensor
+) -> Tensor:
+    """One step along `direction`, in place; the preconditioned residual after it."""
+    image = system.product(direction)
+    length = _ratio(strength, _inner(direction, image, system.likelihood.groups))
+    energy.addcmul_(length, strength)
+    _add(solution, direction, length)
+    _add(residual, image, length, sign=-1)
+    return system.precondition(residual)
 
 
 def _inner(first: Tensor, second: Tensor, groups: int) -> Tensor:

@@ -34,7 +34,7 @@ FLAT = 1e-5
 """Ratio of the penalty to the largest curvature below which products in single precision hide the directions in which
 the loss hardly bends."""
 HARD = 8
-"""Iterations of a direction from which a gradient in double precision costs little beside them."""
+"""Iterations of a direction from which a gradient in double precision costs little in comparison."""
 CHEAP = 1 << 23
 """Multiply-adds of a gradient up to which it is in double precision, in which weak penalties keep their digits."""
 Inner = float | Floats

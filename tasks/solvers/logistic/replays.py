@@ -66,7 +66,7 @@ class Replays:
 
     @classmethod
     def on(cls, device: torch.device, elements: int) -> Replays:
-        """For arrays of so many `elements`, classes times samples."""
+        """Graphs for arrays of `elements` (classes times samples) on a GPU, unless these are too many; else none."""
         return cls(on_card() if device.type == "cuda" and elements <= device_matrix.MOST_REPLAYED else None)
 
     def call(self, key: Hashable, function: Function, *arguments: Tensor) -> Call:
