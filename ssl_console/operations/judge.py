@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from backbones.catalog.card import BackboneCard, FileWeights
+from backbones.catalog.weights_folder import CHECKPOINTS
 from ssl_console.analysis.badged_results import MarkedScore
 from ssl_console.analysis.comparison import TaskComparison
 from ssl_console.analysis.judgement import PATIENCE, JudgedTask, Judgement, judge
@@ -54,6 +55,8 @@ def judged_card(session: Session, name: str, like: str | None = None) -> Backbon
     backbone`. Raises ConsoleError, CardNameError.
     """
     path = Path(name).expanduser().absolute()
+    if name not in session.backbones.cards and not path.exists() and (like is not None or name.endswith(CHECKPOINTS)):
+        raise ConsoleError(f"{path} does not exist, and no backbone has that name: correct the path of the checkpoint")
     if name in session.backbones.cards or not path.is_file():
         (card,) = session.backbones.select([name])[:1]
         return card

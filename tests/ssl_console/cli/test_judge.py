@@ -41,7 +41,11 @@ def test_answers_are_exit_codes_and_nothing_is_measured_twice(shell: Shell) -> N
         (("own/first", "--against", "own/second"), "add --suite S or -t TASK"),
         (("own/first", "--against", "own/secnd", "--suite", "both"), "own/second"),
         (("own/first", "--against", "own/second", "--suite", "both", "--margin", "0"), "--margin 0"),
-        (("/nowhere/last.pth", "--against", "own/second", "--suite", "both"), "/nowhere/last.pth"),
+        (("/nowhere/last.pth", "--against", "own/second", "--suite", "both"), "/nowhere/last.pth does not exist"),
+        (
+            ("own/frist", "--like", "own/first", "--against", "own/second", "--suite", "both"),
+            "own/frist does not exist",
+        ),
     ],
 )
 def test_what_cannot_be_judged_is_refused_with_the_way_out(
