@@ -90,7 +90,7 @@ def check_trust(architecture: str, digest_in_card: str | None) -> None:
     """Raise WeightsError unless the function may be run."""
     if comes_with_plug_in(architecture):
         return
-    trusted = digest_in_card in trusted_digests()
+    trusted = digest_in_card in {line.partition(" ")[0] for line in trusted_lines()}
     if trusted and code_digest(architecture) == digest_in_card:
         return
     raise _refusal(code_file(architecture) or architecture, changed=trusted)
@@ -167,11 +167,6 @@ def trusted_list() -> Path:
         return Path(given) if given else platformdirs.user_config_path("ssl-console") / "trusted-code"
     except RuntimeError as error:  # a user without a home folder
         raise WeightsError(f"no folder for the list of trusted code: set HOME or {ENVIRONMENT_VARIABLE}") from error
-
-
-def trusted_digests() -> set[str]:
-    """Digests of trusted code."""
-    return {line.partition(" ")[0] for line in trusted_lines()}
 
 
 def trusted_lines() -> list[str]:
@@ -294,7 +289,7 @@ def load_file(name: str, path: Path, trust: CodeTrust) -> ModuleType:
     sys.modules[name] = module
     try:
         TrustedLoader(path, trust).exec_module(module)
-    except BaseException:
+    except BaseException:  # otherwise a later import would find the unfinished module
         sys.modules.pop(name, None)
         raise
     return module

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -53,7 +54,8 @@ def checkpoint_files(path: Path) -> list[Path]:
     index, a distributed checkpoint, or the target of DeepSpeed's `latest`. An ambiguous folder is returned unchanged.
     """
     if path.is_dir():
-        path = _in_folder(path)
+        with suppress(OSError):
+            path = next(_named(path), path)
     if path.name in ADAPTERS and (base := adapter_base(path)) is not None:
         return [path, path.with_name(ADAPTER_CONFIG), *checkpoint_files(base)]
     if path.name.endswith(".index.json"):
@@ -79,14 +81,6 @@ def adapter_base(adapter: Path) -> Path | None:
         return place if place.exists() and place.resolve() != adapter.parent.resolve() else None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
         return None
-
-
-def _in_folder(folder: Path) -> Path:
-    """File that determines the folder's checkpoint; the folder itself where it is ambiguous."""
-    try:
-        return next(_named(folder), folder)
-    except OSError:
-        return folder
 
 
 def _named(folder: Path) -> Iterator[Path]:
@@ -173,7 +167,7 @@ class WeightsFolder:
             raise WeightsError(f"{card.name}: {manual}")
         for source in self._sources(card):
             if not self._whole(card, source.path):
-                self._download(card, source, on_progress or _no_progress)
+                self._download(card, source, on_progress or (lambda _done, _total: None))
         return self.verified(card)
 
     def path(self, card: BackboneCard) -> Path | None:
@@ -256,7 +250,11 @@ class WeightsFolder:
         if isinstance(weights, TimmWeights):
             return (self._timm_source(weights),)
         if isinstance(weights, HubWeights):
-            return tuple(self._hub_sources(weights))
+            repository, revision = weights.repository, weights.revision
+            folder = self.hub_models.folder(repository, revision)
+            return tuple(
+                _Source(folder / file.name, self.hub_address(repository, revision, file.name)) for file in weights.files
+            )
         if isinstance(weights, ShippedWeights):
             return (_Source(SHIPPED / weights.filename),)
         if isinstance(weights, FileWeights):
@@ -264,24 +262,16 @@ class WeightsFolder:
         return ()
 
     def _url_sources(self, weights: UrlWeights) -> tuple[_Source, ...]:
-        first = weights.filename or _distinct_name(weights.url)
+        name = _url_name(weights.url)
+        suffix = _suffix(name)
+        # many projects publish a `resnet50.pth`
+        distinct = f"{name.removesuffix(suffix)}-{hashlib.sha256(weights.url.encode()).hexdigest()[:8]}{suffix}"
+        first = weights.filename or distinct
         names = [first, *(_companion_name(weights.url, first, url) for url in weights.companions)]
         urls = (weights.url, *weights.companions)
         if weights.manual is not None:
             return tuple(_Source(self.root / name) for name in names)
         return tuple(_Source(self.root / name, url) for name, url in zip(names, urls, strict=True))
-
-    def _hub_sources(self, weights: HubWeights) -> Iterator[_Source]:
-        folder = self.hub_models.folder(weights.repository, weights.revision)
-        for file in weights.files:
-            yield _Source(folder / file.name, self.hub_address(weights.repository, weights.revision, file.name))
-
-    def _timm_source(self, weights: TimmWeights) -> _Source:
-        if weights.url is not None:
-            return _Source(self.root / f"{weights.tag}{_suffix(_url_name(weights.url))}", weights.url)
-        repository = weights.hub_repository or f"timm/{weights.tag}"
-        url = self.hub_address(repository, "main", weights.hub_filename)
-        return _Source(self.root / f"{weights.tag}{_suffix(weights.hub_filename)}", url)
 
     def _manual(self, card: BackboneCard) -> str | None:
         if not isinstance(card.weights, UrlWeights) or card.weights.manual is None:
@@ -296,6 +286,13 @@ class WeightsFolder:
         if missing.url is None:
             return f"file {missing.path} does not exist: correct the path"
         return f"not downloaded yet: fetch them, or save {missing.url} as {missing.path}"
+
+    def _timm_source(self, weights: TimmWeights) -> _Source:
+        if weights.url is not None:
+            return _Source(self.root / f"{weights.tag}{_suffix(_url_name(weights.url))}", weights.url)
+        repository = weights.hub_repository or f"timm/{weights.tag}"
+        url = self.hub_address(repository, "main", weights.hub_filename)
+        return _Source(self.root / f"{weights.tag}{_suffix(weights.hub_filename)}", url)
 
     def _how_to_repair(self, card: BackboneCard) -> str:
         if isinstance(card.weights, ShippedWeights):
@@ -312,19 +309,8 @@ def hub_token() -> str | None:
     return token
 
 
-def _no_progress(_done: int, _total: int | None) -> None:
-    """Ignore progress."""
-
-
 def _url_name(url: str) -> str:
     return PurePosixPath(unquote(urlsplit(url).path)).name or "weights"
-
-
-def _distinct_name(url: str) -> str:
-    """The URL's file name with a digest of the URL: many projects publish a `resnet50.pth`."""
-    name = _url_name(url)
-    suffix = _suffix(name)
-    return f"{name.removesuffix(suffix)}-{hashlib.sha256(url.encode()).hexdigest()[:8]}{suffix}"
 
 
 def _companion_name(url: str, name: str, companion: str) -> str:

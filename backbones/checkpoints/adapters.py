@@ -199,13 +199,10 @@ def _layer(key: str) -> str:
 
 def _prefix(base: Mapping[str, object], layers: list[str]) -> str:
     """Prefix of the network's keys before the adapter's layer names."""
-    starts = {key.partition(".")[0] + "." for key in base if "." in key}
-    here = [start for start in ("", *sorted(starts)) if all(_has(base, f"{start}{layer}") for layer in layers[:1])]
-    return here[0] if here else ""
-
-
-def _has(network: Mapping[str, object], layer: str) -> bool:
-    return f"{_in_network(network, layer)}.weight" in network
+    if not layers:
+        return ""
+    starts = ("", *sorted({key.partition(".")[0] + "." for key in base if "." in key}))
+    return next((start for start in starts if f"{_in_network(base, start + layers[0])}.weight" in base), "")
 
 
 def _merged(

@@ -271,7 +271,11 @@ def from_torchvision_regnet(tensors: Tensors) -> dict[str, Tensor]:
 
 def from_hf_hiera(tensors: Tensors) -> dict[str, Tensor]:
     """transformers' Hiera: blocks are numbered within their stage, in timm across all stages."""
-    firsts = _stage_starts(tensors)
+    depths: dict[int, int] = {}
+    for key in tensors:
+        if block := re.match(r"encoder\.stages\.(\d)\.layers\.(\d+)\.", key):
+            depths[int(block[1])] = max(depths.get(int(block[1]), 0), int(block[2]) + 1)
+    firsts = {stage: sum(depth for other, depth in depths.items() if other < stage) for stage in depths}
     names: dict[str, Tensor] = {}
     for key, value in tensors.items():
         name = re.sub(r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj.", key)
@@ -282,14 +286,6 @@ def from_hf_hiera(tensors: Tensors) -> dict[str, Tensor]:
         name = name.replace(".layernorm_before.", ".norm1.").replace(".layernorm_after.", ".norm2.")
         names[re.sub(r"^(?:pooler\.layernorm|layernorm)\.", "head.norm.", name)] = value
     return names
-
-
-def _stage_starts(tensors: Tensors) -> dict[int, int]:
-    depths: dict[int, int] = {}
-    for key in tensors:
-        if found := re.match(r"encoder\.stages\.(\d)\.layers\.(\d+)\.", key):
-            depths[int(found[1])] = max(depths.get(int(found[1]), 0), int(found[2]) + 1)
-    return {stage: sum(depth for other, depth in depths.items() if other < stage) for stage in depths}
 
 
 def from_torchvision_mobilenet_v2(tensors: Tensors) -> dict[str, Tensor]:

@@ -188,16 +188,17 @@ def mismatch(
 ) -> KeyMismatch:
     """Error for a report that is not exact. `place` names checkpoint and architecture."""
     fit = best_fit(checkpoint, expected)
-    return KeyMismatch(f"{place}: {report.sentence()}. {_advice(fit, len(expected), keys)}")
-
-
-def _advice(fit: Fit | None, total: int, keys: KeyMapping) -> str:
     if fit is None:
-        return "No key of the file ends like one of the architecture's: is it the right architecture?"
-    where = f"container={fit.container!r} prefix={fit.prefix!r}"
-    if (fit.container, fit.prefix) == (keys.container, keys.prefix):
-        return f"{where} fits best ({fit.count} of {total}): is it the right architecture, and are all heads dropped?"
-    return f"{where} would fit {fit.count} of {total}"
+        advice = "No key of the file ends like one of the architecture's: is it the right architecture?"
+    else:
+        advice = f"container={fit.container!r} prefix={fit.prefix!r} "
+        if (fit.container, fit.prefix) == (keys.container, keys.prefix):
+            advice += (
+                f"fits best ({fit.count} of {len(expected)}): is it the right architecture, and are all heads dropped?"
+            )
+        else:
+            advice += f"would fit {fit.count} of {len(expected)}"
+    return KeyMismatch(f"{place}: {report.sentence()}. {advice}")
 
 
 def _unwrap(checkpoint: Mapping[str, object], container: str | None) -> Mapping[str, object]:

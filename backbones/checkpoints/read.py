@@ -143,13 +143,17 @@ def _content(path: Path) -> tuple[object, Mapping[str, int]]:
         return read_distributed(path.parent), {}
     if path.name.endswith(".index.json"):
         return _shards(path), {}
-    if _is_safetensors(path):
+    with path.open("rb") as file:
+        start = file.read(9)
+    # safetensors: eight bytes of length and a JSON object
+    json_follows = len(start) == 9 and start[8:] == b"{" and start[:4] != b"PK\x03\x04"
+    if path.suffix == ".safetensors" or json_follows:
         return load_file(path), {}
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith(".npy") for name in archive.namelist()):
                 return _arrays(path), {}
-    elif _is_pickle(path) and not is_legacy(path):
+    elif start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and not is_legacy(path):
         return read_plain(path)
     return _load(path)
 
@@ -173,12 +177,6 @@ def _arrays(path: Path) -> dict[str, object]:
     with np.load(path, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     return {name: tensor_of(array) for name, array in arrays.items() if array.dtype.kind in "fiub"}
-
-
-def _is_pickle(path: Path) -> bool:
-    with path.open("rb") as file:
-        start = file.read(2)
-    return start[:1] == b"\x80" and start[1:] in (b"\x02", b"\x03", b"\x04", b"\x05")
 
 
 _BROKEN = (
@@ -243,13 +241,6 @@ def _load(path: Path) -> tuple[object, Mapping[str, int]]:
         if not _REFUSED.search(str(error)) and "Unsupported" not in str(error):
             raise
     return (read_archive if archive else read_legacy)(path)
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Whether the file begins with eight bytes of length and a JSON object."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    return path.suffix == ".safetensors" or (len(start) == 9 and start[8:] == b"{" and start[:4] != b"PK\x03\x04")
 
 
 def _refusal(path: Path, message: str) -> str:

@@ -89,7 +89,11 @@ def from_separius(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def from_lightly(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A torchvision ResNet cut into `nn.Sequential(*children[:-1])`: children by number; other keys are unchanged."""
-    return {lightly_name(key): value for key, value in tensors.items()}
+    names: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        child, _, rest = key.partition(".")
+        names[f"{_LIGHTLY[child]}.{rest}" if child in _LIGHTLY else key] = value
+    return names
 
 
 def _haiku_parameters(parameters: Mapping[object, object]) -> Iterator[tuple[str, Tensor]]:
@@ -152,12 +156,6 @@ def separius_name(key: str) -> str:
     else:
         layer = f"{'bn' if norm else 'conv'}{int(index) // 2 + 1}"
     return f"layer{stage}.{block}.{layer}.{part}"
-
-
-def lightly_name(key: str) -> str:
-    """torchvision's name of a tensor of a ResNet cut into `nn.Sequential`; other keys are unchanged."""
-    child, _, rest = key.partition(".")
-    return f"{_LIGHTLY[child]}.{rest}" if child in _LIGHTLY else key
 
 
 def _kernel(value: object) -> Tensor:

@@ -120,7 +120,7 @@ def packed(model: nn.Module, features: Callable[[nn.Module], Tensor]) -> nn.Modu
     """
     if not PACKS or not any(_sites(model)):
         return model
-    laid_out = sum(_weight(*site).nbytes for site in _sites(model)) <= MOST_PACKED
+    laid_out = sum(getattr(parent, layer).weight.nbytes for parent, layer, _ in _sites(model)) <= MOST_PACKED
     for with_gelu in (True, False):
         made = _packed(model, with_gelu, laid_out)
         if made is not None and agree(features, model, made):
@@ -146,11 +146,6 @@ def _sites(model: nn.Module) -> Iterator[Site]:
         for (first, one), (second, other) in pairwise(children):
             if type(one) is nn.Linear and not _hooked(one):
                 yield parent, first, second if _approximate(other) is not None and not _hooked(other) else None
-
-
-def _weight(parent: nn.Module, layer: str, _activation: str | None) -> Tensor:
-    weight: Tensor = getattr(parent, layer).weight
-    return weight
 
 
 def _approximate(activation: nn.Module) -> str | None:

@@ -64,7 +64,7 @@ def one_core_threads(count: int, name: str) -> ThreadPoolExecutor:
     try:
         for start in [pool.submit(lambda: None) for _ in range(count)]:
             start.result()
-    except BaseException:
+    except BaseException:  # otherwise the started threads would wait for the others
         started.abort()
         pool.shutdown(wait=False, cancel_futures=True)
         raise

@@ -65,26 +65,14 @@ def proposal(
     """Proposal for filling the architecture from the network. Raises WeightsError where it cannot be created."""
     model, size = _made(candidate)
     expected = shapes(model.state_dict())
-    given, conversion = network.shapes, network.conversion
-    report = check(expected, given)
-    if (report.missing or report.wrong_shape) and conversion == "none":
-        needed = {key: value for key, value in network.tensors.items() if not _may_go(key, expected, drop)}
-        for kept in (needed, dict(network.tensors)):
-            converted = filtered(model, kept)
-            again = check(expected, shapes(converted)) if converted is not None else report
-            if converted is not None and not (again.missing or again.wrong_shape):
-                conversion = "timm"
-                given = shapes(converted) | {key: given[key] for key in given.keys() - kept.keys()}
-                report = check(expected, given)
-                break
+    report, given, conversion = _compared(network, model, expected, drop)
     groups = _groups(report.unexpected, expected)
     own: tuple[str, ...] = ()
     if not all(_is_harmless(key, drop) for key in report.unexpected):
         own = classifier_keys(candidate, expected)
     more, other = _undecided(groups, expected, (*drop, *own))
     obstacles = (
-        *_contradicted(evidence, network),
-        *_obstacles(network, report, _classifier(candidate, model)),
+        *_obstacles(network, evidence, report, _classifier(candidate, model)),
         *leftovers(more, other),
     )
     images = preprocessing(evidence, conversion, expected)
@@ -112,10 +100,27 @@ def proposal(
     )
 
 
-def _contradicted(evidence: Evidence, network: CheckpointNetwork) -> Iterator[str]:
-    found = ", ".join(contradictions(evidence.config, network.conversion, network.shapes))
-    if found:
-        yield f"config.json states {found}: the function would differ"
+def _compared(
+    network: CheckpointNetwork, model: nn.Module, expected: Mapping[str, Shape], drop: tuple[str, ...]
+) -> tuple[KeyReport, Mapping[str, Shape], Conversion]:
+    """Comparison with the architecture's tensors, shapes of the network's, and their conversion.
+
+    The conversion is timm's own for the architecture where the tensors fit only after it.
+    """
+    given = network.shapes
+    report = check(expected, given)
+    if not (report.missing or report.wrong_shape) or network.conversion != "none":
+        return report, given, network.conversion
+    needed = {key: value for key, value in network.tensors.items() if key in expected or not _is_harmless(key, drop)}
+    for kept in (needed, dict(network.tensors)):
+        converted = filtered(model, kept)
+        if converted is None:
+            continue
+        again = check(expected, shapes(converted))
+        if not (again.missing or again.wrong_shape):
+            given = shapes(converted) | {key: given[key] for key in given.keys() - kept.keys()}
+            return check(expected, given), given, "timm"
+    return report, given, network.conversion
 
 
 def preprocessing(evidence: Evidence, conversion: Conversion, expected: Mapping[str, Shape]) -> InputCard:
@@ -204,10 +209,6 @@ def code_of(architecture: str) -> str | None:
     return None if comes_with_plug_in(architecture) else code_digest(architecture)
 
 
-def _may_go(key: str, expected: Mapping[str, Shape], drop: tuple[str, ...]) -> bool:
-    return key not in expected and (harmless(key) is not None or (bool(drop) and key.startswith(drop)))
-
-
 def _is_harmless(key: str, drop: tuple[str, ...]) -> bool:
     return harmless(key) is not None or (bool(drop) and key.startswith(drop))
 
@@ -224,17 +225,11 @@ def _groups(unexpected: Sequence[str], expected: Mapping[str, Shape]) -> dict[st
     """Keys that are not in the architecture, grouped by the shortest prefix that none of its own keys has."""
     groups: dict[str, list[str]] = {}
     for key in unexpected:
-        groups.setdefault(_beginning(key, expected), []).append(key)
+        parts = key.split(".")
+        prefixes = (".".join(parts[:end]) + "." for end in range(1, len(parts)))
+        foreign = (prefix for prefix in prefixes if not any(name.startswith(prefix) for name in expected))
+        groups.setdefault(next(foreign, key), []).append(key)
     return groups
-
-
-def _beginning(key: str, expected: Mapping[str, Shape]) -> str:
-    parts = key.split(".")
-    for end in range(1, len(parts)):
-        beginning = ".".join(parts[:end]) + "."
-        if not any(name.startswith(beginning) for name in expected):
-            return beginning
-    return key
 
 
 def _dropped(prefix: str, keys: Sequence[str], given: Mapping[str, Shape], own: tuple[str, ...]) -> Dropped:
@@ -246,8 +241,14 @@ def _dropped(prefix: str, keys: Sequence[str], given: Mapping[str, Shape], own: 
     )
 
 
-def _obstacles(network: CheckpointNetwork, report: KeyReport, classifier: str | None) -> Iterator[str]:
-    """Reasons against loading: missing tensors, integer weights, class scores instead of features."""
+def _obstacles(
+    network: CheckpointNetwork, evidence: Evidence, report: KeyReport, classifier: str | None
+) -> Iterator[str]:
+    """Reasons against loading: another function according to the configuration, missing tensors, integer weights,
+    class scores instead of features.
+    """
+    if contradicted := ", ".join(contradictions(evidence.config, network.conversion, network.shapes)):
+        yield f"config.json states {contradicted}: the function would differ"
     if network.unread is not None:
         yield (
             f"its weights are {network.unread.removeprefix('torch.')}, integers of a quantised network: use the "

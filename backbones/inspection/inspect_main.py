@@ -162,14 +162,25 @@ def _try(
         except NoArchitecture as error:
             strangers.append(str(error))
             seen = ()
-        tries = _requested(seen, hints) if hints.architecture else [_with_arguments(one, hints) for one in seen]
-        found.extend(proposals(network, tries, evidence, hints.drop))
+        found.extend(proposals(network, _with_hints(seen, hints), evidence, hints.drop))
     return found, strangers
 
 
-def _requested(seen: Sequence[ArchitectureCandidate], hints: InspectionHints) -> list[ArchitectureCandidate]:
-    """The named architecture as it is, and then with the arguments that follow from the tensors of a transformer."""
-    assert hints.architecture is not None
+def _with_hints(seen: Sequence[ArchitectureCandidate], hints: InspectionHints) -> list[ArchitectureCandidate]:
+    """Candidates after the user's options.
+
+    A named architecture is tried as it is, and then with the arguments that follow from the tensors of a transformer.
+    Arguments without an architecture apply to every candidate and may answer its question.
+    """
+    if not hints.architecture:
+        return [
+            replace(
+                one,
+                arguments={**one.arguments, **hints.arguments},
+                question=None if one.question is None or one.question.argument in hints.arguments else one.question,
+            )
+            for one in seen
+        ]
     named = _named(hints.architecture, hints)
     if is_code(hints.architecture) or hints.arguments:
         return [named]
@@ -179,14 +190,6 @@ def _requested(seen: Sequence[ArchitectureCandidate], hints: InspectionHints) ->
 
 def _named(architecture: str, hints: InspectionHints) -> ArchitectureCandidate:
     return ArchitectureCandidate(architecture, hints.arguments, published=True, trust_imports=hints.trust_code)
-
-
-def _with_arguments(candidate: ArchitectureCandidate, hints: InspectionHints) -> ArchitectureCandidate:
-    """Candidate with arguments that the user gives without naming the architecture, which may answer its question."""
-    asked = candidate.question
-    answered = asked is None or asked.argument in hints.arguments
-    arguments = {**candidate.arguments, **hints.arguments}
-    return replace(candidate, arguments=arguments, question=None if answered else asked)
 
 
 def _decide(

@@ -197,19 +197,13 @@ def hollow(tensor: Tensor) -> Tensor:
 
 def other_channels(checkpoint: Mapping[str, object]) -> tuple[str, int] | None:
     """First layer for another number of channels: its name and the number."""
+    stems = (*STEMS, *(stem for layout in LAYOUTS.values() for stem in layout.stems))
     for tensors in by_container(checkpoint).values():
         for key, tensor in tensors.items():
-            stem = any(_ends(key, name) for name in all_stems() if not name.startswith("0."))
+            stem = any(_ends(key, name) for name in stems if not name.startswith("0."))
             if stem and tensor.ndim == 4 and tensor.shape[1] != COLOURS and tensor.shape[1] in BANDS:
                 return key, tensor.shape[1]
     return None
-
-
-def all_stems() -> Iterator[str]:
-    """Names of the first layer in architectures and other projects."""
-    yield from STEMS
-    for layout in LAYOUTS.values():
-        yield from layout.stems
 
 
 def prefer(items: Sequence[tuple[Item, str]]) -> tuple[Item, Convention] | None:
@@ -279,12 +273,9 @@ def _stream(
 ) -> CheckpointNetwork:
     inside = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
     outside = tuple(key for key in tensors if not key.startswith(prefix))
-    integer = next((str(value.dtype) for key, value in inside.items() if _is_integer_weight(key, value)), None)
+    weights = [value for key, value in inside.items() if key.endswith(("weight", "kernel")) and value.ndim > 1]
+    integer = next((str(value.dtype) for value in weights if not value.dtype.is_floating_point), None)
     return CheckpointNetwork(container, prefix, conversion, convert(conversion, inside), outside, integer)
-
-
-def _is_integer_weight(key: str, tensor: Tensor) -> bool:
-    return key.endswith(("weight", "kernel")) and tensor.ndim > 1 and not tensor.dtype.is_floating_point
 
 
 def _ends(key: str, stem: str) -> bool:

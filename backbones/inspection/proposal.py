@@ -227,27 +227,17 @@ def foreign_format(path: Path) -> str | None:
         start = file.read(512)
     if start[:4] == b"PK\x03\x04":
         return _zip_format(path)
-    return _by_beginning(start) or _by_name(path, start)
-
-
-def _by_beginning(start: bytes) -> str | None:
     for beginning, words in _BEGINNINGS:
         if start.lstrip().lower().startswith(beginning.lower()):
             return words
     if start[_INSIDE_TAR : _INSIDE_TAR + 5] == b"ustar":
         return "is a tar archive: unpack it and name the checkpoint inside"
-    return f"{_BY_SUFFIX['.tflite']}: {SAVE_STATE}" if start[4:8] == b"TFL3" else None
-
-
-def _by_name(path: Path, start: bytes) -> str | None:
-    if path.suffix in _BY_SUFFIX or _is_onnx(start):
-        return f"{_BY_SUFFIX.get(path.suffix, _BY_SUFFIX['.onnx'])}: {SAVE_STATE}"
-    return None
-
-
-def _is_onnx(start: bytes) -> bool:
-    """Whether the first protobuf field is ONNX's version of the format, and the second a producer or a graph."""
-    return len(start) > 4 and start[0] == 0x08 and start[1] < 0x20 and start[2] in (0x12, 0x3A)
+    # ONNX: the first protobuf field is the version of the format, the second a producer or a graph
+    onnx = len(start) > 4 and start[0] == 0x08 and start[1] < 0x20 and start[2] in (0x12, 0x3A)
+    suffix = (
+        ".tflite" if start[4:8] == b"TFL3" else path.suffix if path.suffix in _BY_SUFFIX else ".onnx" if onnx else ""
+    )
+    return f"{_BY_SUFFIX[suffix]}: {SAVE_STATE}" if suffix else None
 
 
 def _zip_format(path: Path) -> str | None:

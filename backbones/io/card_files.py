@@ -87,7 +87,9 @@ def read_cards(folder: Path, model: type[CardT], **fixed: object) -> CardFolder[
     cards: dict[str, CardT] = {}
     paths: dict[str, Path] = {}
     problems: list[CardProblem] = []
-    for path in _card_files(folder):
+    for path in sorted(path for path in folder.rglob("*.toml") if path.is_file()):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue  # hidden
         name = path.relative_to(folder).with_suffix("").as_posix()
         answer = _read_card(path, model, {**fixed, "name": name})
         if isinstance(answer, list):
@@ -130,15 +132,14 @@ def is_glob(name: str) -> bool:
     return _GLOB.search(name) is not None
 
 
-def _card_files(folder: Path) -> list[Path]:
-    """Every TOML file below the folder, sorted, without hidden ones."""
-    files = (path for path in folder.rglob("*.toml") if path.is_file())
-    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-
-
 def _read_card(path: Path, model: type[CardT], given: dict[str, object]) -> CardT | list[CardProblem]:
     try:
-        content = tomllib.loads(_card_text(path, str(given["name"])))
+        name, size = str(given["name"]), path.stat().st_size
+        if not name.isprintable() or _NOT_IN_NAMES.search(name):
+            raise ValueError(f"the name {name!r} contains a space, a control character or one of * ? [ ] : ,")
+        if size > LARGEST_CARD:
+            raise ValueError(f"it has {size:,} bytes, but a card has at most {LARGEST_CARD:,}")
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
         taken = sorted(set(content) & set(given))
         if taken:
             raise ValueError(f"{', '.join(taken)}: must not be in the file; a card's name is its path")
@@ -152,16 +153,6 @@ def _read_card(path: Path, model: type[CardT], given: dict[str, object]) -> Card
         return model.model_validate({**content, **given})
     except ValidationError as error:
         return list(_problems(path, model, content, error))
-
-
-def _card_text(path: Path, name: str) -> str:
-    """Text of the file. Raises ValueError for an invalid name or size, or text that is not UTF-8."""
-    if not name.isprintable() or _NOT_IN_NAMES.search(name):
-        raise ValueError(f"the name {name!r} contains a space, a control character or one of * ? [ ] : ,")
-    size = path.stat().st_size
-    if size > LARGEST_CARD:
-        raise ValueError(f"it has {size:,} bytes, but a card has at most {LARGEST_CARD:,}")
-    return path.read_text(encoding="utf-8")
 
 
 def _problems(

@@ -96,7 +96,12 @@ class Download:
             except _LostConnectionError as error:
                 failures = 0 if file.seek(0, os.SEEK_END) > before else failures + 1
                 if failures >= self.attempts:
-                    raise WeightsError(self._lost_sentence(file.tell(), error)) from error
+                    size = file.tell()
+                    kept = f"; the first {megabytes(size)} are stored, fetch again to resume" if size else ""
+                    raise WeightsError(
+                        f"{self.shown} cannot be downloaded: {error}{kept}. Or save the file as {self.target} by "
+                        "other means"
+                    ) from error
                 time.sleep(self.pause * 2**failures)
 
     def _attempt(self, file: IO[bytes], on_progress: Progress) -> str:
@@ -134,9 +139,9 @@ class Download:
         return answer
 
     def _receive(self, answer: http.client.HTTPResponse, file: IO[bytes], start: int, on_progress: Progress) -> str:
-        self._check_kind(answer)
-        digest, total = _digest_of_start(file, start), _total(answer, start)
-        self._check_room(start, total)
+        total = _total(answer, start)
+        self._check_answer(answer, start, total)
+        digest = _digest_of_start(file, start)
         write_if_possible(self.validator, _version(answer).encode())
         done = start
         on_progress(done, total)
@@ -150,6 +155,20 @@ class Download:
             raise _LostConnectionError(f"{done:,} of {total:,} bytes arrived")
         return digest.hexdigest()
 
+    def _check_answer(self, answer: http.client.HTTPResponse, start: int, total: int | None) -> None:
+        """Raise WeightsError for a web page, or a file that the disk has no room for."""
+        if answer.headers.get_content_type() == "text/html":
+            raise WeightsError(
+                f"{self.shown} answered with a web page instead of a file: open it in a browser and save the file as "
+                f"{self.target}"
+            )
+        free = shutil.disk_usage(self.target.parent).free
+        if total is not None and total - start > free:
+            raise WeightsError(
+                f"{self.target.parent} has {megabytes(free)} free, but {self.target.name} needs "
+                f"{megabytes(total - start)} more: free some space or choose another folder"
+            )
+
     def _after_the_end(self, file: IO[bytes], size: int, error: urllib.error.HTTPError) -> str:
         """Handle a request beyond the end: the file is complete, or the part belongs to another file."""
         if error.headers.get("Content-Range") == f"bytes */{size}":
@@ -157,21 +176,6 @@ class Download:
         file.truncate(0)
         self.validator.unlink(missing_ok=True)
         raise _LostConnectionError("the stored part did not belong to the file") from error
-
-    def _check_kind(self, answer: http.client.HTTPResponse) -> None:
-        if answer.headers.get_content_type() == "text/html":
-            raise WeightsError(
-                f"{self.shown} answered with a web page instead of a file: open it in a browser and save the file as "
-                f"{self.target}"
-            )
-
-    def _check_room(self, start: int, total: int | None) -> None:
-        free = shutil.disk_usage(self.target.parent).free
-        if total is not None and total - start > free:
-            raise WeightsError(
-                f"{self.target.parent} has {megabytes(free)} free, but {self.target.name} needs "
-                f"{megabytes(total - start)} more: free some space or choose another folder"
-            )
 
     def _disk_sentence(self, error: OSError) -> str:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -182,10 +186,6 @@ class Download:
         if isinstance(error, BlockingIOError):
             return f"{self.part} is being downloaded by another process: wait for it"
         return f"{self.target} cannot be written: {error.strerror or error}"
-
-    def _lost_sentence(self, size: int, error: Exception) -> str:
-        kept = f"; the first {megabytes(size)} are stored, fetch again to resume" if size else ""
-        return f"{self.shown} cannot be downloaded: {error}{kept}. Or save the file as {self.target} by other means"
 
     def _status_sentence(self, code: int) -> str:
         login = "accept its terms in a browser, and log in with `hf auth login` if it is on the hub"

@@ -206,7 +206,7 @@ def write_durably(path: Path, chunks: Iterable[Bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
-    except BaseException as error:
+    except BaseException as error:  # no unfinished file is left, even by an interruption
         unfinished.unlink(missing_ok=True)
         if isinstance(error, OSError):
             error.filename = str(path)

@@ -159,18 +159,14 @@ def _shallow(image: Image.Image, reading: ImageReading, content: bytes) -> Image
         return Image.fromarray(_shifted(grey_values(image), bits))
     bits = _declared_bits(image, content) or reading.bits or WIDEST if deep_colour(image) else WIDEST
     if bits < WIDEST:
-        return _shallow_colour(image, bits, content)
+        # 16-bit colours of which `bits` are used; alpha as well, unless it exceeds their maximum
+        values, count = colour_values(image, content), _colours(image)
+        alpha = values[:, :, count:]
+        opacity = _shifted(alpha, WIDEST if (alpha >> bits).any() else bits)
+        pixels = np.dstack([_shifted(values[:, :, :count], bits), opacity])
+        return Image.frombytes(image.mode, image.size, pixels.tobytes())
     image.load()
     return image
-
-
-def _shallow_colour(image: Image.Image, bits: int, content: bytes) -> Image.Image:
-    """16-bit colours of which `bits` are used; alpha as well, unless it exceeds their maximum."""
-    values = colour_values(image, content)
-    colours = _shifted(values[:, :, : _colours(image)], bits)
-    alpha = values[:, :, _colours(image) :]
-    opacity = _shifted(alpha, WIDEST if (alpha >> bits).any() else bits)
-    return Image.frombytes(image.mode, image.size, np.dstack([colours, opacity]).tobytes())
 
 
 def _shifted(values: Values, bits: int) -> Pixels:

@@ -184,7 +184,7 @@ def _call(architecture: str, arguments: dict[str, ArchitectureValue]) -> nn.Modu
         model = function(**arguments)
     except WeightsError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever the user's function raises
         raise WeightsError(f"{architecture} failed: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise WeightsError(f"{architecture} returned a {type(model).__name__}, not a torch module")
@@ -200,7 +200,7 @@ def _load(architecture: str) -> ModuleType:
         return load_file(name, path, FINDER.trust)
     except WeightsError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever the user's module raises
         raise WeightsError(f"{place} cannot be loaded: {type(error).__name__}: {error}") from error
 
 

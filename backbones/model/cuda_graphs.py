@@ -78,7 +78,7 @@ class GraphedForward:
             return self._graph(batch)
         try:
             features = forward(batch)
-        except BaseException:
+        except BaseException:  # e.g. for lack of memory, of which the graph holds some
             self._graph = None
             raise
         self._seen[case] += 1

@@ -33,7 +33,8 @@ def pool(model: nn.Module, features: Tensor, pooling: Pooling) -> Tensor:
     if pooling == "default":
         return _own(model, features)
     if pooling == "map":
-        if not _pools_by_attention(model):
+        head = type(getattr(model, "head", None)).__name__
+        if getattr(model, "attn_pool", None) is None and "Attention" not in head:
             raise WeightsError(f"{_name(model)} has no attention pooling: use pooling=default")
         return _own(model, features)
     if not isinstance(features, Tensor):
@@ -70,11 +71,6 @@ def _pool_tokens(model: nn.Module, tokens: Tensor, pooling: Pooling) -> Tensor:
     parts = {"cls": tokens[:, :1], "avg": tokens[:, prefix:]}
     norm = cast("nn.Module", getattr(model, "fc_norm", None) or nn.Identity())
     return torch.cat([norm(parts[part].mean(dim=1)) for part in pooling.split("+")], dim=1)
-
-
-def _pools_by_attention(model: nn.Module) -> bool:
-    head = getattr(model, "head", None)
-    return getattr(model, "attn_pool", None) is not None or "Attention" in type(head).__name__
 
 
 def _averages(model: nn.Module) -> bool:
@@ -178,20 +174,18 @@ class Encoder:
         float32 [b, dimension + widths], on the encoder's device.
         """
 
+        info, names = self._block_info, block_modules(self.model)
+
         def forward(pixels: Tensor) -> Tensor:
-            return self._with_layers(pixels, spec, choices)
+            with recorded_blocks(self.network, names) as outputs:
+                pooled = self._forward(self.network, pixels, spec)
+            with arithmetic(self.device, self.precision):
+                layers = [pooled_columns(self.network, info, info.columns(choice), outputs) for choice in choices]
+            return torch.cat([pooled, *layers], dim=1)
 
         parts = [self._passed((spec, tuple(choices)), forward, part) for part in self.parts(batch)]
         self.images_encoded += len(batch)
         return torch.cat(parts)
-
-    def _with_layers(self, pixels: Tensor, spec: PreprocessingSpec, choices: Sequence[BlockChoice]) -> Tensor:
-        info, names = self._block_info, block_modules(self.model)
-        with recorded_blocks(self.network, names) as outputs:
-            pooled = self._forward(self.network, pixels, spec)
-        with arithmetic(self.device, self.precision):
-            layers = [pooled_columns(self.network, info, info.columns(choice), outputs) for choice in choices]
-        return torch.cat([pooled, *layers], dim=1)
 
     def parts(self, batch: Tensor) -> Sequence[Tensor]:
         """Images [b, 3, h, w] split into the parts of consecutive forward passes."""

@@ -228,9 +228,10 @@ def pooled_columns(
 ) -> Tensor:
     """Float32 [b, sum of widths]: the recorded outputs pooled, column by column."""
     names = block_modules(model)
-    normed = {
-        column.block: _final_norm(model, outputs[names[column.block - 1]], plain=info.plain) for column in columns
-    }
+    norm = getattr(model, "norm", None) if info.plain else None
+    normed = {column.block: outputs[names[column.block - 1]] for column in columns}
+    if isinstance(norm, nn.Module):
+        normed = {block: norm(output) for block, output in normed.items()}
     pooled = [_pooled(model, normed[column.block], column.pooling) for column in columns]
     return torch.cat([part.float().flatten(1) for part in pooled], dim=1)
 
@@ -266,11 +267,6 @@ def _prefix(model: nn.Module) -> tuple[int, int]:
     """Number of tokens before the patches, and whether (0 or 1) the first is a class token."""
     prefix = cast("int", getattr(model, "num_prefix_tokens", 0))
     return prefix, int(prefix > 0 and getattr(model, "cls_token", None) is not None)
-
-
-def _final_norm(model: nn.Module, output: Tensor, *, plain: bool) -> Tensor:
-    norm = getattr(model, "norm", None)
-    return cast("Tensor", norm(output)) if plain and isinstance(norm, nn.Module) else output
 
 
 def _pooled(model: nn.Module, output: Tensor, pooling: LayerPooling) -> Tensor:

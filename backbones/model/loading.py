@@ -79,7 +79,9 @@ def _filled(model: nn.Module, card: BackboneCard, path: Path) -> nn.Module:
         tensors = without(filtered(model, tensors) or tensors, card.keys.drop)
     report = check(expected, shapes(tensors))
     if report.exact:
-        model.load_state_dict({**_counters(model), **tensors}, strict=True)
+        # counters of batch norms may be missing in a checkpoint: they keep their values
+        counters = {key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")}
+        model.load_state_dict({**counters, **tensors}, strict=True)
         return model
     if isinstance(card.weights, TimmWeights):
         return _by_timm(card, path)
@@ -94,11 +96,6 @@ def _by_transformers(card: BackboneCard, path: Path, content: Mapping[str, objec
     if unused:
         raise WeightsError(f"{card.name}: {path} has {len(unused)} tensors that {card.architecture} lacks: {unused[0]}")
     return model
-
-
-def _counters(model: nn.Module) -> dict[str, Tensor]:
-    """Tensors that may be missing in a checkpoint, with their present values."""
-    return {key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")}
 
 
 def _by_timm(card: BackboneCard, path: Path) -> nn.Module:

@@ -49,7 +49,7 @@ def open_bare(arguments: Sequence[str]) -> int | None:
         return None
     try:
         return open_app(session)
-    except Exception as error:
+    except Exception as error:  # user errors become messages, anything else is a bug
         from ssl_console.cli.command_group import user_error
         from ssl_console.cli.output.stdout import say
 

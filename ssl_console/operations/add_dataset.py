@@ -65,7 +65,7 @@ def scan_dataset(
     try:
         request = ImportRequest(path=str(path), name=name, index=str(draft), cache=str(workspace.cache), wish=options)
         return import_dataset(request, on_progress)
-    except BaseException:
+    except BaseException:  # no draft is left, even by an interruption
         draft.unlink(missing_ok=True)
         raise
 

@@ -70,7 +70,11 @@ class Hooks:
         """Process the runs that have changed in this tick, given all runs."""
         if not (self.settings.command or self.settings.webhook):
             return
-        self._report_failures(entries, now)
+        failed, self._failed = self._failed, {}
+        for run_id, attempt in failed.items():
+            run = entries.get(run_id)
+            if run is not None and run.status.state is RunState.FAILED and run.status.attempt == attempt:
+                self._send("run-failed", now, run=_run_facts(run))
         for entry in changed:
             self._note(entry)
         self._active = {run_id for run_id in self._active if run_id in entries}
@@ -95,13 +99,6 @@ class Hooks:
         self._ended[entry.run_id] = state
         if state is RunState.FAILED and entry.status.end is not None:
             self._failed[entry.run_id] = entry.status.attempt
-
-    def _report_failures(self, entries: Mapping[str, RunInfo], now: float) -> None:
-        failed, self._failed = self._failed, {}
-        for run_id, attempt in failed.items():
-            entry = entries.get(run_id)
-            if entry is not None and entry.status.state is RunState.FAILED and entry.status.attempt == attempt:
-                self._send("run-failed", now, run=_run_facts(entry))
 
     def _send(self, event: HookEvent, now: float, **facts: object) -> None:
         if event not in self.settings.events:

@@ -100,7 +100,7 @@ class ContentDigests:
                 for number, one in enumerate(pool.map(read, paths, chunksize=8)):
                     yield paths[number], one
                     self.advance(number + 1, len(paths))
-            except BaseException:
+            except BaseException:  # the files in the queue would be read before the error is raised
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 

@@ -37,7 +37,8 @@ def look_again(
     """
     divided = any(row.split for row in rows)
     inner = _inner_folders(rows, skip=1 if divided else 0)
-    if not divided and _are_splits(inner):
+    names = {name for folders in inner.values() for name in folders}
+    if not divided and len({split_of(name) for name in names}) > 1 and all(map(split_of, names)):
         balance.remark("the split is the folder inside each class folder")
         yield from (replace(row, split=split_of(PurePosixPath(row.file).parts[1]) or "") for row in rows)
         return
@@ -53,12 +54,6 @@ def _inner_folders(rows: Sequence[IndexRow], skip: int) -> Mapping[str, set[str]
         parts = PurePosixPath(row.file).parts[skip:]
         inner[parts[0]].add(parts[1] if len(parts) > 2 else "")
     return inner
-
-
-def _are_splits(inner: Mapping[str, set[str]]) -> bool:
-    """Whether every class contains only split folders, at least two of them."""
-    names = {name for some in inner.values() for name in some}
-    return len({split_of(name) for name in names}) > 1 and all(map(split_of, names))
 
 
 def _ask_about_depth(folder: Path, inner: Mapping[str, set[str]], balance: Balance, *, answered: bool) -> None:
@@ -103,8 +98,12 @@ def _without_masks(
     folder: Path, rows: Sequence[IndexRow], balance: Balance, *, leave_out: bool, answered: bool
 ) -> Iterator[IndexRow]:
     """Handle images with names of other images plus `_mask` or similar, which are not examples of their class."""
-    stems = {str(PurePosixPath(row.file).with_suffix("")) for row in rows}
-    masks = {row.file for row in rows if _is_mask(PurePosixPath(row.file), stems)}
+    paths = {row.file: PurePosixPath(row.file).with_suffix("") for row in rows}
+    images_by_mask = {
+        file: path.with_name(found[1]) for file, path in paths.items() if (found := MASK.fullmatch(path.name))
+    }
+    stems = set(paths.values())
+    masks = {file for file, image in images_by_mask.items() if image in stems}
     if masks and not answered and not leave_out:
         images = counted(len(masks), "image is named like a mask of another", "images are named like masks of others")
         raise Ambiguous(
@@ -118,11 +117,6 @@ def _without_masks(
             balance.leave_out("images named like masks of others", row.file)
         else:
             yield row
-
-
-def _is_mask(path: PurePosixPath, stems: set[str]) -> bool:
-    found = MASK.fullmatch(path.stem)
-    return found is not None and str(path.with_name(found[1])) in stems
 
 
 class Ambiguous(ValueError):  # noqa: N818 - a domain word, raised as such
@@ -212,13 +206,8 @@ def _class_folders(root: Path, folder: Path, split: str, balance: Balance, *, le
             empty.append(child)
     for child in empty:
         _without_images(root, child, balance, leave_out=leave_out)
-    _ask_about_halves(folder, reasons, leave_out=leave_out)
-
-
-def _ask_about_halves(folder: Path, reasons: dict[str, int], *, leave_out: bool) -> None:
-    """Raise Ambiguous for images of unreadable formats, whose omission would make classes smaller."""
     lost = {reason: count for reason, count in reasons.items() if "cannot be decoded" in reason}
-    if lost and not leave_out:
+    if lost and not leave_out:  # classes would be smaller without them
         words = ", ".join(f"{count} {reason}" for reason, count in lost.items())
         raise Ambiguous(f"{folder}: {words}: convert them to PNG or JPEG, or choose --leave-out")
 

@@ -51,11 +51,6 @@ def _cifar(folder: str, *files: str) -> Layout:
     return Layout(_needs(*(f"{folder}/{file}" for file in files)), reader=reader)
 
 
-def _revisited(name: str) -> Layout:
-    reader = f"{READERS}.revisited:read"
-    return Layout(_needs(f"gnd_{name}.pkl", "jpg"), bases=("", name), reader=reader, targets=("relevance",))
-
-
 _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
     {
         "cifar10": _cifar(
@@ -144,7 +139,15 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
             reader=f"{READERS}.ade20k:read",
             targets=("masks",),
         ),
-        **{name: _revisited(name) for name in ("roxford5k", "rparis6k")},
+        **{
+            name: Layout(
+                _needs(f"gnd_{name}.pkl", "jpg"),
+                bases=("", name),
+                reader=f"{READERS}.revisited:read",
+                targets=("relevance",),
+            )
+            for name in ("roxford5k", "rparis6k")
+        },
         "spair": Layout(
             _needs("JPEGImages", "PairAnnotation/test", "Layout/large/test.txt"),
             bases=("", "SPair-71k"),

@@ -127,15 +127,11 @@ def known_manifest(card: DatasetCard, data_root: Path, cache_folder: Path) -> Ma
         return None
     if presence(card, data_root).status != "present" or kept.signature != signature(card, data_root):
         return None
-    return kept.manifest if _files_hold(kept.manifest, card, data_root, cache_folder) else None
-
-
-def _files_hold(manifest: Manifest, card: DatasetCard, data_root: Path, cache_folder: Path) -> bool:
-    """Whether no file of the dataset changed since the manifest was computed; true without files."""
     if LAYOUTS[card.reader].embedded:
-        return True
+        return kept.manifest
     record = FileRecord.read(files_place(card, data_root, cache_folder))
-    return record is not None and record.fingerprint == manifest.files_digest and record.holds()
+    unchanged = record is not None and record.fingerprint == kept.manifest.files_digest and record.holds()
+    return kept.manifest if unchanged else None
 
 
 def remember_manifest(card: DatasetCard, data_root: Path, cache_folder: Path, manifest: Manifest) -> None:

@@ -60,7 +60,9 @@ def open_dataset(
     place = files_place(card, data_root, cache_folder) if cache_folder is not None else None
     with using(digests or ContentDigests.load(place)) as used:
         dataset = settle(read(found.base, card))
-        dataset = with_shifts(dataset, {one.name: _shift(one, data_root) for one in card.shifts})
+        # further test sets, whose files' digests are stored with those of the dataset
+        shifts = {one.name: settle(_reader(one)(presence(one, data_root).base, one)) for one in card.shifts}
+        dataset = with_shifts(dataset, shifts)
         used.files([path for path in map(str, signed_files(card, data_root)) if os.path.isfile(path)])  # noqa: PTH113
     for folder in folders_of(card, used.used):
         used.list_folder(folder)
@@ -72,11 +74,6 @@ def open_dataset(
 def _reader(card: DatasetCard) -> Read:
     module, _, function = LAYOUTS[card.reader].reader.partition(":")
     return cast("Read", getattr(import_module(module), function or "read"))
-
-
-def _shift(card: DatasetCard, data_root: Path) -> Dataset:
-    """A further test set, whose files' digests are remembered with those of the dataset."""
-    return settle(_reader(card)(presence(card, data_root).base, card))
 
 
 def settle(dataset: Dataset) -> Dataset:

@@ -92,7 +92,9 @@ def read_images(path: Path, group: int, column: str) -> list[bytes]:
 
 def image_columns(path: Path) -> list[str]:
     """Columns whose cells contain file contents and a file name."""
-    return [field.name for field in _opened(path).schema_arrow if _is_struct(field.type) or _is_binary(field.type)]
+    binary, large = _types().is_binary, _types().is_large_binary
+    fields = _opened(path).schema_arrow
+    return [field.name for field in fields if _is_struct(field.type) or binary(field.type) or large(field.type)]
 
 
 def has_names(path: Path, column: str) -> bool:
@@ -127,10 +129,6 @@ def cells(path: Path, wanted: Sequence[str]) -> Iterator[tuple[Any, ...]]:
 
 def _is_struct(kind: Any) -> bool:  # noqa: ANN401 - pyarrow's types
     return bool(_types().is_struct(kind)) and BYTES in [kind.field(at).name for at in range(kind.num_fields)]
-
-
-def _is_binary(kind: Any) -> bool:  # noqa: ANN401 - pyarrow's types
-    return bool(_types().is_binary(kind) or _types().is_large_binary(kind))
 
 
 def _types() -> Any:  # noqa: ANN401 - a module of pyarrow's

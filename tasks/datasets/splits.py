@@ -144,7 +144,10 @@ def repeated(train: ImageSource, test: ImageSource) -> int | None:
     if all(isinstance(one, ArrayImages) for one in (*learnt, *asked)):
         return _common(_pixels(learnt), _pixels(asked))
     if all(isinstance(one, FileImages) for one in (*learnt, *asked)):
-        return _equal_files(_files(learnt), _files(asked))
+        ours, theirs = _files(learnt), _files(asked)
+        lengths = set(ours.values()) & set(theirs.values())  # files of other lengths differ
+        first, second = ([path for path, length in files.items() if length in lengths] for files in (ours, theirs))
+        return _common(map(_content, first), map(_content, second))
     return None
 
 
@@ -165,12 +168,6 @@ def _files(parts: Iterable[ImageSource]) -> dict[Path, int]:
     """Sizes in bytes; missing files are reported elsewhere."""
     paths = (part.root / file for part in parts if isinstance(part, FileImages) for file in part.files)
     return {path: path.stat().st_size for path in paths if path.is_file()}
-
-
-def _equal_files(train: dict[Path, int], test: dict[Path, int]) -> int:
-    lengths = set(train.values()) & set(test.values())
-    learnt, asked = ([path for path, length in files.items() if length in lengths] for files in (train, test))
-    return _common(map(_content, learnt), map(_content, asked))
 
 
 def _content(path: Path) -> bytes:

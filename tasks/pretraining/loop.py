@@ -173,14 +173,6 @@ def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _optimiser(module: nn.Module, recipe: Recipe) -> AdamW:
-    """AdamW; vectors (norms, biases) and tokens have no weight decay. The rate is that of `learning_rate`."""
-    decayed = [p for p in module.parameters() if p.ndim in (2, 4)]
-    others = [p for p in module.parameters() if p.ndim not in (2, 4)]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return AdamW(groups, lr=1.0, betas=(0.9, 0.98))
-
-
 class Trainer:
     """A run: its objective, and its training by `tasks.training.loop`."""
 
@@ -189,9 +181,13 @@ class Trainer:
         self.objective = create_objective(run.method, run.seed)
         module = cast("nn.Module", self.objective).to(memory_format=torch.channels_last)
         module.train()
+        # vectors (norms, biases) and tokens have no weight decay
+        decayed = [p for p in module.parameters() if p.ndim in (2, 4)]
+        others = [p for p in module.parameters() if p.ndim not in (2, 4)]
+        groups = [{"params": decayed, "weight_decay": run.recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.training = Training(
             module,
-            _optimiser(module, run.recipe),
+            AdamW(groups, lr=1.0, betas=(0.9, 0.98)),  # scaled by `learning_rate`
             run.steps,
             loss=lambda step: self.objective.loss(_batch(pool, run, step), _generator(run, step)),
             rate=lambda step: learning_rate(step, run.steps, run.recipe),

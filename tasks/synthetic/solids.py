@@ -4,6 +4,7 @@ A solid is an intersection of half-spaces and at most one quadric, minus at most
 it is one interval, and the start of the interval is the hit.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,56 +67,26 @@ def _slab(axis: int, low: float, high: float) -> tuple[Floats, Floats]:
     return normals, _floats([high, -low])
 
 
-def _sphere() -> Solid:
-    nothing = np.zeros((0, 3), np.float32)
-    return Solid(nothing, nothing[:, 0], 0.76, _quadric((1, 1, 1), (0, 0, 0), -(0.76**2)))
-
-
-def _cube() -> Solid:
-    faces = [(s * (i == 0), s * (i == 1), s * (i == 2), 0.57) for i in range(3) for s in (1.0, -1.0)]
-    return _polyhedron(faces, 0.57)
-
-
-def _cylinder() -> Solid:
-    return Solid(*_slab(1, -0.7, 0.7), 0.7, _quadric((1, 0, 1), (0, 0, 0), -(0.56**2)))
-
-
-def _cone() -> Solid:
+def _solids() -> Iterator[Solid]:
+    """Sphere, cube, cylinder, cone, pyramid, prism, octahedron and ring."""
+    signs, nothing = (1.0, -1.0), np.zeros((0, 3), np.float32)
+    yield Solid(nothing, nothing[:, 0], 0.76, _quadric((1, 1, 1), (0, 0, 0), -(0.76**2)))
+    yield _polyhedron([(s * (i == 0), s * (i == 1), s * (i == 2), 0.57) for i in range(3) for s in signs], 0.57)
+    yield Solid(*_slab(1, -0.7, 0.7), 0.7, _quadric((1, 0, 1), (0, 0, 0), -(0.56**2)))
     apex, base, radius = 0.85, -0.6, 0.72
     k = (radius / (apex - base)) ** 2
-    return Solid(*_slab(1, base, apex), -base, _quadric((1, -k, 1), (0, k * apex, 0), -k * apex * apex))
-
-
-def _pyramid() -> Solid:
+    yield Solid(*_slab(1, base, apex), -base, _quadric((1, -k, 1), (0, k * apex, 0), -k * apex * apex))
     rise, half = 1.45, 0.66
     sides = [(x * rise, half, z * rise, half * 0.85) for x, z in ((1, 0), (-1, 0), (0, 1), (0, -1))]
-    return _polyhedron([*sides, (0.0, -1.0, 0.0, 0.6)], 0.6)
-
-
-def _prism() -> Solid:
+    yield _polyhedron([*sides, (0.0, -1.0, 0.0, 0.6)], 0.6)
     slopes = [(1.2, 0.66, 0.0, 0.66 * 0.72), (-1.2, 0.66, 0.0, 0.66 * 0.72)]
-    return _polyhedron([*slopes, (0.0, -1.0, 0.0, 0.48), (0.0, 0.0, 1.0, 0.68), (0.0, 0.0, -1.0, 0.68)], 0.48)
-
-
-def _octahedron() -> Solid:
-    return _polyhedron([(x, y, z, 0.98) for x in (1.0, -1.0) for y in (1.0, -1.0) for z in (1.0, -1.0)], 0.98)
-
-
-def _ring() -> Solid:
+    yield _polyhedron([*slopes, (0.0, -1.0, 0.0, 0.48), (0.0, 0.0, 1.0, 0.68), (0.0, 0.0, -1.0, 0.68)], 0.48)
+    yield _polyhedron([(x, y, z, 0.98) for x in signs for y in signs for z in signs], 0.98)
     outer, inner = _quadric((1, 1, 0), (0, 0, 0), -(0.84**2)), _quadric((1, 1, 0), (0, 0, 0), -(0.5**2))
-    return Solid(*_slab(2, -0.24, 0.24), 0.84, outer, inner)
+    yield Solid(*_slab(2, -0.24, 0.24), 0.84, outer, inner)
 
 
-SOLIDS: tuple[Solid, ...] = (
-    _sphere(),
-    _cube(),
-    _cylinder(),
-    _cone(),
-    _pyramid(),
-    _prism(),
-    _octahedron(),
-    _ring(),
-)
+SOLIDS: tuple[Solid, ...] = tuple(_solids())
 """In the order of `labels.SOLID_NAMES`. The y axis points up."""
 
 
@@ -145,12 +116,9 @@ def _within_quadric(quadric: Quadric, origin: Floats, rays: Floats) -> Interval:
     missed = discriminant < 0
     if quadric.square.min() >= 0:
         return np.where(missed, np.inf, first), second
-    return _lower_nappe(np.minimum(first, second), np.maximum(first, second), a, rays[:, 1])
-
-
-def _lower_nappe(low: Floats, high: Floats, a: Floats, rise: Floats) -> Interval:
-    """A ray steeper than the cone is outside between its two crossings, so it is in the lower nappe before or after."""
-    steep, falling = a < 0, rise < 0
+    # a ray steeper than the cone is outside between its two crossings, so it is in the lower nappe before or after
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    steep, falling = a < 0, rays[:, 1] < 0
     entry = np.where(steep, np.where(falling, high, -np.inf), low)
     leave = np.where(steep, np.where(falling, np.inf, low), high)
     return entry, leave

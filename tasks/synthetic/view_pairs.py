@@ -83,7 +83,8 @@ def other_view(rng: np.random.Generator, layout: SceneLayout, parameters: SceneP
     drawn, body = draw_layout(rng, SceneKind.OBJECT, parameters), layout.bodies[0]
     angle = float(rng.uniform(*TURN)) * (1 if rng.random() < 0.5 else -1)
     before, after = _upright(layout.room.up), _upright(drawn.room.up)
-    rotation = after @ _about_the_vertical(angle) @ before.T
+    cos, sin = math.cos(angle), math.sin(angle)
+    rotation = after @ np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]], np.float32) @ before.T
     foot = drawn.bodies[0].foot
     height = float((body.centre - body.foot) @ layout.room.up)
     moved = replace(
@@ -100,11 +101,6 @@ def _upright(up: Floats) -> Floats:
     """Axes of the floor as columns [3, 3]: right, up and ahead."""
     right = np.array([1, 0, 0], np.float32)
     return np.stack([right, up, np.cross(up, right)], axis=1)
-
-
-def _about_the_vertical(angle: float) -> Floats:
-    cos, sin = math.cos(angle), math.sin(angle)
-    return np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]], np.float32)
 
 
 def common_points(

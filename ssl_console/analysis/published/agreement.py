@@ -249,20 +249,16 @@ def ledger(backbones: Sequence[str], results: Iterable[Result], boards: Sequence
 
 
 def _column(pairs: Sequence[tuple[str, AgainstPublished]]) -> LedgerColumn:
-    differences = [pair.difference for _, pair in pairs]
-    entries = tuple(LedgerEntry(name, pair, _is_outlier(pair, differences)) for name, pair in pairs)
-    return LedgerColumn(pairs[0][1].column, pairs[0][1].variant, entries)
-
-
-def _is_outlier(pair: AgainstPublished, differences: Sequence[float]) -> bool:
-    """Whether a difference is larger than allowed, and deviates from those of the other backbones if there are
-    enough.
+    """Column of all backbones. An outlier's difference is larger than allowed, and deviates from those of the other
+    backbones if there are enough.
     """
-    if len(differences) < FEWEST:
-        return not pair.agrees
-    middle = median(differences)
-    deviation = MAD_TO_DEVIATION * median(abs(one - middle) for one in differences)
-    return abs(pair.difference - middle) > max(DEVIATIONS * deviation, pair.allowed)
+    differences = [pair.difference for _, pair in pairs]
+    middle, entries = median(differences), []
+    usual = DEVIATIONS * (MAD_TO_DEVIATION * median(abs(one - middle) for one in differences))
+    for name, pair in pairs:
+        deviates = abs(pair.difference - middle) > max(usual, pair.allowed)
+        entries.append(LedgerEntry(name, pair, deviates if len(differences) >= FEWEST else not pair.agrees))
+    return LedgerColumn(pairs[0][1].column, pairs[0][1].variant, tuple(entries))
 
 
 def ledger_document(found: Ledger) -> dict[str, object]:

@@ -52,7 +52,10 @@ def best_of(means: Floats, covariance: Floats, *, draws: int = DRAWS, seed: int 
 
 def _posterior_draws(means: Floats, covariance: Floats, draws: int, generator: np.random.Generator) -> Floats:
     """Draws [about draws, backbones] of the true means, over all deviations in proportion to their probability."""
-    scale = _error_of_scores(covariance)
+    variances = np.diag(covariance)
+    of_pairs = variances[:, None] + variances[None, :] - 2 * covariance
+    # median standard error of a difference of two backbones, as that of one of two independent scores
+    scale = float(np.sqrt(np.median(of_pairs[np.triu_indices(len(variances), 1)]) / 2))
     parts = [_given_deviation(means, covariance, scale * one) for one in DEVIATIONS]
     weights = np.array([part[0] for part in parts])
     shares = np.exp(weights - weights.max())
@@ -64,13 +67,6 @@ def _posterior_draws(means: Floats, covariance: Floats, draws: int, generator: n
     ]
     found: Floats = np.concatenate(drawn)
     return found
-
-
-def _error_of_scores(covariance: Floats) -> float:
-    """Median standard error of a difference of two backbones, as that of one of two independent scores."""
-    variances = np.diag(covariance)
-    of_pairs = variances[:, None] + variances[None, :] - 2 * covariance
-    return float(np.sqrt(np.median(of_pairs[np.triu_indices(len(variances), 1)]) / 2))
 
 
 def _given_deviation(means: Floats, covariance: Floats, deviation: float) -> tuple[float, Floats, Floats]:

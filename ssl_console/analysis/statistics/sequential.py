@@ -119,8 +119,12 @@ class Bettor:
     def of(cls, values: Floats, error: float, reach: float, horizon: float) -> Bettor:
         """Bets for one side, which has half of the error."""
         scaled = np.clip((values + reach) / (2 * reach), 0.0, 1.0)
+        counts = np.arange(1, len(scaled) + 1)
+        means = (0.5 + np.cumsum(scaled)) / (counts + 1)
+        # of the samples before each one, regularised by one sample of the largest variance
+        variances = np.concatenate([[0.25], ((0.25 + np.cumsum((scaled - means) ** 2)) / (counts + 1))[:-1]])
         target = math.log(2 / error)
-        bets = np.sqrt(2 * target / (_variances_before(scaled) * horizon))
+        bets = np.sqrt(2 * target / (variances * horizon))
         return cls(scaled, bets, target, reach)
 
     def log_capital(self, mean: float) -> Floats:
@@ -138,14 +142,6 @@ class Bettor:
             refuted = bool((self.log_capital(middle) >= self.target).any())
             low, high = (middle, high) if refuted else (low, middle)
         return low
-
-
-def _variances_before(scaled: Floats) -> Floats:
-    """Variance [n] of the samples before each one, regularised by one sample of the largest variance."""
-    counts = np.arange(1, len(scaled) + 1)
-    means = (0.5 + np.cumsum(scaled)) / (counts + 1)
-    variances = (0.25 + np.cumsum((scaled - means) ** 2)) / (counts + 1)
-    return np.concatenate([[0.25], variances[:-1]])
 
 
 def mixture_test(test: PairedTest, error: float = ERROR) -> AnytimeTest:

@@ -86,7 +86,13 @@ class _Place:
 def _walk(root: Any, place: _Place, words: Sequence[str]) -> _Place:  # noqa: ANN401 - as above
     for word in words:
         if place.option is not None:
-            place = _valued(root, place, word)
+            # --workspace and --cards determine where names are looked up
+            session, name = place.session, place.option.name
+            if place.command is root and name == "workspace":
+                session = Session(Path(word), session.card_folders)
+            elif place.command is root and name == "cards":
+                session = Session(session.workspace_option, (*session.card_folders, Path(word)))
+            place = replace(place, option=None, session=session)
         elif word.startswith("-"):
             place = replace(place, option=_option(place.command, word))
         elif hasattr(place.command, "commands"):
@@ -94,16 +100,6 @@ def _walk(root: Any, place: _Place, words: Sequence[str]) -> _Place:  # noqa: AN
         else:
             place = replace(place, arguments=place.arguments + 1)
     return place
-
-
-def _valued(root: Any, place: _Place, word: str) -> _Place:  # noqa: ANN401 - as above
-    """Position after an option's value; --workspace and --cards determine where names are looked up."""
-    session, name = place.session, place.option.name
-    if place.command is root and name == "workspace":
-        session = Session(Path(word), session.card_folders)
-    elif place.command is root and name == "cards":
-        session = Session(session.workspace_option, (*session.card_folders, Path(word)))
-    return replace(place, option=None, session=session)
 
 
 def _option(command: Any, word: str) -> Any:  # noqa: ANN401 - as above

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -25,7 +25,6 @@ from ssl_console.planning.duration import History, format_duration
 from ssl_console.system import command_hints
 from ssl_console.system.errors import ExitCode
 from ssl_console.workspace.requests import NotPossible
-from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import StoreError
 from ssl_console.workspace.run import Placement, RunState
 from ssl_console.workspace.run_observer import RunView
@@ -92,37 +91,25 @@ def _follow(
     session.start_supervisor()
     with view:
         while True:
-            clock = time.monotonic()
-            snapshot = _snapshot(reader, run_ids, before, (earlier, slots), clock - started)
+            clock, now = time.monotonic(), time.time()
+            reader.poll()
+            runs = reader.runs(run_ids)
+            results = reader.results_of(runs)
+            summary = summarize(runs, History.of([*earlier, *results.values()]), slots, now, len(run_ids))
+            snapshot = ProgressSnapshot(now, clock - started, runs, results, changes(before, runs, results), summary)
             view.show(snapshot)
             changed_at = clock if snapshot.changed else changed_at
             quiet_s = clock - changed_at
-            settled = snapshot.summary.succeeded or quiet_s > SETTLE_S
-            if snapshot.summary.ended and settled and _recorded(session, snapshot.runs, quiet_s):
-                return snapshot.summary
+            settled = summary.succeeded or quiet_s > SETTLE_S
+            if summary.ended and settled and _recorded(session, runs, quiet_s):
+                return summary
             if stop is not None:
                 stop.check(session)
             if clock - ensured_at > SUPERVISOR_S:
                 session.start_supervisor()
                 ensured_at = clock
-            before = fingerprints(snapshot.runs, snapshot.results)
+            before = fingerprints(runs, results)
             time.sleep(POLL_S)
-
-
-def _snapshot(
-    reader: RunReader,
-    run_ids: Sequence[str],
-    before: Mapping[str, Fingerprint],
-    basis: tuple[Sequence[Result], int],
-    elapsed_s: float,
-) -> ProgressSnapshot:
-    """Poll the runs; the remaining time is estimated from earlier results and the number of slots (`basis`)."""
-    (earlier, slots), now = basis, time.time()
-    reader.poll()
-    runs = reader.runs(run_ids)
-    results = reader.results_of(runs)
-    summary = summarize(runs, History.of([*earlier, *results.values()]), slots, now, len(run_ids))
-    return ProgressSnapshot(now, elapsed_s, runs, results, changes(before, runs, results), summary)
 
 
 def _recorded(session: Session, runs: Sequence[RunView], quiet_s: float) -> bool:

@@ -42,13 +42,16 @@ def serve(session: Session, options: ServeOptions) -> None:
     OperationFailed when the address is not available.
     """
     try:
-        from ssl_console.tui.web_server import Address, ConsoleServer
+        from ssl_console.tui.web_server import Address, ConsoleServer, Entrance
     except ImportError as error:
         raise ConsoleError(f"serving requires {error.name}, which is not installed: {INSTALL}") from error
     _check(options)
     address = Address(options.host, options.port, options.socket.absolute() if options.socket else None)
-    entrances = _entrances(session, options)
-    _warn(address, options, readonly=options.readonly or session.readonly)
+    readonly = options.readonly or session.readonly
+    commands = [_command(session, readonly=only_reads) for only_reads in ((True,) if readonly else (False, True))]
+    with_secrets = tuple(Entrance(command) for command in commands)
+    entrances = with_secrets if options.token else (Entrance(commands[0], secret=""),)
+    _warn(address, options, readonly=readonly)
     ConsoleServer(entrances, address, lambda: _ready(address, entrances)).serve()
 
 
@@ -60,15 +63,6 @@ def _check(options: ServeOptions) -> None:
         )
     if options.token and options.open_to_all_users:
         raise ConsoleError("--open-to-all-users requires --no-token: with a secret, only you have access")
-
-
-def _entrances(session: Session, options: ServeOptions) -> tuple[Entrance, ...]:
-    from ssl_console.tui.web_server import Entrance
-
-    commands = [_command(session, readonly=True)]
-    if not (options.readonly or session.readonly):
-        commands.insert(0, _command(session, readonly=False))
-    return tuple(Entrance(command) for command in commands) if options.token else (Entrance(commands[0], secret=""),)
 
 
 def _command(session: Session, *, readonly: bool) -> tuple[str, ...]:

@@ -99,7 +99,10 @@ def climbed(session: Session, request: LadderRequest, limit: TimeLimit, options:
         rungs.sort(key=lambda rung: order.index(rung.name) if rung.done else len(order))
         steps = ladder_steps(session, rungs)
         for step in steps[shown:]:
-            _show_step(step, options)
+            if options.as_json:
+                stdout.json_line({"event": "step", **step_document(step)})
+            else:
+                stdout.say(f"{step.rung.name}: {verdict_sentence(step)}")
             yield step
         shown = len(steps)
         rung = next_stage(rungs)
@@ -118,13 +121,6 @@ def say_marks(marked: Iterable[MarkedScore]) -> None:
     """Print the warnings of scores."""
     for sentence in mark_sentences(list(marked)):
         stdout.say(sentence)
-
-
-def _show_step(step: LadderStep, options: RunOptions) -> None:
-    if options.as_json:
-        stdout.json_line({"event": "step", **step_document(step)})
-    else:
-        stdout.say(f"{step.rung.name}: {verdict_sentence(step)}")
 
 
 @dataclass(frozen=True)

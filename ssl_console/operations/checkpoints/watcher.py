@@ -273,7 +273,8 @@ def take(seen: Sighting, folder: Path) -> tuple[Path, str] | None:
             while part := source.read(CHUNK):
                 digest.update(part)
                 copy.write(part)
-        if sighting_of(seen.path) != seen or not is_whole_copy(draft, seen.path):
+        whole = _safetensors_whole(draft) if seen.path.suffix == ".safetensors" else is_whole(draft)
+        if sighting_of(seen.path) != seen or not whole:
             return None
         place = folder / f"{digest.hexdigest()[:16]}{seen.path.suffix}"
         draft.replace(place)
@@ -285,11 +286,6 @@ def take(seen: Sighting, folder: Path) -> tuple[Path, str] | None:
     finally:
         draft.unlink(missing_ok=True)
     return place, digest.hexdigest()
-
-
-def is_whole_copy(copy: Path, original: Path) -> bool:
-    """`is_whole` for a copy, whose format is that of the original."""
-    return _safetensors_whole(copy) if original.suffix == ".safetensors" else is_whole(copy)
 
 
 def _files(folder: Path, levels: int) -> Iterator[Path]:

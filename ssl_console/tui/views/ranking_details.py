@@ -110,7 +110,7 @@ def summary_lines(table: RankingTable, suite: str | None, width: int) -> list[Li
     """
     parts, behind = _parts(table, suite), [column_name(column.key) for column in table.order(width).behind]
     if behind and table.ranking.rows:
-        parts.append(line(Span(f"  {', '.join(behind)} after the tasks: $", Tone.ACCENT)))
+        parts.append(line(Span(f"  press $ for {', '.join(behind)}", Tone.ACCENT)))
     lines: list[list[Span]] = [[]]
     for part in parts:
         if length((*lines[-1], *part)) > width and lines[-1]:

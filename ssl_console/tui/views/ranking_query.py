@@ -231,17 +231,11 @@ def order_rows(ranking: Ranking, query: RankingQuery, catalogue: Catalog) -> Ran
     for key, backwards in reversed(then):
         ranking = sort_rows(ranking, key, backwards)
     for key, backwards in reversed(query.sorts[:-1]):
-        ranking = _sorted_as_shown(ranking, key, backwards)
+        places: dict[object, int] = {}  # of displayed values: rows displayed equally keep their order
+        for row in sort_rows(ranking, key, backwards).rows:
+            places.setdefault(_shown(row, key), len(places))
+        ranking = replace(ranking, rows=tuple(sorted(ranking.rows, key=lambda row: places[_shown(row, key)])))
     return _grouped(ranking, query, catalogue)
-
-
-def _sorted_as_shown(ranking: Ranking, by: str, reverse: bool) -> Ranking:
-    """Stable sort by displayed values."""
-    ordered = sort_rows(ranking, by, reverse).rows
-    places: dict[object, int] = {}
-    for row in ordered:
-        places.setdefault(_shown(row, by), len(places))
-    return replace(ranking, rows=tuple(sorted(ranking.rows, key=lambda row: places[_shown(row, by)])))
 
 
 def _shown(row: RankingRow, by: str) -> object:

@@ -132,16 +132,11 @@ def _unpack_tar(archive: Path, target: Path, on_progress: Progress) -> None:
             else:
                 raise ArchiveError(f"{archive} holds {_shown(member.name)}, a link or device: not unpacked")
             on_progress(min(raw.tell(), size), size)
-        _check_end(archive, tar)
-
-
-def _check_end(archive: Path, tar: tarfile.TarFile) -> None:
-    """Raise ArchiveError unless reading ended at the archive's end: tarfile does not report a damaged header in the
-    middle."""
-    assert tar.fileobj is not None
-    tar.fileobj.seek(tar.offset)
-    if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
-        raise ArchiveError(f"{archive} is not a complete archive (no valid entry at byte {tar.offset:,})")
+        # tarfile does not report a damaged header in the middle: reading must have ended at the archive's end
+        assert tar.fileobj is not None
+        tar.fileobj.seek(tar.offset)
+        if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise ArchiveError(f"{archive} is not a complete archive (no valid entry at byte {tar.offset:,})")
 
 
 def _unpack_zip(archive: Path, target: Path, on_progress: Progress) -> None:

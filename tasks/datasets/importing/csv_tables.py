@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -191,11 +191,7 @@ def _seems_several(label: str, labels: Sequence[str], marks: str) -> bool:
     if marks != ",":
         return bool(re.search(marks, label))
     parts = [part.strip() for part in label.split(",")]
-    return len(parts) > 1 and any(part in _alone(labels) for part in parts)
-
-
-def _alone(labels: Iterable[str]) -> set[str]:
-    return {label for label in labels if "," not in label}
+    return len(parts) > 1 and any(part in labels for part in parts)
 
 
 def _split(root: Path, file: Path, columns: Columns, cells: Mapping[str, str], place: str) -> str:
@@ -220,12 +216,14 @@ def _image_folder(root: Path, table: TextTable, file_column: str) -> Path:
     """Base folder of a table's file names: of the root and its subfolders, the one with most of the first files."""
     names = [cells[file_column] for (_, cells), _ in zip(table.rows(), range(TRIED), strict=False)]
     folders = [root, *sorted(folder for folder in root.iterdir() if folder.is_dir())]
-    return max(folders, key=lambda folder: sum(_is_image(folder, name) for name in names))
 
+    def images(folder: Path) -> int:
+        spellings = ({name, name.replace("\\", "/")} for name in names)
+        return sum(
+            any(is_file(folder / f"{one}{ending}") for one in spelt for ending in ("", *ENDINGS)) for spelt in spellings
+        )
 
-def _is_image(folder: Path, name: str) -> bool:
-    names = {name, name.replace("\\", "/")}
-    return any(is_file(folder / f"{one}{ending}") for one in names for ending in ("", *ENDINGS))
+    return max(folders, key=images)
 
 
 def _has_columns(file: Path, wish: ImportOptions) -> bool:

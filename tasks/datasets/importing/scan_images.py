@@ -48,11 +48,6 @@ class Pair:
     second: int
 
 
-def grey_copy(image: Image.Image) -> Grey:
-    """Grey copy, uint8 [32, 32], of any image shape."""
-    return np.asarray(image.convert("L").resize((GREY_SIDE, GREY_SIDE), Image.Resampling.BOX), dtype=np.uint8)
-
-
 def pairs(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Iterator[Pair]:
     """For each image of `second` [m, 32, 32], the first one of `first` [n, 32, 32] that shows the same picture."""
     buckets: list[dict[int, list[int]]] = [defaultdict(list) for _ in range(PARTS)]
@@ -151,7 +146,8 @@ def look(images: ImageSource, advance: Callable[[int], None]) -> ScannedSplit:
             image = images[index]
         except DataError as error:
             return str(error)
-        return grey_copy(image), min(image.size)
+        grey = image.convert("L").resize((GREY_SIDE, GREY_SIDE), Image.Resampling.BOX)
+        return np.asarray(grey, dtype=np.uint8), min(image.size)
 
     grey, places, sides, unreadable = [], [], [], {}
     with ThreadPoolExecutor(THREADS) as pool:

@@ -31,7 +31,10 @@ def read_voc(path: Path, balance: Balance) -> Iterator[IndexRow]:
     assert base is not None
     splits = _voc_splits(base)
     for annotation in sorted((base / "Annotations").glob("*.xml")):
-        image = _voc_image(base, annotation.stem)
+        images = (base / "JPEGImages" / f"{annotation.stem}{ending}" for ending in ENDINGS)
+        image = next((path for path in images if path.is_file()), None)
+        if image is None:
+            raise ValueError(f"{annotation} has no image {annotation.stem} in {base / 'JPEGImages'}")
         objects = list(_voc_objects(annotation))
         names = tuple(dict.fromkeys(name for name, difficult in objects if not difficult))
         ignored = tuple(dict.fromkeys(name for name, difficult in objects if difficult and name not in names))
@@ -90,13 +93,6 @@ def _voc_splits(base: Path) -> dict[str, str]:
         if file.is_file():
             names = (line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
             found.update(dict.fromkeys(names, split))
-    return found
-
-
-def _voc_image(base: Path, stem: str) -> Path:
-    found = next((p for end in ENDINGS if (p := base / "JPEGImages" / f"{stem}{end}").is_file()), None)
-    if found is None:
-        raise ValueError(f"{base / 'Annotations' / stem}.xml has no image {stem} in {base / 'JPEGImages'}")
     return found
 
 

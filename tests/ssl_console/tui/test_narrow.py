@@ -134,7 +134,7 @@ async def test_a_narrow_screen_keeps_the_sorted_task_in_view_and_names_what_stan
     async with opened(used, AppOptions(mode="rankings"), size=(80, 24)) as pilot:
         await pilot.press("i")
         await pilot.pause()
-        assert "after the tasks: $" in shown(pilot, "#summary")
+        assert "press $ for" in shown(pilot, "#summary")
         await pilot.press("dollar_sign")
         await pilot.pause()
         assert "win_rate" in visible(pilot)
@@ -151,7 +151,7 @@ async def test_a_wide_screen_has_all_aggregates_before_the_tasks(used: Workspace
     async with opened(used, AppOptions(mode="rankings"), size=(160, 40)) as pilot:
         await pilot.press("i")
         await pilot.pause()
-        assert "after the tasks" not in shown(pilot, "#summary")
+        assert "press $ for" not in shown(pilot, "#summary")
         assert visible(pilot).index("win_rate") < visible(pilot).index("linear/shapes")
 
 
