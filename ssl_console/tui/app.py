@@ -29,7 +29,7 @@ from ssl_console.tui.palette_commands import ConsoleCommands, FindPalette
 from ssl_console.tui.screens.base import ConsoleScreen, StartScreen
 from ssl_console.tui.screens.navigation import Adding
 from ssl_console.tui.style import glyphs
-from ssl_console.tui.style.palette import DARK, LIGHT, Palette, RenderContext
+from ssl_console.tui.style.palette import DARK, LIGHT, Palette, RenderContext, ThemedStylesheet
 from ssl_console.tui.terminal.colour_depth import ColourDepth
 from ssl_console.tui.terminal.driver import (
     LinkSpeed,
@@ -128,6 +128,7 @@ class ConsoleApp(Adding):
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         self.theme = DARK.name
+        self.stylesheet = ThemedStylesheet(variables=self.get_css_variables())
 
     @property
     def render_context(self) -> RenderContext:

@@ -12,6 +12,7 @@ from typing import Literal, Protocol, cast
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
+from textual.css.stylesheet import Stylesheet
 from textual.strip import Strip
 from textual.theme import Theme
 from textual.widget import Widget
@@ -266,6 +267,19 @@ SIXTEEN_ON_LIGHT = Palette(
     depth=ColourDepth.SIXTEEN,
 )
 """Tones with 16 colours, which the terminal defines: every tone is also expressed by a word or a sign."""
+
+
+class ThemedStylesheet(Stylesheet):
+    """Style sheet that parses its sources once for each theme; Textual's parses them on the first visit of a screen."""
+
+    def set_variables(self, variables: dict[str, str]) -> None:
+        """Set the colours of the theme; without effect if they are set."""
+        if variables != self._variables:
+            super().set_variables(variables)
+
+    def reparse(self) -> None:
+        """Apply new sources and variables; rules that these leave unchanged are not parsed again."""
+        self.parse()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -54,7 +55,10 @@ class TerminalDriver(LinuxDriver):
         self, app: App[Any], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
     ) -> None:
         super().__init__(app, debug=debug, mouse=mouse, size=size)
-        self.stream = TerminalStream(cast("TextIO", self._file), self._lost)
+        output = self._file
+        if not output.isatty() and sys.__stdout__ is not None:  # `2> file`: Textual would draw into the file
+            output = sys.__stdout__
+        self.stream = TerminalStream(cast("TextIO", output), self._lost)
         self._file = cast("Any", self.stream)
 
     def run_input_thread(self) -> None:

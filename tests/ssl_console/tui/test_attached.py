@@ -96,6 +96,15 @@ def test_a_terminal_that_takes_nothing_for_ten_seconds_holds_up_no_run(tmp_path:
         terminal.until_shown("slow link", f"{LIVE} running")
 
 
+def test_the_screen_is_drawn_where_standard_error_goes_to_a_file(still: Workspace, tmp_path: Path) -> None:
+    log = tmp_path / "errors.txt"
+    with a_terminal("sh", "-c", f'exec "$0" "$@" 2>{log}', *console_command(still)) as terminal:
+        terminal.until_shown("demo/mae on")
+        terminal.press("q")
+        assert terminal.until_ended() == 0
+    assert "\x1b" not in log.read_text()
+
+
 def test_a_closed_terminal_ends_the_console(still: Workspace) -> None:
     with a_console(still) as terminal:
         terminal.until_shown("demo/mae on")

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
+from typing import Any
 
+import pytest
+from textual.css import stylesheet
+from textual.css.model import RuleSet
 from textual.widget import Widget
 
 import ssl_console.tui
 from ssl_console.tui.app import ConsoleApp
+from ssl_console.workspace.paths import Workspace
+from tests.ssl_console.tui.conftest import console_on, settled
 
 TYPES = re.compile(r"(?<![\w.#$-])[A-Z]\w+")
 
@@ -23,6 +31,26 @@ def test_every_type_in_the_style_sheet_is_a_widget_class() -> None:
     named = set(TYPES.findall(selectors))
     assert named - {widget.__name__ for widget in _subclasses(Widget)} == set()
     assert {"Dialog", "LiveScreen"} <= named
+
+
+async def test_a_source_is_parsed_once_for_each_theme(used: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: Counter[tuple[object, ...]] = Counter()
+    parse = stylesheet.parse
+
+    def counted(scope: str, css: str, read_from: object, **named: Any) -> Iterable[RuleSet]:
+        parsed[scope, css, read_from, app.theme, named["tie_breaker"]] += 1
+        return parse(scope, css, read_from, **named)
+
+    monkeypatch.setattr(stylesheet, "parse", counted)
+    app = console_on(used)
+    async with app.run_test() as pilot:
+        for key in "2", "3", "1":
+            await pilot.press(key)
+            await settled(pilot)
+        app.theme = "console-light"
+        await settled(pilot)
+    assert {"console-dark", "console-light"} <= {theme for *_, theme, _ in parsed}
+    assert set(parsed.values()) == {1}
 
 
 def _subclasses(of: type[Widget]) -> set[type[Widget]]:
