@@ -55,10 +55,9 @@ class TerminalDriver(LinuxDriver):
         self, app: App[Any], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
     ) -> None:
         super().__init__(app, debug=debug, mouse=mouse, size=size)
-        output = self._file
-        if not output.isatty() and sys.__stdout__ is not None:  # `2> file`: Textual would draw into the file
-            output = sys.__stdout__
-        self.stream = TerminalStream(cast("TextIO", output), self._lost)
+        streams = cast("TextIO", self._file), cast("TextIO", sys.__stdout__)
+        # `2> file`: Textual would draw into the file
+        self.stream = TerminalStream(next((one for one in streams if one.isatty()), streams[0]), self._lost)
         self._file = cast("Any", self.stream)
 
     def run_input_thread(self) -> None:

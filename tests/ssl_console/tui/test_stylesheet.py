@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from textual.css import stylesheet
 from textual.css.model import RuleSet
+from textual.css.parse import parse
 from textual.widget import Widget
 
 import ssl_console.tui
@@ -35,9 +36,8 @@ def test_every_type_in_the_style_sheet_is_a_widget_class() -> None:
 
 async def test_a_source_is_parsed_once_for_each_theme(used: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: Counter[tuple[object, ...]] = Counter()
-    parse = stylesheet.parse
 
-    def counted(scope: str, css: str, read_from: object, **named: Any) -> Iterable[RuleSet]:
+    def counted(scope: str, css: str, read_from: tuple[str, str], **named: Any) -> Iterable[RuleSet]:
         parsed[scope, css, read_from, app.theme, named["tie_breaker"]] += 1
         return parse(scope, css, read_from, **named)
 
