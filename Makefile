@@ -42,7 +42,8 @@ versions: install  ## Prove the oldest and newest versions: make versions ARGS="
 faults: install  ## Break everything that can break, simulate every verdict, and put the figures into tests/faults/README.md
 	SSL_CONSOLE_FAULTS=full SSL_CONSOLE_FAULTS_FIGURES=tests/faults/figures.json \
 		$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults tests/verdicts \
-		tests/backbones/inspection/test_timm_modules.py tests/ssl_console/analysis/statistics/test_simulation.py \
+		tests/backbones/inspection/test_timm_modules.py tests/backbones/checkpoints/test_published_formats.py \
+		tests/ssl_console/analysis/statistics/test_simulation.py \
 		tests/tasks/protocols/test_killed.py tests/tasks/protocols/test_families.py tests/packaging/test_gpu_proof.py \
 		tests/ssl_console/cli/test_watch.py
 	$(BIN)/python -m tests.faults.tally

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from math import comb
 
 import numpy as np
@@ -298,10 +299,9 @@ def _pool(labels: npt.NDArray[np.integer], shots: int, needed: int) -> _Pool:
 def _rank_within(group: Indices, generator: np.random.Generator) -> Indices:
     """Random rank of every element among those of its group, from 0."""
     order = np.lexsort((generator.random(len(group)), group))
-    ordered = group[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    counts = np.bincount(group)
     rank = np.empty(len(group), dtype=np.int64)
-    rank[order] = np.arange(len(group)) - np.repeat(starts, np.diff(np.r_[starts, len(group)]))
+    rank[order] = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
     return rank
 
 
@@ -318,9 +318,10 @@ def _half_accuracies(
     for group in np.array_split(
         generator.permutation(classes), max(1, min(-(-classes // MOST_CLASSES), classes // ways))
     ):
-        own = np.flatnonzero(np.isin(pool.place[query], group))
-        where = np.argsort(group)[np.searchsorted(np.sort(group), pool.place[query[own]])]
-        right[own] = _chances(images, pool.rows[query[own]], where, centroids[:, group], ways)
+        where = np.full(classes, -1)
+        where[group] = np.arange(len(group))
+        own = np.flatnonzero(where[pool.place[query]] >= 0)
+        right[own] = _chances(images, pool.rows[query[own]], where[pool.place[query[own]]], centroids[:, group], ways)
     cell = 2 * pool.place[query] + side[query]
     weight = 1.0 / (np.bincount(cell, minlength=2 * classes)[cell] * classes)
     halves = [(right * (weight * (side[query] == half))[:, None]).sum(axis=0) for half in (0, 1)]
@@ -330,9 +331,9 @@ def _half_accuracies(
 def _centroids(images: Tensor, pool: _Pool, side: Indices, support: Indices) -> Tensor:
     """Means [2, classes, d] of every half's support."""
     order = support[np.lexsort((pool.place[support], side[support]))]
-    starts = np.cumsum(np.r_[0, np.tile(pool.shots, 2)[:-1]])
+    sizes = np.tile(pool.shots, 2)
     rows = torch.from_numpy(pool.rows[order]).to(images.device)
-    offsets = torch.from_numpy(starts).to(images.device)
+    offsets = torch.from_numpy(np.cumsum(sizes) - sizes).to(images.device)
     means = torch.nn.functional.embedding_bag(rows, images, offsets, mode="mean")
     return means.view(2, len(pool.counts), -1)
 
@@ -345,6 +346,13 @@ def _chances(images: Tensor, rows: Indices, own: Indices, centroids: Tensor, way
     near = (wanted @ flat.T - 0.5 * (flat * flat).sum(dim=1)).view(len(rows), halves, classes)
     true = torch.from_numpy(own).to(images.device)[:, None, None].expand(-1, halves, 1)
     closer = (near > near.gather(2, true)).sum(dim=2)
+    chances: npt.NDArray[np.float64] = _chance_by_rivals(classes, ways)[closer.cpu().numpy()]
+    return chances
+
+
+@cache
+def _chance_by_rivals(classes: int, ways: int) -> npt.NDArray[np.float64]:
+    """Chance [classes] that none of the 0 to `classes` - 1 nearer classes is among the others of an episode."""
     every = comb(classes - 1, ways - 1)
-    chance = torch.tensor([comb(classes - 1 - rivals, ways - 1) / every for rivals in range(classes)])
-    return np.asarray(chance.to(torch.float64)[closer.cpu()].numpy(), dtype=np.float64)
+    chance = [comb(classes - 1 - rivals, ways - 1) / every for rivals in range(classes)]
+    return np.asarray(chance, dtype=np.float32).astype(np.float64)

@@ -36,7 +36,7 @@ EQUAL = 1e-9  # points
 @simulation
 def choices(scale: float) -> Iterator[Rate]:
     """How often the chosen backbone is the best, and by how many points it is worse than the best one."""
-    times = repeated(3_000, scale, 300)
+    times = repeated(3_000, scale if scale >= 1 else scale / 2, 150)
     found = np.array([_choice(np.random.default_rng((5, number))) for number in times])
     stated, best, regret, loss = found.T
     for low in np.arange(0.0, 1.0, 0.2):

@@ -18,6 +18,7 @@ from tests.verdicts.rates import (
     Rate,
     affordable,
     both_right,
+    population,
     predicted,
     repeated,
     scored,
@@ -76,7 +77,7 @@ def mean_per_class(scale: float) -> Iterator[Rate]:
     for kind, total, classes in [*settings, ("Caltech-like", 0, 0)]:
         labels, times = sizes_of(kind, total, classes), repeated(400, scale)
         count = int(labels.max()) + 1
-        for share in (0.5, 0.8, 0.95, 0.99) if kind != "Caltech-like" else (0.9,):
+        for share in affordable((0.5, 0.8, 0.95, 0.99), scale, (0.5, 0.99)) if kind != "Caltech-like" else (0.9,):
             chance = np.full(count, share) if kind != "Caltech-like" else np.random.default_rng(1).beta(9, 1, count)
             setting = f"{kind} sizes, n = {len(labels)}, k = {count}, p = {share}"
             yield from _coverage(
@@ -94,10 +95,10 @@ def average_precision(scale: float) -> Iterator[Rate]:
     """Interval of 11-point mAP and its paired test, through `interval` and `paired_test`."""
     for classes, share, skill in ((3, 0.3, 1.2), (3, 0.3, 2.5), (12, 0.1, 1.2)):
         generator = np.random.default_rng(2)
-        many = (generator.random((200_000, classes)) < share).astype(np.int64)
+        many = (generator.random((population(200_000, scale), classes)) < share).astype(np.int64)
         truth = score("map11", _ranked(generator, many, generator.standard_normal(many.shape), skill), many)
         sizes = ((40, 400), (100, 200), (800, 200)) if skill < 2 and classes < 4 else ((40, 400),)
-        for total, count in affordable(sizes, scale, sizes[:2]):
+        for total, count in affordable(sizes, scale, sizes[:1]):
             setting = f"{classes} classes, {skill} apart, n = {total}"
             times = repeated(count, scale)
             pairs = [_several_labels(generator, (total, classes), share, skill) for _ in times]

@@ -14,8 +14,8 @@ from tasks.metrics.confidence_intervals import over_pools
 from tasks.protocols.few_shot import episode_accuracies, sample_episodes, split_accuracies
 from tests.verdicts.rates import ALARMS, Arrays, Floats, Labels, Rate, affordable, repeated, simulation
 
-FEWEST = 12
-"""Repetitions of the short form. An interval that covers three in four is found in 61 of 100 runs of it."""
+FEWEST = 8
+"""Repetitions of the short form. An interval that covers three in four is found in 63 of 100 runs of it."""
 ORACLE_POWER = 1.959964 + 1.281552
 """Standard deviations of a difference that a test with known variance detects in nine of ten cases."""
 

@@ -12,7 +12,7 @@ from tasks.datasets.dataset import Boxes
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.detection import AveragePrecision, Detections
 from tasks.metrics.pixels import Angles, PixelCounts
-from tests.verdicts.rates import AT_MOST, COVERED, Arrays, Floats, Rate, repeated, simulation
+from tests.verdicts.rates import AT_MOST, COVERED, Arrays, Floats, Rate, population, repeated, simulation
 
 
 def _pixels(generator: np.random.Generator, images: int, skill: Floats) -> npt.NDArray[np.int32]:
@@ -34,7 +34,7 @@ def _pixels(generator: np.random.Generator, images: int, skill: Floats) -> npt.N
 def segmentation(scale: float) -> Iterator[Rate]:
     """Mean IoU over images: `over_images` with `PixelCounts`, and `paired_test`."""
     skill = np.array([0.9, 0.8, 0.7, 0.6])
-    truth = PixelCounts(_pixels(np.random.default_rng(1), 40_000, skill)).mean_iou
+    truth = PixelCounts(_pixels(np.random.default_rng(1), population(40_000, scale), skill)).mean_iou
     yield from _of_images(
         "segmentation", "miou", scale, truth, lambda generator, n: {"pixel_counts": _pixels(generator, n, skill)}
     )
@@ -91,9 +91,10 @@ def _scene(generator: np.random.Generator) -> tuple[Detections, Boxes]:
     wrong = np.array([[100 * place, 200, 100 * place + 50, 250] for place in range(false)], np.float32).reshape(
         false, 4
     )
-    scores = np.r_[generator.normal(1.0, 0.5, int(found.sum())), generator.normal(0.0, 0.5, false)]
-    every = np.r_[labels[found], generator.integers(0, 3, false)]
-    detections = Detections(corners=np.r_[corners[found], wrong], labels=every, scores=scores.astype(np.float32))
+    scores = np.concatenate([generator.normal(1.0, 0.5, int(found.sum())), generator.normal(0.0, 0.5, false)])
+    every = np.concatenate([labels[found], generator.integers(0, 3, false)])
+    corner = np.concatenate([corners[found], wrong])
+    detections = Detections(corners=corner, labels=every, scores=scores.astype(np.float32))
     return detections, Boxes(corners=corners, labels=labels, difficult=np.zeros(count, bool))
 
 
@@ -105,7 +106,7 @@ def _detected(generator: np.random.Generator, images: int) -> AveragePrecision:
 @simulation
 def detection(scale: float) -> Iterator[Rate]:
     """Interval of AP50: `AveragePrecision.interval`."""
-    truth = float(np.nanmean(_detected(np.random.default_rng(1), 20_000).per_class(0.5)))
+    truth = float(np.nanmean(_detected(np.random.default_rng(1), population(20_000, scale)).per_class(0.5)))
     for images in (60, 300):
         generator, times, covered = np.random.default_rng(images), repeated(150, scale), 0
         for seed in times:

@@ -91,6 +91,11 @@ def repeated(count: int, scale: float, least: int = 40) -> range:
     return range(max(least, round(count * scale)))
 
 
+def population(count: int, scale: float) -> int:
+    """Number of images from which a true score is computed: `count`, or a fifth of it in the short form."""
+    return count if scale >= 1 else count // 5
+
+
 def affordable(settings: Sequence[S], scale: float, short: Sequence[S]) -> Sequence[S]:
     """All settings in the long form, and those of `short` in the short one."""
     return settings if scale >= 1 else short

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 import torch
 from timm.models import get_pretrained_cfg
+from torch import nn
 
 from backbones.catalog.card import BackboneCard, ShippedWeights, TimmWeights, UrlWeights
 from backbones.catalog.catalog import BackboneCatalog
 from backbones.catalog.weights_folder import SHIPPED
-from backbones.model.architecture import make
+from backbones.model.architecture import hollow
 
 PAPER_TOP1 = {
     "insdis": 59.5, "moco-v1": 60.6, "pcl-v1": 61.5, "pirl": 61.7, "pcl-v2": 67.6, "simclr-v1": 69.3, "moco-v2": 71.1,
@@ -125,13 +127,20 @@ def cards_by_architecture() -> Iterator[object]:
             yield pytest.param(card, id=card.architecture)
 
 
+def shorten(model: Any) -> None:
+    """Keep two blocks of a transformer with blocks of equal shapes: the shape of its features is that of all."""
+    blocks = getattr(model, "blocks", None)
+    if isinstance(blocks, nn.Sequential) and len({str([p.shape for p in one.parameters()]) for one in blocks}) == 1:
+        model.blocks = blocks[:2]
+
+
 @pytest.mark.parametrize("card", cards_by_architecture())
 def test_a_cards_parameters_and_feature_dimension_are_those_of_the_model(card: BackboneCard) -> None:
-    with torch.device("meta"):
-        model = make(card.architecture, **card.architecture_arguments).eval()
+    model = cast("Any", hollow(card.architecture, **card.architecture_arguments).eval())
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     assert card.facts.parameters_millions == pytest.approx(millions, abs=6e-4)
     side = card.input.own_size or card.input.size
+    shorten(model)
     with torch.inference_mode():
         features = model(torch.empty(1, 3, side, side, device="meta"))
     assert card.facts.feature_dimension == features.shape[-1]

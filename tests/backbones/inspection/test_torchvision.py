@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,10 +50,12 @@ NETWORKS: dict[str, tuple[Callable[[], Any], Cut]] = {
     "regnet_y_400mf": (models.regnet_y_400mf, fully_connected),
     "densenet121": (models.densenet121, classifier),
 }
+MOST_NOISE = 1 << 18
+"""Number of random values per tensor; they are repeated in a larger one."""
 LARGE: dict[str, tuple[Callable[[], Any], Cut]] = {
     "efficientnet_v2_s": (models.efficientnet_v2_s, classifier),
     "swin_v2_t": (models.swin_v2_t, head),
-    "vgg11_bn": (models.vgg11_bn, last_layer),
+    "vgg11_bn": (partial(models.vgg11_bn, init_weights=False), last_layer),
     "regnet_x_400mf": (models.regnet_x_400mf, fully_connected),
 }
 
@@ -63,7 +66,9 @@ def shaken(model: Any) -> Any:
     generator = torch.Generator().manual_seed(1)
     for name, value in model.state_dict().items():
         if value.is_floating_point():
-            noise = torch.randn(value.shape, generator=generator)
+            count = value.numel()
+            few = torch.randn(min(count, MOST_NOISE), generator=generator)
+            noise = few.repeat(-(-count // len(few)))[:count].view(value.shape)
             value.copy_(
                 0.3 + 0.2 * noise.abs() if "running_var" in name else value + 0.1 * noise * value.std().nan_to_num(1)
             )

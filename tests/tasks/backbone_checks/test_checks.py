@@ -27,6 +27,12 @@ TRAINED = ["demo/simclr", "demo/supervised", "demo/rotation", "demo/simclr-nocol
 HALF: tuple[Triple, Triple] = NORMALISATIONS["half"]
 
 
+@pytest.fixture
+def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe on a third of its images: a standard error of at most three percentage points."""
+    monkeypatch.setattr("tasks.backbone_checks.probe.MOST", 300)
+
+
 @pytest.fixture(scope="session")
 def catalog() -> BackboneCatalog:
     return BackboneCatalog.load()
@@ -180,6 +186,7 @@ def test_an_input_that_patches_do_not_divide_is_caught(catalog: BackboneCatalog,
     assert "68" in findings["resolution"].words
 
 
+@pytest.mark.usefixtures("quick_probe")
 def test_the_probe_tells_a_trained_backbone_from_its_random_twin(catalog: BackboneCatalog, tmp_path: Path) -> None:
     findings = found(catalog.get("demo/supervised"), tmp_path, thorough=True)
     values = findings["probe"].values
@@ -188,6 +195,7 @@ def test_the_probe_tells_a_trained_backbone_from_its_random_twin(catalog: Backbo
     assert findings["features"].values["effective_rank"] > 5
 
 
+@pytest.mark.usefixtures("quick_probe")
 def test_without_batch_norms_three_normalisations_are_compared_by_the_probe(
     catalog: BackboneCatalog, tmp_path: Path
 ) -> None:

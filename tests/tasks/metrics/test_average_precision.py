@@ -228,7 +228,7 @@ def test_the_interval_holds_the_score_and_narrows_with_more_images() -> None:
 
 
 def test_intervals_cover_the_score_of_very_many_images() -> None:
-    truth_of_all = AveragePrecision.of(*scene(99, 4000), CLASSES).scores["ap50"]
+    truth_of_all = AveragePrecision.of(*scene(99, 2000), CLASSES).scores["ap50"]
     intervals = [AveragePrecision.of(*scene(seed, 60), CLASSES).interval(0.5, replicates=200) for seed in range(40)]
     covered = sum(one.low <= truth_of_all <= one.high for one in intervals)
     assert covered >= 34

@@ -133,7 +133,7 @@ class Impatient(SilentReporter):
 
 
 def test_the_default_stride_agrees_with_stride_1_and_says_how_well(tmp_path: Path) -> None:
-    given = image_inputs(demo("supervised"), tmp_path, shapes(2))
+    given = image_inputs(demo("supervised"), tmp_path, shapes(2), size=48)
     outcome = evaluate(given, AttentionParameters(images=1), 0, SilentReporter())
     found = outcome.diagnostics["agreement with stride 1"]
     assert found["correlation"][0] > 0.9  # type: ignore[index, call-overload, operator]

@@ -99,6 +99,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evaluation]:
     root = tmp_path_factory.mktemp("colour")
     paths = EvaluationPaths(root / "weights", root / "data", root / "features")
     spec, card = CATALOG.resolve("colour/shapes"), CATALOG.dataset("shapes")
+    fewer = {**card.reader_arguments, "train": 400, "test": 200}
+    card = card.model_copy(update={"reader_arguments": fewer, "images": {}})
     return {
         name: evaluate_task(
             demo(name), spec, card, seed=0, paths=paths, device="cpu", reporter=SilentReporter(), encoder_cache=cache

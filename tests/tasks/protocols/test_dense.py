@@ -44,8 +44,8 @@ SEGMENTATION = PROTOCOLS["segmentation"].presets["small"]
 NORMALS = PROTOCOLS["normals"].presets["small"]
 assert isinstance(SEGMENTATION, SegmentationParameters)
 assert isinstance(NORMALS, NormalsParameters)
-UPERNET = replace(SEGMENTATION, decoder="upernet", frozen=False, channels=16, steps=6, batch_size=4, sizes=(32, 64))
-CODEBOOK = replace(NORMALS, answer="codebook", decoder="ppm", channels=16, steps=6, batch_size=4, directions=8)
+UPERNET = replace(SEGMENTATION, decoder="upernet", frozen=False, channels=16, steps=3, batch_size=4, sizes=(32, 64))
+CODEBOOK = replace(NORMALS, answer="codebook", decoder="ppm", channels=16, steps=3, batch_size=4, directions=8)
 
 
 def inputs_for(folder: Path, dataset: Dataset, backbone: str = "demo/simclr") -> ImageInputs:
@@ -106,9 +106,9 @@ def test_every_decoder_takes_pyramids_and_the_maps_of_plain_transformers(make: A
     ("evaluate", "parameters"),
     [
         (segmentation.evaluate, UPERNET),
-        (segmentation.evaluate, replace(SEGMENTATION, steps=6)),
+        (segmentation.evaluate, replace(SEGMENTATION, steps=3)),
         (normals.evaluate, CODEBOOK),
-        (normals.evaluate, replace(NORMALS, steps=6)),
+        (normals.evaluate, replace(NORMALS, steps=3)),
     ],
     ids=["upernet", "linear", "codebook", "direct"],
 )
@@ -159,7 +159,7 @@ def test_an_interrupted_evaluation_ends_bit_for_bit_as_one_that_went_through(
 ) -> None:
     inputs = inputs_for(tmp_path / "cut", scenes)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(inputs, parameters, 0, Interrupting(at=4))
+        evaluate(inputs, parameters, 0, Interrupting(at=2))
     cut = evaluate(inputs, parameters, 0, SilentReporter())
     whole = evaluate(inputs_for(tmp_path / "whole", scenes), parameters, 0, SilentReporter())
     assert cut.metrics == whole.metrics
@@ -169,13 +169,13 @@ def test_an_interrupted_evaluation_ends_bit_for_bit_as_one_that_went_through(
 
 def test_loss_falls_and_pretraining_beats_chance(tmp_path: Path) -> None:
     card = TASKS.dataset("shapes-scenes")
-    fewer = {**card.reader_arguments, "train": 160, "test": 60}
+    fewer = {**card.reader_arguments, "train": 80, "test": 40}
     dataset = open_dataset(card.model_copy(update={"reader_arguments": fewer, "images": {}}), Path("/nowhere"))
     assert isinstance(NORMALS, NormalsParameters)
     found = {}
     for name in ("random", "simclr"):
         inputs = replace(inputs_for(tmp_path, dataset, f"demo/{name}"), checkpoint=None)
-        found[name] = normals.evaluate(inputs, NORMALS, 0, SilentReporter())
+        found[name] = normals.evaluate(inputs, replace(NORMALS, steps=40), 0, SilentReporter())
     curve: Any = found["simclr"].diagnostics["loss_curve"]
     assert curve[-1][1] < 0.5 * curve[0][1]
     assert not found["simclr"].higher_is_better
@@ -324,7 +324,7 @@ def test_the_codebook_that_comes_with_the_data_is_used(scenes: Dataset) -> None:
 class Weighing(SilentReporter):
     """Counts all live tensors and arrays after the images with these numbers in the phase `test`."""
 
-    when: tuple[int, ...] = (20, 120)
+    when: tuple[int, ...] = (10, 50)
     testing: bool = False
     seen: int = 0
     bytes: list[int] = field(default_factory=list)
@@ -403,8 +403,8 @@ def test_memory_of_an_evaluation_does_not_grow_with_the_images(
     scale = Weighing()
     tracemalloc.start()
     try:
-        evaluate(inputs_for(tmp_path, _endless(kind, 120)), parameters, 0, scale)
+        evaluate(inputs_for(tmp_path, _endless(kind, 50)), parameters, 0, scale)
     finally:
         tracemalloc.stop()
     early, late = scale.bytes
-    assert late - early < 2 * 64 * 64 * 8  # a hundred more images take less than two predictions in int64
+    assert late - early < 2 * 64 * 64 * 8  # forty more images take less than two predictions in int64

@@ -259,10 +259,10 @@ def test_a_pretrained_backbone_detects_better_than_a_random_one_and_the_loss_fal
     catalog = BackboneCatalog.load([], tmp_path)
     scores = {}
     for name in ("supervised", "random"):
-        given = inputs(catalog.cards[f"demo/{name}"], tmp_path, SCENES)
-        outcome = evaluate(given, SMALL_DETECTION, 0, SilentReporter())
+        given = inputs(catalog.cards[f"demo/{name}"], tmp_path, scenes(200, 100))
+        outcome = evaluate(given, replace(SMALL_DETECTION, iterations=40, drops=(34,)), 0, SilentReporter())
         losses = outcome.diagnostics["loss"]
         assert isinstance(losses, list)
-        assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])  # type: ignore[arg-type]
+        assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])  # type: ignore[arg-type]
         scores[name] = outcome
     assert scores["supervised"].interval.low > scores["random"].interval.high

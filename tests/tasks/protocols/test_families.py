@@ -60,7 +60,12 @@ PROTOCOL_CHANGES = {
     "normals/shapes-scenes": ["normals.steps=1", "normals.batch_size=2"],
     "linear-segmentation/shapes-scenes": ["linear-segmentation.steps=1", "linear-segmentation.batch_size=2"],
     "depth/shapes-scenes": ["depth.steps=1", "depth.batch_size=2"],
-    "finetune-vit/shapes": ["finetune-vit.steps=1", "finetune-vit.batch_size=4", "finetune-vit.head_steps=1"],
+    "finetune-vit/shapes": [
+        "finetune-vit.steps=1",
+        "finetune-vit.batch_size=4",
+        "finetune-vit.rates=0.01",
+        "finetune-vit.head_steps=1",
+    ],
     "robustness/shapes": ["robustness.strengths=3", "robustness.corruptions=blur", "robustness.severities=3"],
     "knn-segmentation/shapes-scenes": ["knn-segmentation.neighbours=3"],
     "patch-pca/shapes": ["patch-pca.images=3"],
