@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ LOOK_S = 2.0
 """Seconds after which an idle server looks whether its socket is still there."""
 ROOM_VARIABLE, ROOM_BYTES = "FORK_SERVER_ROOM", 48 * 1024
 """Room for the environments of programs, which `/proc` reads where the server's own was at its start."""
+PROTOCOLS = "SSL_CONSOLE_PROTOCOLS"
 UNWRITTEN = 120
 """Exit code of Python when standard output cannot be written at the end."""
 ARGUMENT_ROOM = "-" * 8192
@@ -175,6 +177,9 @@ def become(program: Program, descriptors: Sequence[int], others_up_to: int = 3) 
     os.umask(program.mask)
     os.environ.clear()
     os.environ.update(program.environment)
+    time.tzset()
+    _find_modules(program.environment.get("PYTHONPATH", ""))
+    _add_protocols(program.environment.get(PROTOCOLS, ""))
     _show(program)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - standard input
     if program.unbuffered:
@@ -182,6 +187,18 @@ def become(program: Program, descriptors: Sequence[int], others_up_to: int = 3) 
             io.TextIOWrapper(io.FileIO(number, "w", closefd=False), errors=errors, write_through=True)
             for number, errors in ((1, "strict"), (2, "backslashreplace"))
         )
+
+
+def _find_modules(paths: str) -> None:
+    """Put these folders first on the path of modules, unless the server was started with them."""
+    sys.path[:0] = [path for path in paths.split(os.pathsep) if path and path not in sys.path]
+
+
+def _add_protocols(names: str) -> None:
+    """Add the protocols of these modules of tests, as at the import of the table of protocols."""
+    if (known := sys.modules.get("tasks.catalog.protocols")) is not None:
+        for name in filter(None, names.split(",")):
+            known.PROTOCOLS.update({spec.name: spec for spec in importlib.import_module(name).PROTOCOLS})
 
 
 def _show(program: Program) -> None:

@@ -34,8 +34,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tests.fork_server import (
     ARGUMENT_ROOM,
     HIGH,
+    PROTOCOLS,
     ROOM_BYTES,
     ROOM_VARIABLE,
+    ROOT,
     Forked,
     Program,
     become,
@@ -46,15 +48,19 @@ from tests.fork_server import (
 FORKS = "SSL_CONSOLE_TESTS_FORKS"
 """Folder of the sockets of all servers of a test run; forked programs find it here."""
 OWN = re.compile(
-    "SSL_CONSOLE_(WORKSPACE|DATA|FAULTS_MARK|TRUSTED_CODE|TRUSTED_OWNERS|WORKER|SERVED)|PYTEST_.*|PYTHONUNBUFFERED|"
-    "PYTHONWARNINGS|PATH|TERM|COLUMNS|LINES|TMUX|EDITOR|VISUAL|PAGER|HF_TOKEN|NVML_HOLDERS|"
-    "(SLURM|SBATCH|STANDIN|FAULT)_.*"
+    "SSL_CONSOLE_(WORKSPACE|DATA|FAULTS_MARK|TRUSTED_CODE|TRUSTED_OWNERS|WORKER|SERVED|CANARY)|PYTEST_.*|"
+    "PYTHONUNBUFFERED|PYTHONWARNINGS|PATH|TERM|COLORTERM|NO_COLOR|COLUMNS|LINES|TMUX|TZ|EDITOR|VISUAL|PAGER|"
+    "HF_TOKEN|HF_ENDPOINT|NVML_HOLDERS|(SLURM|SBATCH|STANDIN|FAULT|AWS)_.*|.*_(proxy|PROXY)"
 )
 """What may differ between programs of one server, because it is read when it is used. Everything else is looked at by
 Python and by modules as they start, so with other differences a server of its own is started.
 """
-USUAL = re.compile("(LANG|LC_ALL|LC_CTYPE)=C.UTF-8")
-"""The locale that Python chooses where none is set."""
+WITHOUT_EFFECT = re.compile("OMP_WAIT_POLICY|OPENBLAS_THREAD_TIMEOUT|KMP_.*|TEXTUAL_SNAPSHOT_TEMPDIR")
+"""How threads wait, of which a program with one thread has none, and what scikit-learn and pytest set by themselves."""
+USUAL = re.compile(
+    f"(LANG|LC_ALL|LC_CTYPE)=C.UTF-8|PYTHONPATH={re.escape(str(ROOT))}|{PROTOCOLS}=(tests[.][a-z_.]+,?)*"
+)
+"""The locale that Python chooses where none is set; folder and protocols of the tests, which a fork adds by itself."""
 CONSOLE = tuple(
     f"ssl_console.{room}" for room in ("cli", "operations", "planning", "analysis", "launchers", "workspace", "system")
 )
@@ -128,7 +134,7 @@ def _kept(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if not OWN.fullmatch(name) and not USUAL.fullmatch(f"{name}={value}")
+        if not (OWN.fullmatch(name) or WITHOUT_EFFECT.fullmatch(name) or USUAL.fullmatch(f"{name}={value}"))
     }
 
 
