@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -42,9 +42,10 @@ class TaskSpec(BaseModel):
     def variant(self) -> str:
         """`preset`, or `preset+digest` if parameters differ from it: identifies the columns of one task."""
         preset = PROTOCOLS[self.protocol].presets.get(self.preset)
-        if preset is not None and canonical(asdict(preset)) == canonical(self.parameters):
+        parameters = canonical(self.parameters)
+        if preset is not None and canonical(as_values(preset)) == parameters:
             return self.preset
-        return f"{self.preset}+{hashlib.sha256(canonical(self.parameters)).hexdigest()[:6]}"
+        return f"{self.preset}+{hashlib.sha256(parameters).hexdigest()[:6]}"
 
     @property
     def further_datasets(self) -> tuple[str, ...]:
@@ -162,6 +163,8 @@ def apply_overrides(parameters: Parameters, family: str, overrides: Overrides) -
     """
     check_overrides(overrides)
     changes = {key: typed_value(family, key, value) for key, value in overrides.get(family, {}).items()}
+    if not changes:
+        return parameters
     try:
         return replace(parameters, **changes)
     except ValueError as error:
@@ -189,8 +192,8 @@ def typed_value(family: str, key: str, value: ParameterValue) -> ParameterValue:
 
 
 def as_values(parameters: Parameters) -> dict[str, ParameterValue]:
-    """The parameters in the form of a task specification."""
-    return asdict(parameters)
+    """The parameters in the form of a task specification. Their values are flat: `asdict` would copy each of them."""
+    return dict(vars(parameters))
 
 
 @lru_cache(maxsize=16)
