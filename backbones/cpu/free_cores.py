@@ -21,12 +21,17 @@ FIRST_S = 0.1
 """Seconds over which the load is measured where no recent reading exists."""
 BUSY = ("user", "nice", "system", "irq", "softirq", "steal", "interrupt", "dpc")
 """Processor times of `psutil`, on any system, in which a core is not available."""
+SLURM_CORES = "SLURM_CPUS_PER_TASK"
 CONTROL_GROUPS, MEMBERSHIPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def usable_cores() -> int:
-    """Number of cores that this process may use: those of its affinity, within the quota of its control groups."""
-    return max(1, min(len(_affinity()), math.ceil(min(cpu_quota(), 1e6))))
+    """Number of cores that this process may use: those of its affinity, within the quota of its control groups and the
+    cores of its Slurm task, which not every cluster enforces by either.
+    """
+    granted = os.environ.get(SLURM_CORES, "")
+    limits = [len(_affinity()), math.ceil(min(cpu_quota(), 1e6)), *([int(granted)] if granted.isdecimal() else [])]
+    return max(1, min(limits))
 
 
 def cpu_quota(groups: Path = CONTROL_GROUPS, memberships: Path = MEMBERSHIPS) -> float:
@@ -36,10 +41,19 @@ def cpu_quota(groups: Path = CONTROL_GROUPS, memberships: Path = MEMBERSHIPS) ->
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        mount = groups / controllers if controllers else groups
+        mount = _mount(groups, controllers)
         folder = mount / path.lstrip("/")
         limits += [_quota(one) for one in (folder, *folder.parents) if one.is_relative_to(mount)]
     return min(limits)
+
+
+def _mount(groups: Path, controllers: str) -> Path:
+    """Where the hierarchy of these controllers is mounted; version 2 has one hierarchy for all.
+
+    The kernel may list `cpuacct,cpu` where the folder is named `cpu,cpuacct`, with a link `cpu` to it.
+    """
+    mount = groups / controllers
+    return mount if mount.is_dir() else groups / "cpu"
 
 
 def _quota(folder: Path) -> float:
@@ -64,24 +78,26 @@ def _affinity() -> set[int]:
 
 @dataclass(frozen=True)
 class CpuTimes:
-    """Seconds of processor time so far on the usable cores: of all processes, and of this one."""
+    """Seconds of processor time so far on the cores of this process's affinity: of all processes, and of this one."""
 
     at_s: float
     """Monotonic clock."""
     busy_s: float
     own_s: float
+    cores: int
+    """Number of these cores, some of which a quota may exclude."""
 
 
 def read_cpu_times() -> CpuTimes:
     """The present processor times."""
     allowed = _affinity()
-    cores = [one for number, one in enumerate(psutil.cpu_times(percpu=True)) if number in allowed]
-    busy_s = sum(getattr(one, name, 0.0) for one in cores for name in BUSY)
-    return CpuTimes(time.monotonic(), busy_s, time.process_time())
+    times = [one for number, one in enumerate(psutil.cpu_times(percpu=True)) if number in allowed]
+    busy_s = sum(getattr(one, name, 0.0) for one in times for name in BUSY)
+    return CpuTimes(time.monotonic(), busy_s, time.process_time(), len(times) or len(allowed))
 
 
 class CoreMonitor:
-    """Load of other processes over the last seconds, from readings that `free` takes."""
+    """Load of other processes over the last seconds, from readings that `free` takes. `cores` may be used."""
 
     def __init__(
         self,
@@ -94,7 +110,7 @@ class CoreMonitor:
         self._free = cores
 
     def free(self) -> int:
-        """Number of cores that other processes do not occupy, at least 1.
+        """Number of usable cores that other processes do not occupy, at least 1.
 
         Measured from readings of the last `WINDOW_S`; without one, during `FIRST_S`.
         """
@@ -111,7 +127,7 @@ class CoreMonitor:
         first = self._readings[0]
         self._readings.append(now)
         others = (now.busy_s - first.busy_s - (now.own_s - first.own_s)) / max(now.at_s - first.at_s, 1e-3)
-        self._free = max(1, min(self._cores, round(self._cores - others)))
+        self._free = max(1, min(self._cores, round(now.cores - others)))
         return self._free
 
 

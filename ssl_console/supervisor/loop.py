@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from backbones.cpu.free_cores import usable_cores
 from backbones.io.files import create_exclusively, write_atomically
 from ssl_console.launchers.base import Batch, Launcher, Resources
 from ssl_console.supervisor import failures
@@ -24,7 +25,7 @@ from ssl_console.supervisor.memory import Memory, reserved_mb
 from ssl_console.supervisor.queue import NO_SLOT, FreeSlot, SchedulerState, choose, need_mb
 from ssl_console.supervisor.slots import Slot, SlotTable
 from ssl_console.supervisor.worker_monitor import WorkerMonitor
-from ssl_console.system.devices import all_devices, choose_devices, cpu_count
+from ssl_console.system.devices import all_devices, choose_devices
 from ssl_console.system.errors import ConsoleError, format_os_error, shortage
 from ssl_console.system.processes import own_start, this_host, this_machine
 from ssl_console.workspace.config import HookSettings, Share
@@ -340,7 +341,7 @@ class Supervisor:
 
     def _start_worker(self, slot: Slot, launcher: Launcher, batch: Batch) -> None:
         assert slot.device is not None
-        threads = max(1, cpu_count() // max(1, len(self.slots.on_devices)))
+        threads = max(1, usable_cores() // max(1, len(self.slots.on_devices)))
         resources = Resources(slot.name, slot.device, threads)
         slot.launcher, slot.worker = launcher, launcher.submit(batch, resources)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Sequence
 
 import psutil
 
+from backbones.cpu.free_cores import usable_cores
 from backbones.io.card_files import suggest
 from ssl_console.system.device import DEVICE_NAME, MEGABYTE, Device, Reading
 from ssl_console.system.errors import ConsoleError
@@ -23,7 +23,7 @@ def all_devices() -> list[Device]:
     found, memory_mb = [*cuda_devices()], psutil.virtual_memory().total / MEGABYTE
     if sys.platform == "darwin" and platform.machine() == "arm64":
         found.append(Device(MPS, "Apple GPU", memory_total_mb=memory_mb))
-    processor = f"{platform.processor() or platform.machine()}, {cpu_count()} cores"
+    processor = f"{platform.processor() or platform.machine()}, {usable_cores()} cores"
     return [*found, Device(CPU, processor, memory_total_mb=memory_mb)]
 
 
@@ -95,10 +95,3 @@ def read_device(device: Device) -> Reading | None:
     memory = psutil.virtual_memory()
     total, free = memory.total / MEGABYTE, memory.available / MEGABYTE
     return Reading(total, total - free, float(psutil.cpu_percent()) if device.kind == CPU else None)
-
-
-def cpu_count() -> int:
-    """Number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1

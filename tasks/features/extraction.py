@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice, tee
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec
 from backbones.cpu.free_cores import usable_cores
-from backbones.cpu.threads import following_threads
+from backbones.cpu.threads import FollowingThreads
 from backbones.io.errors import counted
 from backbones.model.preprocessing import Picture
 from tasks.datasets.dataset import ImageSource
@@ -122,6 +123,7 @@ class Extraction:
     decoded: DecodedRows | None = None
     """Cache of images decoded for other backbones, to which this extraction adds its own."""
     growth: BatchGrowth = field(init=False)
+    threads: FollowingThreads = field(init=False, default_factory=FollowingThreads)
 
     def __post_init__(self) -> None:
         size = self.machine.batch_size
@@ -133,19 +135,23 @@ class Extraction:
 
         A range is taken from the iterator when the preparation of its images begins. No batch extends beyond the end of
         a range, so a range's features do not depend on the others. The number of threads follows the cores that are
-        free when a range begins. Raises NotFiniteError, OutOfMemoryError, and the exceptions of the images
-        (`DataError`).
+        free when a range begins, for networks whose features do not depend on it: a batch that is compared is encoded
+        twice. Raises NotFiniteError, OutOfMemoryError, and the exceptions of the images (`DataError`).
         """
         prepared, numbered, wanted = tee(wanted, 3)
-        with following_threads() as follow, self._encoding(), closing(self._prepared(prepared)) as images:
+        with self._encoding(), closing(self._prepared(prepared)) as images:
             encoded = self._encoded(images, numbered)
             for start, stop in wanted:
-                follow()
+                self._follow_free_cores()
                 parts, missing = [], stop - start
                 while missing:
                     parts.append(next(encoded))
                     missing -= len(parts[-1])
                 yield start, np.concatenate(parts)
+
+    def _follow_free_cores(self) -> None:
+        if not self._on_card:
+            self.threads.update()
 
     @contextmanager
     def _encoding(self) -> Iterator[None]:
@@ -246,7 +252,7 @@ class Extraction:
     def _try(self, batch: Tensor) -> Tensor | None:
         """Features, or None if they did not fit; the tensors of this frame are freed before the batch is retried."""
         try:
-            return self.encoder.encode(batch, self.spec)
+            return self.threads.compute(partial(self.encoder.encode, batch, self.spec), batch.shape)
         except (RuntimeError, MemoryError) as error:
             out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
             if not out_of_memory and not any(message in str(error) for message in MEMORY_MESSAGES):

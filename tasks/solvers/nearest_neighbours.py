@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from backbones.cpu.matmul import matmul_transposed
+from backbones.cpu.threads import LONG, FollowingThreads
 from tasks.features.shards import FeatureRows
 from tasks.reporter import Reporter, SilentReporter
 
@@ -178,9 +180,13 @@ def _searched(queries: Tensor, bank: FeatureRows, kept: int, size: BlockSizes, r
     """The neighbours of unit-length `queries`, from one pass over the bank."""
     parts = torch.split(queries, size.queries)
     tops = [RunningTopK(len(part), kept, part.device) for part in parts]
+    threads, long = FollowingThreads(), queries.device.type == "cpu" and queries.numel() * len(bank) > LONG
     for first, block in unit_blocks(bank, size.bank, str(queries.device)):
+        if long:
+            threads.update()
         for part, top in zip(parts, tops, strict=True):
-            top.update(matmul_transposed(part, block), first)
+            similarity = threads.compute(partial(matmul_transposed, part, block), (part.shape, block.shape))
+            threads.follow(partial(top.update, similarity, first))
         reporter.advance(len(block))
     ranked = [top.topk() for top in tops]
     return Neighbours(torch.cat([found for found, _ in ranked]), torch.cat([rows for _, rows in ranked]))

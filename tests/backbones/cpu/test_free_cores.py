@@ -1,23 +1,22 @@
-"""Cores that other processes leave free, by stand-in processor times, and threads that follow them."""
+"""Cores that other processes leave free, by stand-in processor times, and those that limits leave."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
 import pytest
-import torch
 
+from backbones.cpu import free_cores
 from backbones.cpu.free_cores import FIRST_S, WINDOW_S, CoreMonitor, CpuTimes, cpu_quota, read_cpu_times, usable_cores
-from backbones.cpu.threads import following_threads
 
 
 class Machine:
     """Processor times of cores that this process and others use, on a clock of its own."""
 
     def __init__(self) -> None:
-        self.now = CpuTimes(100.0, 50.0, 10.0)
+        self.now = CpuTimes(100.0, 50.0, 10.0, cores=4)
         self.own = self.others = 0.0
         """Cores in use."""
         self.waited: list[float] = []
@@ -25,7 +24,7 @@ class Machine:
     def after(self, seconds: float) -> None:
         now = self.now
         busy_s = now.busy_s + seconds * (self.own + self.others)
-        self.now = CpuTimes(now.at_s + seconds, busy_s, now.own_s + seconds * self.own)
+        self.now = CpuTimes(now.at_s + seconds, busy_s, now.own_s + seconds * self.own, now.cores)
 
     def wait(self, seconds: float) -> None:
         self.waited.append(seconds)
@@ -65,19 +64,13 @@ def test_the_load_is_that_of_the_last_seconds_and_is_measured_without_waiting_wh
     assert machine.waited == [FIRST_S, FIRST_S]
 
 
-def test_threads_follow_the_free_cores_while_a_computation_runs_and_never_exceed_those_configured(
-    two_threads: None,
-) -> None:
-    machine, seen = Machine(), []
+def test_a_quota_counts_cores_that_others_leave_free_outside_of_it() -> None:
+    machine = Machine()
     machine.others = 2.0
-    with following_threads(machine.monitor(4)) as follow:
-        seen.append(torch.get_num_threads())
-        for others in (3.0, 0.0):
-            machine.others = others
-            machine.after(WINDOW_S)
-            follow()
-            seen.append(torch.get_num_threads())
-    assert (seen, torch.get_num_threads()) == ([2, 1, 2], 2)
+    assert machine.monitor(2).free() == 2
+    machine.after(WINDOW_S)
+    machine.others = 3.0
+    assert machine.monitor(2).free() == 1
 
 
 def test_processor_times_of_this_process_are_part_of_those_of_all() -> None:
@@ -96,6 +89,10 @@ def test_processor_times_of_this_process_are_part_of_those_of_all() -> None:
         ("0::/of-the-host", {"cpu.max": "200000 100000"}, 2.0),
         ("4:cpu,cpuacct:/job", {"cpu,cpuacct/job/cpu.cfs_quota_us": "50000\n"}, 0.5),
         ("4:cpu:/job", {"cpu/job/cpu.cfs_quota_us": "-1"}, math.inf),
+        ("0::/", {"cpu.max": "max 100000"}, math.inf),
+        ("0::/system.slice/job.service", {"system.slice/cpu.max": "400000 100000"}, 4.0),
+        ("12:pids:/a\n4:cpuacct,cpu:/job\n0::/a", {"cpu/job/cpu.cfs_quota_us": "250000"}, 2.5),
+        ("4:cpu,cpuacct:/docker/0f", {"cpu,cpuacct/cpu.cfs_quota_us": "300000"}, 3.0),
         ("3:cpuset:/job", {"cpuset/job/cpu.max": "50000 100000"}, math.inf),
     ],
 )
@@ -116,9 +113,24 @@ def test_a_process_may_use_at_least_one_core() -> None:
     assert usable_cores() >= 1
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity masks")
+def test_the_affinity_mask_bounds_the_cores() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert (usable_cores(), read_cpu_times().cores) == (1, 1)
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(
+    ("granted", "quota", "cores"),
+    [("3", math.inf, 3), ("", math.inf, 8), ("16", math.inf, 8), ("x", math.inf, 8), ("3", 1.5, 2), ("", 0.2, 1)],
+)
+def test_the_cores_of_a_slurm_task_and_the_quota_bound_the_cores(
+    granted: str, quota: float, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(free_cores, "_affinity", lambda: set(range(8)))
+    monkeypatch.setattr(free_cores, "cpu_quota", lambda: quota)
+    monkeypatch.setenv(free_cores.SLURM_CORES, granted)
+    assert usable_cores() == cores

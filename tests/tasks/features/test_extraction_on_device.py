@@ -145,25 +145,49 @@ def test_the_whole_loop_reads_nothing_from_the_device_but_one_copy_per_batch(enc
 def test_features_are_equal_to_the_bit_while_the_number_of_threads_follows_the_free_cores(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual, machine, seen = torch.get_num_threads(), Machine(batch_size=2, decode_threads=2), list[int]()
-    encode = Encoder.encode
+    machine, seen, encode = Machine(batch_size=2, decode_threads=2), list[int](), Encoder.encode
 
     def noted(self: Encoder, batch: torch.Tensor, spec: PreprocessingSpec) -> torch.Tensor:
         seen.append(torch.get_num_threads())
         return encode(self, batch, spec)
 
     monkeypatch.setattr(Encoder, "encode", noted)
-    torch.set_num_threads(2)
-    try:
-        extracted = []
-        for free in ([1, 1, 1], [1, 2, 1], [2, 2, 2]):
-            monkeypatch.setattr(threads, "core_monitor", lambda free=free: FreeCores(free))
-            extracted.append(np.concatenate(run_through(encoder, machine, 6, ranges=3)))
-    finally:
-        torch.set_num_threads(usual)
-    assert seen == [1, 1, 1, 1, 1, 2, 2, 2, 2], "a batch is encoded ahead of its range"
+    extracted = by_free_cores(monkeypatch, encoder, machine, [[2, 2, 2, 2], [1, 1, 1, 1], [1, 2, 1, 1]])
+    assert seen[:4] == [2, 2, 2, 2]
+    assert seen[4:9] == [2, 2, 1, 1, 1], "the second batch is encoded with both numbers and compared"
     assert np.array_equal(extracted[0], extracted[1])
     assert np.array_equal(extracted[0], extracted[2])
+
+
+def test_features_that_depend_on_the_number_of_threads_do_not_depend_on_the_load(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = Encoder.encode
+
+    def rounded(self: Encoder, batch: torch.Tensor, spec: PreprocessingSpec) -> torch.Tensor:
+        return encode(self, batch, spec) * (1 + torch.get_num_threads() * 1e-6)
+
+    monkeypatch.setattr(Encoder, "encode", rounded)
+    machine = Machine(batch_size=2, decode_threads=2)
+    idle, busy = by_free_cores(monkeypatch, encoder, machine, [[2, 2, 2, 2], [1, 1, 1, 1]])
+    assert np.array_equal(idle, busy)
+
+
+def by_free_cores(
+    monkeypatch: pytest.MonkeyPatch, encoder: Encoder, machine: Machine, free: list[list[int]]
+) -> list[np.ndarray]:
+    """Features of eight images in four ranges by two threads, for each list of free cores."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = []
+        for cores in free:
+            monitor = FreeCores(cores)
+            monkeypatch.setattr(threads, "core_monitor", lambda monitor=monitor: monitor)
+            found.append(np.concatenate(run_through(encoder, machine, 8, ranges=4)))
+        return found
+    finally:
+        torch.set_num_threads(usual)
 
 
 class FreeCores(CoreMonitor):

@@ -9,10 +9,12 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
+from backbones.cpu import threads
 from tasks.features.shards import FeatureRows, StoredRows
 from tasks.reporter import SilentReporter
 from tasks.solvers import nearest_neighbours
 from tasks.solvers.nearest_neighbours import BlockSizes, Neighbours, nearest
+from tests.backbones.cpu.test_threads import ChosenCores
 from tests.tasks.memory import peak_bytes
 
 FLOAT = 4
@@ -160,3 +162,26 @@ def test_counting_memory_sees_a_whole_matrix_of_similarities() -> None:
 
 def search(queries: FeatureRows, bank: FeatureRows, kept: int, block: int) -> Neighbours:
     return nearest(queries, bank, kept, blocks=BlockSizes(block, 16))
+
+
+def test_a_long_search_follows_the_free_cores_and_finds_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monitor, seen, usual = ChosenCores(), list[int](), torch.get_num_threads()
+    update = nearest_neighbours.RunningTopK.update
+
+    def noted(self: nearest_neighbours.RunningTopK, similarity: torch.Tensor, first: int) -> None:
+        seen.append(torch.get_num_threads())
+        update(self, similarity, first)
+
+    monkeypatch.setattr(nearest_neighbours.RunningTopK, "update", noted)
+    monkeypatch.setattr(nearest_neighbours, "LONG", 0)
+    monkeypatch.setattr(threads, "core_monitor", lambda: monitor)
+    torch.set_num_threads(2)
+    try:
+        found = []
+        for monitor.now in (2, 1):
+            found.append(nearest(features(40), features(400, seed=1), 5, blocks=BlockSizes(bank=100, queries=40)))
+    finally:
+        torch.set_num_threads(usual)
+    assert seen == [2] * 4 + [1] * 4
+    assert torch.equal(found[0].similarity, found[1].similarity)
+    assert torch.equal(found[0].index, found[1].index)
