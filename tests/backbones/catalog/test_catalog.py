@@ -164,14 +164,10 @@ def test_a_checkpoint_of_an_unknown_architecture_is_an_error_that_suggests_one(c
 
 
 @pytest.mark.slow
-def test_describe_prints_one_json_document() -> None:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "backbones.catalog.timm_info_main", "test_resnet.r160_in1k"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    answer = json.loads(done.stdout)
+def test_describe_prints_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
+    """As a process, `test_any_timm_tag_is_a_backbone` runs it."""
+    assert main(["test_resnet.r160_in1k"]) == 0
+    answer = json.loads(capsys.readouterr().out)
     assert (answer["architecture"], answer["tag"], answer["size"]) == ("test_resnet", "r160_in1k", 160)
     assert main([]) == 2
 

@@ -18,7 +18,9 @@ from tasks.datasets.card import DatasetCard
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.features import evaluate_task
 from tasks.evaluation.result import EvaluationPaths
-from tests.tasks.evaluation.test_evaluation import CountingCache, Listener
+from tests.tasks.evaluation.test_evaluation import CountingCache, Listener, few_halves
+
+__all__ = ["few_halves"]
 
 CATALOG = TaskCatalog.load()
 QUICK: Mapping[str, Mapping[str, Any]] = {
@@ -66,7 +68,7 @@ def small(card: DatasetCard) -> DatasetCard:
 
 
 @pytest.mark.slow
-def test_the_suite_encodes_every_image_of_three_datasets_once(tmp_path: Path) -> None:
+def test_the_suite_encodes_every_image_of_three_datasets_once(tmp_path: Path, few_halves: None) -> None:
     specs = CATALOG.select(suite="one-pass")
     requests = {PROTOCOLS[spec.protocol].layer_request(spec.typed_parameters()) for spec in specs} - {None}
     paths = EvaluationPaths(tmp_path / "weights", tmp_path / "data", tmp_path / "features")

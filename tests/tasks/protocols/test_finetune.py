@@ -28,7 +28,7 @@ from tasks.reporter import SilentReporter
 from tasks.training.loop import generator_of
 
 BACKBONES, TASKS = BackboneCatalog.load(), TaskCatalog.load()
-QUICK = FinetuneParameters(steps=6, batch_size=16, rates=(0.1, 0.05), bases=(1e-4,))
+QUICK = FinetuneParameters(steps=4, batch_size=16, rates=(0.1, 0.05), bases=(1e-4,))
 
 
 @dataclass
@@ -142,11 +142,11 @@ def test_hopeless_settings_are_given_up_and_the_choice_says_so(tmp_path: Path, s
     impatient = replace(QUICK, rates=(0.1, 1e-9), augmentation="off", hopeless_after=0.5, hopeless_margin=-1e3)
     outcome = evaluate(inputs_for(tmp_path, scenes), impatient, 0, SilentReporter())
     settings: Any = outcome.diagnostics["settings"]
-    assert [setting["steps"] for setting in settings] == [3, 3]
+    assert [setting["steps"] for setting in settings] == [QUICK.steps // 2] * 2
     patient = replace(impatient, hopeless_margin=1e3)
     outcome = evaluate(inputs_for(tmp_path / "again", scenes), patient, 0, SilentReporter())
     settings = outcome.diagnostics["settings"]
-    assert [setting["steps"] for setting in settings] == [6, 6]
+    assert [setting["steps"] for setting in settings] == [QUICK.steps] * 2
 
 
 def test_settings_that_were_tried_are_not_tried_again(

@@ -233,7 +233,7 @@ def test_the_codes_way_shows_the_backbone_pixels_as_they_are(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_features_of_an_untrained_network_keep_more_of_an_image_than_those_of_a_supervised_one(tmp_path: Path) -> None:
     """Information discarded by training cannot be reconstructed."""
-    small = replace(PRESETS["small"], images=2)
+    small = replace(PRESETS["small"], images=2, steps=25)
     found = {
         name: evaluate(image_inputs(demo(name), tmp_path, shapes(40)), small, 0, SilentReporter()).value
         for name in ("random", "supervised")
