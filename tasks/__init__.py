@@ -1,4 +1,4 @@
-"""What is measured on backbones: datasets, protocols and suites. Does not depend on the console.
+"""Measurements on backbones: datasets, protocols and suites. Does not depend on the console.
 
 `from tasks import linear, knn, few_shot` gives the protocols as functions on arrays (`tasks.on_arrays`); numpy and
 torch are imported with them, and not before.

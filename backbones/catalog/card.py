@@ -114,7 +114,7 @@ class UrlWeights(PublicUrls):
     """File name in the weights folder; without one, the URL's own name with a digest of the URL."""
     sha256: Digest | None = None
     manual: str | None = None
-    """Why a plain download is impossible (login page) and what to do instead; then `url` is the page to open."""
+    """Reason why a plain download is impossible (login page), and the alternative; then `url` is the page to open."""
 
 
 class TimmWeights(PublicUrls):
@@ -211,7 +211,7 @@ class InputCard(CardModel):
     crop: float = Field(0.875, gt=0, le=1)
     """Fraction of the resized image that the model's own transform crops (`own` preprocessing only)."""
     crop_mode: CropMode = "center"
-    """How the model's own transform produces a square: centre crop, squash, or pad."""
+    """Method by which the model's own transform produces a square: centre crop, squash, or pad."""
     interpolation: Interpolation = "bicubic"
 
 

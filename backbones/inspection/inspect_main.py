@@ -275,7 +275,7 @@ def main(arguments: list[str]) -> int:
 
 
 def unusable(checkpoint: Mapping[str, object]) -> str | None:
-    """Why the whole file cannot be used with any architecture; None for most files."""
+    """Reason why the whole file cannot be used with any architecture; None for most files."""
     tensors = [(key, tensor) for _, key, tensor in tensors_of(checkpoint)]
     flat = sum("_flat_param" in key or "flat_param_" in key for key, _ in tensors)
     if flat:
@@ -302,7 +302,7 @@ def adapter(keys: Sequence[str]) -> str:
 
 
 def no_network(checkpoint: Mapping[str, object], hints: InspectionHints) -> str:
-    """Why there is no network among the tensors."""
+    """Reason why no network was found among the tensors."""
     names = [key for _, key, _ in tensors_of(checkpoint)]
     if hints.prefix is not None or hints.container is not None:
         return f"there are no tensors at container {hints.container!r}, prefix {hints.prefix or ''!r}"

@@ -283,7 +283,7 @@ def _ends(key: str, stem: str) -> bool:
 
 
 def harmless(key: str) -> str | None:
-    """Why features do not depend on the tensor; None when unknown."""
+    """Reason why features do not depend on the tensor; None when unknown."""
     if ADAPTER.search(key):
         return None
     return next((reason for pattern, reason in HARMLESS if pattern.match(key)), None)

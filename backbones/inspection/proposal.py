@@ -65,7 +65,7 @@ class Dropped(CardModel):
     tensors: int
     parameters: int
     reason: str = ""
-    """Why features do not depend on them."""
+    """Reason why features do not depend on them."""
 
 
 class Proposal(CardModel):
@@ -94,7 +94,7 @@ class Proposal(CardModel):
     """Prefixes of keys that features may depend on; nothing else prevents loading."""
     dropped: tuple[Dropped, ...] = ()
     obstacles: tuple[str, ...] = ()
-    """Why it cannot be loaded; empty when every tensor is present with its shape."""
+    """Reasons why it cannot be loaded; empty when every tensor is present with its shape."""
 
     @property
     def exact(self) -> bool:
@@ -120,13 +120,13 @@ class Inspection(CardModel):
     tensors: int
     chosen: Proposal | None = None
     reason: str = ""
-    """Why `chosen` was preferred to the others; empty where there was no choice."""
+    """Reason why `chosen` was preferred to the others; empty where there was no choice."""
     others: tuple[Proposal, ...] = ()
     """Other proposals, best first."""
     question: str | None = None
     """A choice that the user has to make."""
     problem: str | None = None
-    """Why no architecture matches."""
+    """Reason why no architecture matches."""
     method: str = "own checkpoint"
     """Pretraining method of the layout, where it can be recognised."""
     progress: dict[str, int] = Field(default_factory=dict)
@@ -220,7 +220,10 @@ def inspect(path: Path, hints: InspectionHints | None = None) -> Inspection:
 
 
 def foreign_format(path: Path) -> str | None:
-    """Why the file cannot be a checkpoint, as the predicate of a sentence; None when it may be one. Raises OSError."""
+    """Reason why the file cannot be a checkpoint, as the predicate of a sentence; None when it may be one.
+
+    Raises OSError.
+    """
     if path.stat().st_size == 0:
         return "is empty: the disk was full, or the writing was interrupted"
     with path.open("rb") as file:

@@ -31,7 +31,7 @@ _GLOB = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True)
 class CardProblem:
-    """Why a card was left out. `key` is the dotted key in the file, None for the whole file."""
+    """Reason why a card was left out. `key` is the dotted key in the file, None for the whole file."""
 
     path: Path
     key: str | None

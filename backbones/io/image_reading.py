@@ -44,7 +44,7 @@ COLOURS = ("YCbCr", "Gray")
 
 @dataclass(frozen=True)
 class ImageReading:
-    """How a dataset's images are read. The defaults also suit images that need no conversion."""
+    """Options for reading a dataset's images. The defaults also suit images that need no conversion."""
 
     background: str = "white"
     """Name or #rrggbb of the background colour of transparent images."""

@@ -25,7 +25,7 @@ LAUNCHERS = "ssl_console.launchers"
 
 @dataclass(frozen=True)
 class PlugInProblem:
-    """Why a plug-in or a part of it was left out."""
+    """Reason why a plug-in or a part of it was left out."""
 
     package: str
     group: str

@@ -51,21 +51,16 @@ def _standardised(task: Mapping[str, float], unit: float) -> dict[str, float]:
 def estimates(scores: Scores) -> dict[str, Estimate]:
     """Least-squares estimates by backbone. Backbones without a chain of common tasks are estimated separately."""
     found: dict[str, Estimate] = {}
-    groups = _connected(scores)
+    groups: list[set[str]] = []  # backbones connected by chains of common tasks
+    for cells in scores.values():
+        joined = set(cells).union(*(group for group in groups if group & set(cells)))
+        groups = [group for group in groups if not group & set(cells)] + ([joined] if joined else [])
     if len(groups) == 1:
         return _fitted(sorted(groups[0]), {task: cells for task, cells in scores.items() if cells})
     for names in groups:
         own = {task: {n: v for n, v in cells.items() if n in names} for task, cells in scores.items()}
         found |= _fitted(sorted(names), {task: cells for task, cells in own.items() if cells})
     return found
-
-
-def _connected(scores: Scores) -> list[set[str]]:
-    groups: list[set[str]] = []
-    for cells in scores.values():
-        joined = set(cells).union(*(group for group in groups if group & set(cells)))
-        groups = [group for group in groups if not group & set(cells)] + ([joined] if joined else [])
-    return groups
 
 
 def _fitted(names: Sequence[str], scores: Scores) -> dict[str, Estimate]:

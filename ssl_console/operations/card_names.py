@@ -42,7 +42,12 @@ UNNAMED = "checkpoint"
 
 def name_of_checkpoint(path: Path) -> str:
     """Name of a card without `own/`: `/exp/simclr-r50/checkpoints/last.pth` gives `simclr-r50-last`."""
-    stem, folder = _without_endings(path.name), _folder(path.parent)
+    name, folder = path.name, _folder(path.parent)
+    stem, dot, ending = name.rpartition(".")
+    while dot and stem and ending.lower() in ENDINGS:
+        name = stem
+        stem, dot, ending = name.rpartition(".")
+    stem = name.strip(".") or name
     if folder and (SAME_IN_EVERY_FOLDER.fullmatch(stem) or NO_NAME.fullmatch(stem)):
         return plain(folder)
     return plain(f"{folder}-{stem}" if folder and ONE_OF_A_TRAINING.fullmatch(stem) else stem)
@@ -51,14 +56,6 @@ def name_of_checkpoint(path: Path) -> str:
 def plain(text: str) -> str:
     """Text reduced to the characters of a card's name."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.") or UNNAMED
-
-
-def _without_endings(name: str) -> str:
-    stem, dot, ending = name.rpartition(".")
-    while dot and stem and ending.lower() in ENDINGS:
-        name = stem
-        stem, dot, ending = name.rpartition(".")
-    return name.strip(".") or name
 
 
 def _folder(folder: Path) -> str:

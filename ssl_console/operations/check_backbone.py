@@ -75,7 +75,7 @@ def _judged(run: PlannedRun, failures: Mapping[str, tuple[Finding, ...]], *, ove
     sentences = tuple(f"{one.name}: {one.words}" for one in failures[name])
     if override:
         return replace(run, candidate=replace(run.candidate, concerns=sentences))
-    reason = f"{name} fails its examination: {'; '.join(sentences)}"
+    reason = f"{name} fails its checks: {'; '.join(sentences)}"
     advice = f"{reason} (`{examine(name)}`; measure it anyway with --override, which marks every result)"
     missing = (*run.candidate.missing, Blocker("doctor", name, advice, reason))
     return replace(run, candidate=replace(run.candidate, missing=missing))

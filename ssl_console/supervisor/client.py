@@ -54,7 +54,7 @@ class SupervisorOptions(BaseModel):
     slots_per_device: int | None = Field(None, ge=1)
     """None for two on a CPU of several cores, one elsewhere."""
     share: Share = "free-memory"
-    """When a run starts on a card that other processes use."""
+    """Policy for starting runs on a GPU that other processes use."""
     devices_per_run: DevicesPerRun = 1
     """Maximum number of devices that compute the features of one run."""
     help_from_s: float = Field(30, ge=0)

@@ -27,7 +27,7 @@ class Collector:
 
     workspace: Workspace
     problem: str = ""
-    """Why results cannot be written at the moment."""
+    """Reason why results cannot be written at the moment."""
     _store: ResultStore = field(init=False)
     _stored: set[str] = field(default_factory=set)
     _pending: dict[str, Result] = field(default_factory=dict)

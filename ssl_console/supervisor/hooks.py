@@ -146,7 +146,7 @@ class Sender:
             message = self._messages.get()
             try:
                 self._deliver(message)
-            except Exception as error:  # noqa: BLE001 - a thread that ends would keep the supervisor for ever
+            except Exception as error:  # noqa: BLE001 - without the thread, the supervisor would wait for its messages without end
                 LOG.error("hook %s failed: %s", message["event"], type(error).__name__)
             finally:
                 self._messages.task_done()

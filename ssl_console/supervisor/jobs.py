@@ -37,7 +37,7 @@ class JobScheduler:
 
     slots: SlotTable
     waiting: dict[str, str] = field(default_factory=dict)
-    """Why runs have not been submitted, by run id."""
+    """Reasons why runs have not been submitted, by run id."""
     _tried: float = 0.0
 
     def recover(self, launcher: Launcher, adopted: AdoptedWorker, entries: Mapping[str, RunInfo], now: float) -> None:
@@ -80,7 +80,7 @@ class JobScheduler:
         return bool(self.waiting) and now - self._tried > TRY_EVERY_S
 
     def reasons(self) -> dict[str, str]:
-        """Why runs wait, by run id: for submission, or in the queue of their launcher."""
+        """Reasons why runs wait, by run id: for submission, or in the queue of their launcher."""
         queued = [slot for slot in self.slots.dedicated if slot.job is not None and slot.job.waits]
         in_line = {
             run_id: slot.job.words for slot in queued if slot.job for run_id in (slot.run_id, *slot.then) if run_id

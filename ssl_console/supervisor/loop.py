@@ -52,7 +52,7 @@ class Supervisor:
     options: SupervisorOptions
     hook_settings: HookSettings = field(default_factory=HookSettings)
     launcher_problems: tuple[str, ...] = ()
-    """Why other launchers cannot be used."""
+    """Reasons why other launchers cannot be used."""
     index: RunIndex = field(init=False)
     watch: WorkerMonitor = field(init=False)
     slots: SlotTable = field(init=False)
@@ -64,7 +64,7 @@ class Supervisor:
     memory: Memory = field(default_factory=Memory)
     paused: bool = False
     shortage: str = ""
-    """Why the workspace cannot be written."""
+    """Reason why the workspace cannot be written."""
     waiting: dict[str, str] = field(default_factory=dict)
     _started: float = field(default_factory=time.time)
     _pid_started: float = field(default_factory=own_start)

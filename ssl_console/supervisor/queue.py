@@ -57,7 +57,7 @@ class SchedulerState:
     peaks_mb: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     """Peaks measured earlier, by backbone, task and kind of device."""
     share: Share = "free-memory"
-    """When a run starts on a card that other processes use, unless it requests otherwise."""
+    """Policy for starting runs on a GPU that other processes use, unless a run requests another one."""
     paused: bool = False
     busy_devices: frozenset[str] = frozenset()
     """Names of devices on which a run is under way."""

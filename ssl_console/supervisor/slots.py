@@ -59,7 +59,7 @@ class Slot:
     heard: tuple[float | None, float] | None = None
     """Time of the run's last event on its file's clock, and the monotonic time at which it was first seen."""
     timed: tuple[object, float] | None = None
-    """What is being timed, and its start on the monitor's clock."""
+    """Event that the monitor is timing, and its start on the monitor's clock."""
     gone: Worker | None = None
     """Last state of a vanished worker, until the outcome of its run has been recorded."""
 

@@ -56,7 +56,7 @@ THEMES = (DARK.name, LIGHT.name, "textual-dark", "nord", "solarized-light")
 
 @dataclass(frozen=True)
 class AppOptions:
-    """How the console is opened."""
+    """Options for opening the console."""
 
     readonly: bool = False
     slow: bool = False
@@ -66,7 +66,7 @@ class AppOptions:
 
 
 SCREENS = (
-    ScreenEntry("plan", "1", "Plan", "What has been measured, what could be; choose and launch", ".plan:PlanScreen"),
+    ScreenEntry("plan", "1", "Plan", "Measured and missing results; choose and launch", ".plan:PlanScreen"),
     ScreenEntry("live", "2", "Live", "The runs: progress, curves, logs, devices", ".live:LiveScreen"),
     ScreenEntry("rankings", "3", "Rankings", "The ranking tables", ".rankings:RankingsScreen"),
     ScreenEntry("compare", "4", "Compare", "Two or more backbones side by side", ".compare:CompareScreen"),

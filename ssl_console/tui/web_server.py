@@ -196,16 +196,14 @@ class ConsoleServer(Server):
         raise self._forbidden(request)
 
     def _forbidden(self, request: web.Request) -> web.HTTPException:
-        LOG.warning("a request without the right secret was refused, from %s", self._origin(request))
-        return web.HTTPForbidden(text="this console opens only at the address printed by `ssl-console serve`\n")
-
-    def _origin(self, request: web.Request) -> str:
-        """Origin of a request, with the name of a local user."""
+        """Refusal of a request, logged with its origin and the name of a local user."""
+        origin = str(self.address)
         peer = request.transport.get_extra_info("peername") if request.transport else None
-        if self.address.socket is not None or not peer:
-            return str(self.address)
-        owner = connection_owner(peer[1], self.address.port) if is_loopback(peer[0]) else None
-        return peer[0] if owner is None else f"{user_name(owner)} at {peer[0]}"
+        if self.address.socket is None and peer:
+            owner = connection_owner(peer[1], self.address.port) if is_loopback(peer[0]) else None
+            origin = peer[0] if owner is None else f"{user_name(owner)} at {peer[0]}"
+        LOG.warning("a request without the right secret was refused, from %s", origin)
+        return web.HTTPForbidden(text="this console opens only at the address printed by `ssl-console serve`\n")
 
     def _refuse_strangers(self, request: web.Request) -> None:
         """Refuse requests from other origins: any page in the user's browser can send requests to any address."""

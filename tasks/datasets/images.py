@@ -101,7 +101,7 @@ class ReadImages(PixelSource):
         return self.root / self.files[index]
 
     def reading_of(self, index: int) -> ImageReading:
-        """How the image is read."""
+        """Options for reading the image."""
         return replace(self.reading, upright=False) if index in self.stored else self.reading
 
     @property

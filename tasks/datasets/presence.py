@@ -60,7 +60,7 @@ def _own_presence(card: DatasetCard, data_root: Path) -> Presence:
 
 
 def advice(card: DatasetCard) -> str:
-    """How to get a dataset: the command, the card's instructions, or the expected layout of a folder."""
+    """Advice for getting a dataset: the command, the card's instructions, or the expected layout of a folder."""
     if card.download == "automatic":
         return f"run `ssl-console data fetch {card.name}`"
     if card.instructions:

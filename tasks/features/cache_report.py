@@ -169,7 +169,9 @@ def _entry(folder: Path) -> CacheEntry | None:
     try:
         state, plan = _described(folder)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        return CacheEntry(folder, state, plan, size, _last_used(folder))
+        record = next((folder / name for name in (USED, PLAN) if (folder / name).exists()), folder)
+        used = max(record.stat().st_mtime, folder.stat().st_mtime)
+        return CacheEntry(folder, state, plan, size, used)
     except FileNotFoundError:  # removed or renamed by another process meanwhile
         return None
 
@@ -183,13 +185,6 @@ def _described(folder: Path) -> tuple[State, ExtractionPlan | None]:
         return "complete", read_manifest(folder)
     except (DamagedEntryError, FileNotFoundError):
         return "damaged", None
-
-
-def _last_used(folder: Path) -> float:
-    for name in (USED, PLAN):
-        if (folder / name).exists():
-            return max((folder / name).stat().st_mtime, folder.stat().st_mtime)
-    return folder.stat().st_mtime
 
 
 def _shown(part: Part) -> str:

@@ -48,7 +48,7 @@ def usable_decoder(wanted: Decoder, device: str, reporter: Reporter) -> Decoder:
 
 
 def _problem(device: torch.device) -> str:
-    """Why a small image cannot be decoded on the device; empty if it can."""
+    """Reason why a small image cannot be decoded on the device; empty if it can."""
     content = io.BytesIO()
     Image.new("RGB", (16, 16)).save(content, "JPEG")
     try:

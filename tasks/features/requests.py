@@ -228,7 +228,7 @@ class BackboneScores(CardModel):
 
 
 class PairwiseWins(CardModel):
-    """How often the first backbone scores higher, over all protocols; a tie counts half."""
+    """Fraction of protocols under which the first backbone scores higher; a tie counts half."""
 
     first: str
     second: str

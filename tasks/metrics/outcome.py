@@ -35,7 +35,7 @@ class Interval:
 def chosen_on_test(
     scores: Sequence[float], choices: Sequence[str], selected: float, *, higher_is_better: bool = True
 ) -> dict[str, Json]:
-    """What a selection on the reported images would have given: a diagnostic, never the score.
+    """Result of a selection on the reported images: a diagnostic, never the score.
 
     `scores` are the candidates' scores on the test images; `selected` is that of the candidate that was chosen without
     them. The difference between the best of `scores` and `selected` is the optimism of such a selection.

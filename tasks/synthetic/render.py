@@ -46,20 +46,16 @@ def camera_rays(size: int, half_view: float) -> Floats:
     return rays
 
 
-def _tiles(points: Floats, room: Room) -> Floats:
-    ahead = np.cross(np.array([1, 0, 0], np.float32), room.up)
-    cells = np.floor(points[..., 0] * room.tile) + np.floor(points @ ahead * room.tile)
-    dark = (cells.astype(np.int32) & 1).astype(np.float32)
-    return np.asarray(1 - np.float32(room.tile_contrast) * dark, np.float32)
-
-
 def _trace_room(room: Room, rays: Floats) -> Traced:
     down = np.minimum(rays @ room.up, -1e-6)
     floor_depth = -room.height / down
     wall_depth = -room.wall_distance / (rays @ room.wall_normal)
     floor = floor_depth < wall_depth
     depth = np.where(floor, floor_depth, wall_depth).astype(np.float32)
-    tiles = _tiles(depth[:, :, None] * rays, room)[:, :, None]
+    points, ahead = depth[:, :, None] * rays, np.cross(np.array([1, 0, 0], np.float32), room.up)
+    cells = np.floor(points[..., 0] * room.tile) + np.floor(points @ ahead * room.tile)
+    dark = (cells.astype(np.int32) & 1).astype(np.float32)
+    tiles = np.asarray(1 - np.float32(room.tile_contrast) * dark, np.float32)[:, :, None]
     on_floor = floor[:, :, None]
     return Traced(
         rays=rays,

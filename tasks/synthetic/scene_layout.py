@@ -234,17 +234,13 @@ def _turn(axis: int, angle: float) -> Floats:
     return matrix
 
 
-def _orientation(rng: np.random.Generator, gaze: _Gaze, p: SceneParameters) -> Floats:
-    """Rotation [3, 3] from a solid's frame (y up) to the camera's: tilt, then rotation about the vertical."""
-    upright = np.stack([_RIGHT, gaze.up, gaze.ahead], axis=1)
-    lean = _turn(0, rng.uniform(-p.lean, p.lean)) @ _turn(2, rng.uniform(-p.lean, p.lean))
-    return np.asarray(upright @ _turn(1, rng.uniform(0, 2 * math.pi)) @ lean, np.float32)
-
-
 def _body(rng: np.random.Generator, gaze: _Gaze, foot: Floats, scale: float, p: SceneParameters) -> Body:
     solid, hue = int(rng.integers(len(SOLID_NAMES))), int(rng.integers(len(HUE_NAMES)))
     stretch = (scale * rng.uniform(*p.stretch, 3)).astype(np.float32)
-    orientation = _orientation(rng, gaze, p)
+    # from the solid's frame (y up) to the camera's: tilt, then rotation about the vertical
+    upright = np.stack([_RIGHT, gaze.up, gaze.ahead], axis=1)
+    lean = _turn(0, rng.uniform(-p.lean, p.lean)) @ _turn(2, rng.uniform(-p.lean, p.lean))
+    orientation = np.asarray(upright @ _turn(1, rng.uniform(0, 2 * math.pi)) @ lean, np.float32)
     turn = _HUE_TURNS[hue] + rng.uniform(-p.hue_jitter, p.hue_jitter)
     return Body(
         solid=solid,
@@ -262,14 +258,6 @@ def _body(rng: np.random.Generator, gaze: _Gaze, foot: Floats, scale: float, p: 
     )
 
 
-def _large(rng: np.random.Generator, gaze: _Gaze, p: SceneParameters) -> tuple[Body, ...]:
-    scale = _draw(rng, p.large_scale)
-    slack = max(0.1, 1.9 - scale)
-    sideways, away = rng.uniform(-0.7, 0.7) * slack, rng.uniform(-0.8, 0.5) * slack
-    foot = gaze.target + sideways * _RIGHT + (away - 0.2 * scale) * gaze.ahead
-    return (_body(rng, gaze, foot.astype(np.float32), scale, p),)
-
-
 def _apart(foot: Floats, scale: float, bodies: list[Body], p: SceneParameters) -> bool:
     """Whether a solid at this position is separate from the others, on the floor and on screen."""
     for other in bodies:
@@ -281,20 +269,16 @@ def _apart(foot: Floats, scale: float, bodies: list[Body], p: SceneParameters) -
     return True
 
 
-def _spot(rng: np.random.Generator, gaze: _Gaze, scale: float, p: SceneParameters) -> Floats:
-    """A visible floor point for a solid of this size."""
-    away = rng.uniform(-1.3, 1.7)
-    depth = gaze.target[2] + away * gaze.ahead[2]
-    sideways = rng.uniform(-1, 1) * p.sideways * p.half_view * depth
-    return np.asarray(gaze.target + sideways * _RIGHT + (away - 0.3 * scale) * gaze.ahead, np.float32)
-
-
 def _several(rng: np.random.Generator, gaze: _Gaze, count: int, p: SceneParameters) -> tuple[Body, ...]:
     bodies: list[Body] = []
     for _ in range(count):
         scale = _draw(rng, p.small_scale)
         for _ in range(p.placement_tries):
-            foot = _spot(rng, gaze, scale, p)
+            # a visible floor point for a solid of this size
+            away = rng.uniform(-1.3, 1.7)
+            depth = gaze.target[2] + away * gaze.ahead[2]
+            sideways = rng.uniform(-1, 1) * p.sideways * p.half_view * depth
+            foot = np.asarray(gaze.target + sideways * _RIGHT + (away - 0.3 * scale) * gaze.ahead, np.float32)
             if _apart(foot, scale, bodies, p):
                 bodies.append(_body(rng, gaze, foot, scale, p))
                 break
@@ -306,6 +290,10 @@ def draw_layout(rng: np.random.Generator, kind: SceneKind, parameters: ScenePara
     gaze = _gaze(rng, parameters)
     room, light = _room(rng, gaze, parameters), _light(rng, gaze, parameters)
     if kind is SceneKind.OBJECT:
-        return SceneLayout(room, light, _large(rng, gaze, parameters))
+        scale = _draw(rng, parameters.large_scale)
+        slack = max(0.1, 1.9 - scale)
+        sideways, away = rng.uniform(-0.7, 0.7) * slack, rng.uniform(-0.8, 0.5) * slack
+        foot = gaze.target + sideways * _RIGHT + (away - 0.2 * scale) * gaze.ahead
+        return SceneLayout(room, light, (_body(rng, gaze, foot.astype(np.float32), scale, parameters),))
     low, high = (1, parameters.largest_count) if kind is SceneKind.SCENE else (0, 2)
     return SceneLayout(room, light, _several(rng, gaze, int(rng.integers(low, high + 1)), parameters))

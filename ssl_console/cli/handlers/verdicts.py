@@ -201,7 +201,7 @@ def _show(request: JudgeRequest, judgement: Judgement, options: RunOptions) -> N
         part = f", {judgement.part}" if judgement.part else ""
         stdout.say(f"after {', '.join(judgement.tasks)}{part}: {judgement.answer}")
         if judgement.left_out:
-            stdout.say(f"not part of the mean, because the scores are no percentages: {', '.join(judgement.left_out)}")
+            stdout.say(f"not part of the mean, because the scores are not percentages: {', '.join(judgement.left_out)}")
 
 
 def judgement_document(judgement: Judgement) -> dict[str, object]:

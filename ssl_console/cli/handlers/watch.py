@@ -30,7 +30,7 @@ BARE = frozenset({"trained"})
 
 
 class UnsuitableCheckpoint(ConsoleError):  # noqa: N818 - a domain word, raised as such
-    """The first checkpoint fails its examination."""
+    """The first checkpoint fails its checks."""
 
     exit_code = ExitCode.REFUSED
 
@@ -126,7 +126,7 @@ def _describe(session: Session, request: WatchRequest, copy: Path, name: str) ->
     bad = [f"{one.name}: {one.words}" for one in findings if one.verdict == "bad"]
     if bad and not request.force:
         raise UnsuitableCheckpoint(
-            f"the first checkpoint fails its examination ({'; '.join(bad)}): describe how it was trained (--norm, "
+            f"the first checkpoint fails its checks ({'; '.join(bad)}): describe how it was trained (--norm, "
             "--size, --arch, --like BACKBONE), or measure it anyway with --force"
         )
     for sentence in bad:

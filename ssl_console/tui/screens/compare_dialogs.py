@@ -53,7 +53,7 @@ def open_judge(screen: ConsoleScreen, comparison: CompareTable, other: str) -> N
     names, base, suite = measured(comparison), comparison.base, screen.state.suite
     tasks = [one.task for one in comparison.ranking.columns if not is_descriptive(one.protocol)]
     if other not in names or base not in names or not (suite or tasks):
-        host(screen).notify_user("A judgement is of a measured backbone against another one.")
+        host(screen).notify_user("A judgement compares a measured backbone with another one.")
         return
     screen.app.push_screen(JudgeDialog((other, base), suite, list(dict.fromkeys(tasks))))
 
@@ -71,7 +71,7 @@ def open_race(screen: ConsoleScreen, comparison: CompareTable) -> None:
     here = [entry.name for entry in state.catalogue.backbones if entry.missing is None]
     names = state.marked if len(state.marked) > 1 else here
     if dataset is None or len(names) < 2:
-        host(screen).notify_user("A race needs two backbones whose weights are here, and a task.")
+        host(screen).notify_user("A race needs two backbones with present weights, and a task.")
         return
     suite = state.catalogue.suite.get(state.suite or "")
     preset = suite_rungs(suite.columns, has_preset)[1] if suite else None

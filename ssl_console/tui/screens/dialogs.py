@@ -32,7 +32,7 @@ class ProblemDialog(Dialog[None]):
     """An error and its remedy."""
 
     BINDINGS: ClassVar = bindings("panel")
-    HELP_TEXT = "What went wrong, and the way out. Runs are not affected by a problem of the console."
+    HELP_TEXT = "The error and its remedy. Runs are not affected by a problem of the console."
 
     def __init__(self, title: str, message: str) -> None:
         super().__init__()

@@ -146,7 +146,7 @@ def _draw(path: Path, ranking: Ranking, predictions: Predictions) -> None:
     except ValueError as error:
         raise ConsoleError(f"there is no critical-difference diagram: {error}") from error
     if table.picture is None:
-        raise ConsoleError("two backbones on two tasks, all measured, are the least for a critical-difference diagram")
+        raise ConsoleError("a critical-difference diagram requires at least two backbones, all measured on two tasks")
     save_critical_difference(table.picture, path, mark_sentences(table.marked))
 
 
@@ -185,12 +185,12 @@ def export_lines(
     paragraphs += [(f"Left out: {'; '.join(filters)}.", Tone.ACCENT)] if filters else []
     warned = sum(bool(marks(cell.badges)) for row in ranking.rows for cell in row.cells.values())
     if warned:
-        paragraphs.append((f"{warned} scores carry a warning: the marks stay behind them.", Tone.WARN))
+        paragraphs.append((f"{warned} scores carry a warning: the marks follow them.", Tone.WARN))
     legends = len(footnotes(ranking)) + len(data_notes_of(ranking))
     paragraphs.append((f"Legends below the table: {legends or 'none needed'}.", Tone.DIM))
     if count:
         paragraphs.append((f"a: {'all rows' if alone else f'only the {count} marked rows'}", Tone.KEY))
-    paragraphs.append(("Written to a new file in the current folder; tables are copied, too.", Tone.DIM))
+    paragraphs.append(("Written to a new file in the current folder; tables are also copied.", Tone.DIM))
     return [line(Span(text, tone)) for paragraph, tone in paragraphs for text in wrap(paragraph, width)] + [()]
 
 

@@ -82,7 +82,7 @@ class RankIntervalsDialog(Dialog[None]):
     def _grow(self, growing: GrowingRanks | str) -> None:
         """Draw further replicates while the dialog is open."""
         if isinstance(growing, str):
-            text = f"{growing}; m treats missing scores otherwise"
+            text = f"{growing}; m changes the treatment of missing scores"
             self.query_one(Lines).show([line(Span(f" {part}", Tone.WARN)) for part in wrap(text, 78)])
         elif self.is_attached:
             ranks = growing

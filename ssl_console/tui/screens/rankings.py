@@ -102,7 +102,7 @@ class RankingsScreen(MarkingScreen[str]):
             "E",
             "optimism",
             "optimism",
-            "What choosing settings on the test images would give",
+            "Effect of choosing settings on the test images",
             footer=False,
         ),
         Key("apart", "w", "apart", "kept apart", "Why results of these tasks are in other columns", footer=False),

@@ -51,7 +51,7 @@ class ResultScreen(ConsoleScreen):
         Key("chart", "tab", "chart", "chart", "Show the chart if it does not fit next to the text"),
         Key("next", "right_square_bracket", "step(1)", "next", "The next result of the list that it was opened from"),
         Key("previous", "left_square_bracket", "step(-1)", "previous", "The previous result of that list"),
-        Key("why", "w", "why", "difference", "Why it differs from another result, part by part"),
+        Key("why", "w", "why", "difference", "Differences from another result, part by part"),
         Key(
             "again",
             "r",
@@ -63,7 +63,7 @@ class ResultScreen(ConsoleScreen):
         ),
     )
     HELP_TEXT = (
-        "Provenance of the number: scores and intervals, what was selected, the parameters, the digests that make its "
+        "Provenance of the number: scores and intervals, selected settings, parameters, the digests that make its "
         "key, the versions, and the command that reproduces it. Open a result with enter in Rankings or Compare."
     )
 

@@ -90,7 +90,7 @@ class RaceDialog(StagesDialog[RaceReading]):
         self._asked = asked
         self._goal, self._hours = GOALS[0], HOURS[0]
         self._started: float | None = None
-        """When the first runs of this dialog were queued."""
+        """Time at which the first runs of this dialog were queued."""
 
     @property
     def title_text(self) -> str:

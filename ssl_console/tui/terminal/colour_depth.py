@@ -22,7 +22,7 @@ STEPS = 20
 
 
 class ColourDepth(StrEnum):
-    """How many colours a terminal has."""
+    """Number of colours of a terminal."""
 
     SIXTEEN = "standard"
     MANY = "256"

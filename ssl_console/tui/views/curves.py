@@ -60,7 +60,7 @@ class Window:
 
 @dataclass(frozen=True)
 class CurveOptions:
-    """How curves are drawn."""
+    """Options for drawing curves."""
 
     metric: str | None = None
     """None for the first one."""

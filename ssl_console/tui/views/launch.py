@@ -198,7 +198,7 @@ def _reasons(plan: Plan, downloads: Downloads, width: int, glyphs: Glyphs) -> li
     """Reasons why results are out of date or marked, and why runs cannot start, each group with its remedy."""
     stale = dict.fromkeys(run.reason for run in plan.runs if run.status == "stale" and run.reason)
     concerns = {run.candidate.backbone.name: run.candidate.concerns for run in plan.runs if run.candidate.concerns}
-    overridden = [f"{name} fails its examination: {'; '.join(failed)}" for name, failed in concerns.items()]
+    overridden = [f"{name} fails its checks: {'; '.join(failed)}" for name, failed in concerns.items()]
     lacking = [_lacking(item, downloads) for item in plan.missing if item.kind in {"weights", "data"}]
     missing = f"Missing: w fetches {kinds_of(fetchable(plan))}" if fetchable(plan) else "Missing"
     impossible = [item.advice for item in plan.missing if item.kind == "backbone"]

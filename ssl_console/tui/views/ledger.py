@@ -14,7 +14,7 @@ from ssl_console.workspace.badges import ADVICE, marks
 
 ABOUT = (
     "Own scores and published ones of the same protocol. The allowed difference is what both intervals allow, or the "
-    "tolerance that the source states; an outlier differs in another way than the other backbones of its column."
+    "tolerance that the source states; an outlier deviates from the differences of the other backbones of its column."
 )
 SHORTEST_NAME, LONGEST_NAME = 12, 30
 NUMBERS = (("measured", 9), ("published", 9), ("differs", 8), ("allowed", 8))
@@ -86,7 +86,7 @@ def _others(others: tuple[OtherProtocol, ...], width: int) -> Iterator[Line]:
     if not others:
         return
     yield ()
-    yield line(Span(" Published by other protocols, never compared", Tone.TITLE))
+    yield line(Span(" Published under other protocols, never compared", Tone.TITLE))
     for one in others[:OTHERS_SHOWN]:
         flag = ", chosen on the test images" if one.column.chosen_on == "test" else ""
         name = fit_middle(one.backbone, min(LONGEST_NAME, width // 3))

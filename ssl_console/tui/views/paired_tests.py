@@ -98,7 +98,7 @@ def forest(
     found = {label: task for label, key in columns.items() if (task := tests.task(backbone, key)) is not None}
     if not found:
         known = backbone in tests.by_backbone
-        return [line(Span(" no task that both have been measured on" if known else " comparing ...", Tone.DIM))]
+        return [line(Span(" no task on which both have been measured" if known else " comparing ...", Tone.DIM))]
     room = max(10, width - min(LABEL_WIDTH, width // 3) - 3)
     drawn = [task.test for task in found.values() if task.tolerance.unit == POINT.unit]
     numbers = 1 + max((len(_bounds(test)) for test in drawn), default=0)

@@ -170,11 +170,11 @@ def judge_lines(reading: JudgeReading, names: tuple[str, str], margin: float, wi
     lines += [_look(fit_middle(name, room), one, scale, max(reach, margin), glyphs) for name, one in reading.looks]
     last = reading.judgement
     if last is None:
-        return [*lines, line(Span(" no dataset has results of both that judge yet", Tone.DIM))]
+        return [*lines, line(Span(" no dataset has comparable results of both yet", Tone.DIM))]
     sentence = judgement_sentence(first, second, last)
     lines += [(), *(line(Span(f" {text}", TONES[last.answer])) for text in wrap(sentence, width - 2))]
     if last.left_out:
-        left_out = f"not part of the mean, because the scores are no percentages: {', '.join(last.left_out)}"
+        left_out = f"not part of the mean, because the scores are not percentages: {', '.join(last.left_out)}"
         lines += [line(Span(f" {text}", Tone.DIM)) for text in wrap(left_out, width - 2)]
     return [*lines, *mark_lines(last.marked, width)]
 

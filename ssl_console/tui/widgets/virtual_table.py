@@ -313,7 +313,9 @@ class LineTable(ScrollView, can_focus=True):
         """A row. A gap with the background of the cell before it is joined with that cell."""
         cells = [EMPTY_CELL] * len(self.rows.columns)
         segments: list[Segment] = []
-        context, gap = render_context(self), self._gap(key)
+        context = render_context(self)
+        under: Under = "" if key != self._row else "cell" if self.cursor_kind == "row" and self._active else "row"
+        gap = Segment(" ", self._base + context.palette.cell_style(EMPTY_CELL, under))
         for column in self._visible_columns():
             cell = cells[column.number] = self.rows.cell(key, self.rows.columns[column.number])
             segments.extend(self._cell_segments(key, column, cell, context))
@@ -345,10 +347,6 @@ class LineTable(ScrollView, can_focus=True):
         if self._active and (whole_row or column.key == self._column):
             return "cell"
         return "row"
-
-    def _gap(self, key: str) -> Segment:
-        under: Under = "" if key != self._row else "cell" if self.cursor_kind == "row" and self._active else "row"
-        return Segment(" ", self._base + render_context(self).palette.cell_style(EMPTY_CELL, under))
 
     def _labels(self) -> list[Segment]:
         context, segments = render_context(self), []

@@ -169,7 +169,7 @@ class _Divider:
 
 
 def _divider(wish: ImportOptions, labels: Sequence[str], columns: Columns, file: Path) -> _Divider:
-    """How cells are split into labels. Raises Ambiguous if some seem to contain several and no option was given."""
+    """Separator of labels in a cell. Raises Ambiguous if some seem to contain several and no option was given."""
     marks = r"\|" if columns.one_hot else r"[|;]" if any("|" in one or ";" in one for one in labels) else ","
     if wish.several:
         return _Divider(marks)
@@ -217,13 +217,12 @@ def _image_folder(root: Path, table: TextTable, file_column: str) -> Path:
     names = [cells[file_column] for (_, cells), _ in zip(table.rows(), range(TRIED), strict=False)]
     folders = [root, *sorted(folder for folder in root.iterdir() if folder.is_dir())]
 
-    def images(folder: Path) -> int:
+    counts = []
+    for folder in folders:
         spellings = ({name, name.replace("\\", "/")} for name in names)
-        return sum(
-            any(is_file(folder / f"{one}{ending}") for one in spelt for ending in ("", *ENDINGS)) for spelt in spellings
-        )
-
-    return max(folders, key=images)
+        exist = (any(is_file(folder / f"{one}{end}") for one in pair for end in ("", *ENDINGS)) for pair in spellings)
+        counts.append(sum(exist))
+    return folders[counts.index(max(counts))]
 
 
 def _has_columns(file: Path, wish: ImportOptions) -> bool:

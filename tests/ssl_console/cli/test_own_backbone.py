@@ -105,7 +105,7 @@ def test_a_checkpoint_is_fit_with_its_own_normalisation_and_with_another_is_meas
     assert len(wrong.read_text()) < len(card)
     refused = shell("run", "-b", "own/wrong", "-t", "echo/things")
     assert refused.code == 4
-    assert "fails its examination: normalisation" in refused.err
+    assert "fails its checks: normalisation" in refused.err
     planned = shell("plan", "-b", "own/wrong", "-t", "echo/things", "--json").document
     assert [item["kind"] for item in planned["missing"]] == ["doctor"]
     forced = shell("run", "-b", "own/wrong", "-t", "echo/things", "--force", "--json")

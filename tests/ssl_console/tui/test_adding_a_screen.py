@@ -60,11 +60,11 @@ async def use(readonly):
         assert "7 Notes" in app.screen.query_one("TopBar").render_line(0).text
         commands = ConsoleCommands(app.screen)
         titles = {command.title for command in commands._elsewhere()}
-        assert ("Write a note down  [w]" in titles) is not readonly
+        assert ("Write a note  [w]" in titles) is not readonly
         assert "Count the notes  [n]" in titles
         assert any(command.below == "Notes; id notes.count" for command in commands._elsewhere())
         await pilot.press("7")
-        await until(pilot, lambda: app.current_mode == "notes" and "0 results to write about" in text(pilot))
+        await until(pilot, lambda: app.current_mode == "notes" and "0 results to annotate" in text(pilot))
         footer = app.screen.query_one("KeyLine").render_line(0).text
         assert ("w write" in footer) is not readonly
         assert "n count" in footer
@@ -72,9 +72,9 @@ async def use(readonly):
         assert app.screen.counted
         await pilot.press("f1")
         help_text = text(pilot)
-        assert "Notes of the user on what was measured." in help_text
-        assert help_text.index("Notes of the user") < help_text.index("\\nNotes\\n") < help_text.index("Everywhere")
-        assert "Write a note down" in help_text and "Notes on the results" in help_text
+        assert "The user's notes on the measured scores." in help_text
+        assert help_text.index("The user's notes") < help_text.index("\\nNotes\\n") < help_text.index("Everywhere")
+        assert "Write a note" in help_text and "Notes on the results" in help_text
 
 
 asyncio.run(use(readonly=False))

@@ -70,7 +70,7 @@ async def test_measuring_again_never_switches_off_a_refusal(refused: Workspace, 
         await until(pilot, lambda: "1 refused" in text_of(pilot))
         assert "Missing" not in text_of(pilot)
         assert "Refused: o measures them anyway, and marks every result" in text_of(pilot)
-        assert "own/net fails its examination: normalisation: features do not depend" in text_of(pilot)
+        assert "own/net fails its checks: normalisation: features do not depend" in text_of(pilot)
         assert "--" not in text_of(pilot), "keys instead of options of the command line"
         await pilot.press("a")
         await until(pilot, lambda: "measure again yes" in text_of(pilot) and "1 refused" in text_of(pilot))

@@ -206,7 +206,7 @@ def test_a_judgement_has_one_line_after_every_dataset_and_its_answer_in_words(gl
     assert "needs more" in text
     words = " ".join(text.split())
     assert "demo/supervised is better than demo/simclr: +5.0 points over 2 tasks, certainly +3.0 to +7.0" in words
-    assert "not part of the mean, because the scores are no percentages: normals/shapes-scenes" in words
+    assert "not part of the mean, because the scores are not percentages: normals/shapes-scenes" in words
     assert looks(0.5).left == (), "a final answer needs no further dataset"
     assert "all test images are used" not in words
 
@@ -235,7 +235,7 @@ async def test_compare_judges_the_backbone_under_the_cursor_and_the_margin_is_a_
     monkeypatch.setattr(verdicts, "read_judgement", read)
     async with opened(used, AppOptions(mode="compare", suite="demo")) as pilot:
         await pilot.press("V")
-        await until(pilot, lambda: "no dataset has results of both" in shown(pilot, "#text"))
+        await until(pilot, lambda: "no dataset has comparable results of both" in shown(pilot, "#text"))
         names, suite, margin = asked[0]
         assert (suite, margin) == ("demo", 0.5)
         assert len(set(names)) == 2
@@ -254,7 +254,7 @@ def test_the_ledger_names_outliers_their_column_and_the_split_of_selection() -> 
     words = " ".join(text.split())
     assert f"outliers: {list(shifts)[4]}" in words
     assert "settings chosen on: " in words
-    assert "Published by other protocols, never compared" in words
+    assert "Published under other protocols, never compared" in words
     assert ledger_command("demo") == "ssl-console compare '*' --published --suite demo"
 
 
