@@ -20,6 +20,7 @@ import runpy
 import signal
 import socket
 import sys
+import termios
 import threading
 import time
 import traceback
@@ -65,6 +66,8 @@ class Program:
     """Whether it leads a session of its own."""
     unbuffered: bool = False
     mask: int = 0o022
+    terminal: bool = False
+    """Whether its standard input is the terminal of this session."""
 
 
 class Forked:
@@ -165,6 +168,8 @@ def become(program: Program, descriptors: Sequence[int], others_up_to: int = 3) 
     """Give this process what a program is started with. Of its other descriptors those below a number are closed."""
     if program.session:
         os.setsid()
+    if program.terminal:
+        _take_terminal(descriptors[0])
     moved = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGH) for descriptor in descriptors]
     for descriptor in descriptors:
         with suppress(OSError):  # the same one may be given twice
@@ -181,12 +186,35 @@ def become(program: Program, descriptors: Sequence[int], others_up_to: int = 3) 
     _find_modules(program.environment.get("PYTHONPATH", ""))
     _add_protocols(program.environment.get(PROTOCOLS, ""))
     _show(program)
+    _open_streams(unbuffered=program.unbuffered)
+
+
+def _open_streams(*, unbuffered: bool) -> None:
+    """Open the three streams as Python does; those of the server are for its own files."""
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - standard input
-    if program.unbuffered:
-        sys.stdout, sys.stderr = (
-            io.TextIOWrapper(io.FileIO(number, "w", closefd=False), errors=errors, write_through=True)
-            for number, errors in ((1, "strict"), (2, "backslashreplace"))
-        )
+    opened = [_opened(number, stream, unbuffered) for number, stream in ((1, sys.__stdout__), (2, sys.__stderr__))]
+    sys.stdout, sys.stderr = opened
+    sys.__stdout__, sys.__stderr__ = opened  # type: ignore[misc]
+
+
+def _opened(number: int, before: Any, unbuffered: bool) -> io.TextIOWrapper:
+    """Standard output or error, with the encoding of the stream `before`."""
+    raw = io.FileIO(number, "w", closefd=False)
+    return io.TextIOWrapper(
+        raw if unbuffered else io.BufferedWriter(raw),
+        encoding=before.encoding,
+        errors=before.errors,
+        line_buffering=number == 2 or raw.isatty(),
+        write_through=unbuffered,
+    )
+
+
+def _take_terminal(descriptor: int) -> None:
+    """Make it the terminal of this process's session, whose end ends the process."""
+    fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(os.nice(0)))
 
 
 def _find_modules(paths: str) -> None:

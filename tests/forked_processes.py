@@ -1,8 +1,9 @@
 """Programs of the product that tests fork from servers instead of starting each with its imports.
 
-`take_over` replaces `subprocess.Popen` in a process: supervisors and queries that import torch come from a server that
-has it, and a supervisor that came from one forks its workers itself, so that they are its children. All are processes
-of their own, with their pids, sessions, signals and streams. A program is started as ever where the servers differ
+`take_over` replaces `subprocess.Popen` in a process: commands come from a server that has the console, supervisors and
+queries that import torch from one that has torch, and a supervisor that came from one forks its workers itself, so that
+they are its children. `start_in_terminal` does it for consoles. All are processes of their own, with their pids,
+sessions, terminals, signals and streams. A program is started as ever where the servers differ
 from the process that starts it in what a program inherits (`_inherited`). With `SSL_CONSOLE_FAULTS=full` nothing is
 forked.
 """
@@ -65,11 +66,13 @@ CONSOLE = tuple(
     f"ssl_console.{room}" for room in ("cli", "operations", "planning", "analysis", "launchers", "workspace", "system")
 )
 """Rooms of the console; none of them loads torch."""
+CONSOLE_IN_TERMINAL = (*CONSOLE, "ssl_console.tui")
 WITH_TORCH = ("backbones", "tasks", "ssl_console.supervisor", "ssl_console.worker")
-ALONE = {CONSOLE: 2, WITH_TORCH: 1}
+ALONE = {CONSOLE: 2, CONSOLE_IN_TERMINAL: 2, WITH_TORCH: 1}
 """Number of programs of an environment that start without a server, which takes as long to start as a few of them."""
 WORKER, SUPERVISOR = "ssl_console.worker", "ssl_console.supervisor"
-FORKED = re.compile(r"ssl_console\.supervisor|(tasks|backbones|tests)\..+")
+COMMAND = "ssl_console"
+FORKED = re.compile(r"ssl_console(\.supervisor)?|(tasks|backbones|tests)\..+")
 _START = subprocess.Popen
 _SIGNATURE = inspect.signature(_START._execute_child)  # type: ignore[attr-defined]
 _KEPT: list[object] = []
@@ -114,7 +117,7 @@ def server_for(environment: Mapping[str, str], modules: tuple[str, ...], name: s
 
     For a supervisor it does at once: the worker that it starts next takes as long as a server.
     """
-    if FORKS not in os.environ or resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= HIGH:
+    if FORKS not in os.environ or FORKS not in environment or resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= HIGH:
         return None
     kept = _kept(environment)
     key = hashlib.sha256(repr((modules, sorted(kept.items()), _inherited())).encode()).hexdigest()[:16]
@@ -127,6 +130,17 @@ def server_for(environment: Mapping[str, str], modules: tuple[str, ...], name: s
             _start_server(path, kept, modules)
         asked.write(b".")
     return path if path.exists() else None
+
+
+def start_in_terminal(command: Sequence[str], environment: Mapping[str, str], terminal: int) -> Forked | None:
+    """Fork a command of the console whose terminal this descriptor is; None if it is to be started in the usual way."""
+    program = [sys.executable, "-P", "-m", COMMAND]
+    server = server_for(environment, CONSOLE_IN_TERMINAL) if list(command[:4]) == program else None
+    if server is None:
+        return None
+    words, folder = list(command[4:]), str(Path.cwd())
+    forked = Program(COMMAND, words, dict(environment), folder, [0, 1, 2], session=True, terminal=True)
+    return start(server, forked, [terminal] * 3)
 
 
 def _kept(environment: Mapping[str, str]) -> dict[str, str]:
@@ -189,7 +203,8 @@ class ForkingPopen(_PrivatePopen):
         descriptors = [number if (end := ends.get(number, -1)) == -1 else end for number in program.descriptors]
         if program.name == WORKER:
             return self._fork_here(program, descriptors)
-        if (server := server_for(program.environment, WITH_TORCH, program.name)) is None:
+        modules = CONSOLE if program.name == COMMAND else WITH_TORCH
+        if (server := server_for(program.environment, modules, program.name)) is None:
             return False
         with suppress(ConnectionError, FileNotFoundError):  # a server leaves with the process that made its folder
             self._forked = start(server, program, descriptors)

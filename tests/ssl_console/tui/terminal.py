@@ -24,6 +24,8 @@ import psutil
 import pyte
 
 from ssl_console.workspace.paths import Workspace
+from tests.fork_server import Forked
+from tests.forked_processes import start_in_terminal
 
 PATIENCE_S = 90.0
 """Timeout of every wait: generous, because only failing tests reach it."""
@@ -73,6 +75,8 @@ class Terminal:
     """Time of the last read, on the clock of `time.perf_counter`."""
     exit_code: int | None = None
     """As in a shell: negative for a signal."""
+    forked: Forked | None = None
+    """The program, where a fork server has started it."""
     _stream: pyte.ByteStream = field(init=False)
     _drawn: tuple[int, str] = (0, "")
 
@@ -216,7 +220,9 @@ class Terminal:
         self._reap(block=False)
 
     def _reap(self, *, block: bool) -> None:
-        if self.exit_code is None:
+        if self.exit_code is None and self.forked is not None:
+            self.exit_code = self.forked.wait(None if block else 0.0)
+        elif self.exit_code is None:
             pid, status = os.waitpid(self.pid, 0 if block else os.WNOHANG)
             if pid:
                 self.exit_code = os.waitstatus_to_exitcode(status)
@@ -239,6 +245,13 @@ def start(
     surroundings |= {**ENVIRONMENT, **(environment or {})}
     for name in ("COLUMNS", "LINES"):  # the size is the terminal's own, even if an environment was copied whole
         surroundings.pop(name, None)
+    master, own = pty.openpty()
+    _set_size(own, *size)
+    forked = start_in_terminal(command, surroundings, own)
+    os.close(own)
+    if forked is not None:
+        return Terminal(forked.pid, master, pyte.Screen(*size), forked=forked)
+    os.close(master)
     pid, master = pty.fork()
     if pid == 0:  # the child, whose standard streams are the terminal
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
