@@ -58,7 +58,7 @@ class HostBlocks:
     """
 
     def __init__(self, columns: int, *, independent: bool) -> None:
-        self.inverses: Floats | None = None
+        self.inverses: Short | None = None
         """[c, k, k] of each column's first coordinates."""
         self.factor: Tensor | None = None
         """Cholesky factor [c k, c k] of the Hessian of coupled columns."""
@@ -99,7 +99,7 @@ class HostBlocks:
         if size and self._wasted > price:
             self.inverses, self.factor = None, self._coupled(rows[:, :count], state, lam)
             if self.factor is None:
-                self.inverses = inverses(rows[:, :size], curvatures, lam)
+                self.inverses = inverses(in_precision(rows[:, :size], flat), curvatures, lam)
             self._lam, self._wasted, self._usual, self.hindsight = lam, 0.0, 0, Hindsight()
         if flat and self.bounding:
             return torch.float64
@@ -178,24 +178,23 @@ def coupled_factor(first: Floats, chance: Floats, together: dict[tuple[int, int]
     return None if bool(failed) else factor
 
 
-def inverses(first: Floats, curvatures: Floats, lam: float) -> Floats:
+def inverses(first: Short, curvatures: Floats, lam: float) -> Short:
     """[c, k, k] of the penalised blocks of the coordinates `first` [n, k], weighted by `curvatures` [c, n].
 
-    In double precision: in single precision what regularises them would hide the directions in which the loss hardly
-    bends, and conjugate gradients would end before they have seen these.
+    In the precision of `first`, but factorised in double precision. Where the loss is flat, single precision would hide
+    the directions in which it hardly bends, and conjugate gradients would end before they have seen these.
     """
-    blocks = np.stack([_weighted_moments(first, weights) for weights in curvatures])
+    weights = in_precision(curvatures, first.dtype == np.float64)
+    blocks = np.stack([_weighted_moments(first, one) for one in weights]).astype(np.float64, copy=False)
     diagonal = np.einsum("ckk->ck", blocks)
     diagonal[:, 1:] += lam
     diagonal *= 1.0 + RIDGE
     factors, failed = torch.linalg.cholesky_ex(torch.from_numpy(blocks))
-    if bool(failed.any()):
-        return np.asarray(np.linalg.inv(blocks), dtype=np.float64)
-    found: Floats = torch.cholesky_inverse(factors).numpy()
-    return found
+    whole = np.linalg.inv(blocks) if bool(failed.any()) else torch.cholesky_inverse(factors).numpy()
+    return in_precision(whole, first.dtype == np.float64)
 
 
-def _weighted_moments(first: Floats, weights: Floats) -> Floats:
+def _weighted_moments(first: Short, weights: Short) -> Short:
     """[k, k], without the samples that hardly bend the loss, where these are many; a product of a matrix with itself
     has half of the operations of another one."""
     bending = np.flatnonzero(weights > NEGLIGIBLE * np.mean(weights))

@@ -37,6 +37,8 @@ HARD = 8
 """Iterations of a direction from which a gradient in double precision costs little in comparison."""
 CHEAP = 1 << 23
 """Multiply-adds of a gradient up to which it is in double precision, in which weak penalties keep their digits."""
+DOUBT = 2.0
+"""Factor of the estimated decrease that remains, where it is a large part of what a certificate rests on."""
 Inner = float | Floats
 """An inner product, or those of independent rows [c, 1]."""
 
@@ -114,9 +116,11 @@ class HostNewton:
         self.screened: HostMatrix | None = None
         self.bending = np.empty(0, dtype=np.int64)
 
-    def direction(self, state: HostState, gradient: Floats, ridge: Floats, sufficient: float) -> tuple[Floats, float]:
+    def direction(
+        self, state: HostState, gradient: Floats, ridge: Floats, sufficient: float, certified: float = 0.0
+    ) -> tuple[Floats, float]:
         """A descent direction for `gradient` [c, 1 + r] of the objective with the penalties `ridge` [1 + r], and half
-        of the decrease predicted by its quadratic model."""
+        of the decrease predicted by its quadratic model; no more exact than shows that it is at most `certified`."""
         curvatures = self.loss.curvatures(state)
         curvature = np.maximum(np.add.reduce(curvatures, axis=1), np.finfo(np.float64).tiny)
         scale = curvature[:, None] * self.moments
@@ -135,8 +139,9 @@ class HostNewton:
             )
             hessian = HostHessian(rows, self.loss, bend, inverse_scale, short, self.blocks)
             right = in_precision(gradient[:, :count], rows.double)
+            spent = dot(direction[:, count:], gradient[:, count:])
             direction[:, :count], rounds, remaining = conjugate_gradients(
-                hessian, right, sufficient, self.blocks.hindsight
+                hessian, right, sufficient, self.blocks.hindsight, 2 * certified - spent
             )
             self.blocks.served(rounds)
         decrement = 0.5 * (dot(direction, gradient) + remaining)
@@ -216,10 +221,11 @@ class HostHessian:
 
 
 def conjugate_gradients(
-    system: HostHessian, right: Short, sufficient: float, hindsight: Hindsight
+    system: HostHessian, right: Short, sufficient: float, hindsight: Hindsight, certified: float = 0.0
 ) -> tuple[Short, int, float]:
     """Approximate solution for `right` [c, k], the number of iterations, and twice the estimated remaining decrease;
-    it ends as `newton_direction.conjugate_gradients` does.
+    it ends as `newton_direction.conjugate_gradients` does, or once that and twice the decrease so far are together at
+    most `certified`.
 
     The estimate is a bound where the preconditioner is a Hessian of some of the samples, which is smaller than that of
     all of them.
@@ -228,7 +234,7 @@ def conjugate_gradients(
     direction = system.precondition(residual)
     strength = first = system.inner(residual, direction)
     enough = 2 * ESTIMATE / system.loss.groups * sufficient
-    energy, remaining, rounds = 0.0 * first, first, 0
+    energy, remaining, rounds, doubt = 0.0 * first, first, 0, 1.0
     while rounds < ROUNDS and np.any(strength > 0):
         rounds += 1
         image = system.product(direction)
@@ -244,9 +250,12 @@ def conjugate_gradients(
         reduced = strength <= REDUCTION**2 * (energy if bounded else first)
         if np.all(reduced | (hindsight.factor * remaining <= enough)):
             break
+        if float(np.sum(energy + DOUBT * hindsight.factor * remaining)) <= certified:
+            doubt = DOUBT
+            break
         direction *= _ratio(strength, before)
         direction += preconditioned
-    bound = hindsight.factor * float(np.sum(remaining))
+    bound = doubt * hindsight.factor * float(np.sum(remaining))
     hindsight.learn()
     return solution, rounds, bound
 

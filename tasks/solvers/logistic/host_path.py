@@ -140,7 +140,8 @@ class HostPathSolver(PathSolver):
             point = self._consistent(point, ridge)
             gradient = self._gradient(point, ridge)
             sufficient = tolerance * point.objective / (CAUTION * EARLY)
-            direction, decrement = self.newton.direction(point.state, gradient, ridge, sufficient)
+            certified = trace.certified(tolerance) * point.objective / EARLY
+            direction, decrement = self.newton.direction(point.state, gradient, ridge, sufficient, certified)
             trace.note(EARLY * decrement / point.objective)
             if trace.gap <= tolerance or not math.isfinite(decrement):
                 break

@@ -88,6 +88,11 @@ class ConvergenceTrace:
             return 0.5
         return float(min(0.98, max(self.last / self.first, 1e-12) ** (1.0 / self.steps)))
 
+    def certified(self, tolerance: float) -> float:
+        """A decrement with which the gap would be at most `tolerance`."""
+        after = replace(self, last=tolerance / (2 * CAUTION))
+        return after.last if after.gap <= tolerance else 0.0
+
     @property
     def gap(self) -> float:
         """Relative distance to the optimum, at most: `CAUTION` times the sum of future decreases at this rate."""

@@ -21,7 +21,7 @@ from tasks.solvers.logistic.conjugate_gradients import MEASURED_FROM, Hindsight
 from tasks.solvers.logistic.host_loss import Floats, HostLoss, HostSoftmax, HostState, host_loss
 from tasks.solvers.logistic.host_path import FEW, HostPathSolver, suited
 from tasks.solvers.logistic.objective import Binary, Likelihood, Multinomial, TwoClasses
-from tasks.solvers.logistic.path_solver import design_of
+from tasks.solvers.logistic.path_solver import ConvergenceTrace, design_of
 from tests.benchmarks._drawn import drawn
 from tests.benchmarks._gap import Reference
 
@@ -150,6 +150,44 @@ def test_iterations_that_go_on_measure_by_how_much_earlier_estimates_were_too_sm
         hindsight.note(1.0, 0.1)
     hindsight.learn()
     assert hindsight.factor == 1.0
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_a_certified_decrease_is_one_whose_gap_is_within_the_tolerance(steps: int) -> None:
+    trace = ConvergenceTrace(first=1e-6, last=1e-6, steps=steps)
+    certified = trace.certified(1e-6)
+    assert replace(trace, last=certified).gap <= 1e-6
+    assert (certified == 0) == (steps == 5), "after slow steps no decrease is certified"
+
+
+def test_a_direction_ends_once_its_decrease_is_certified_and_not_before() -> None:
+    rows, targets = replace(SEPARABLE, classes=4, noise=0.1).data().train
+    likelihood = Multinomial(torch.from_numpy(targets), 4)
+    design = design_of(torch.from_numpy(rows), likelihood, Settings())
+    loss = host_loss(likelihood)
+    margins = loss.margins(random(4, len(rows)))
+    state, ridge = loss.state(margins), np.full(design.width, 1e-4)
+    ridge[0] = 0.0
+
+    def solved(certified: float) -> tuple[int, float]:
+        newton = host_newton.HostNewton(design, loss, 4)
+        gradient = newton.rows.exact_transpose_matmul(state.residual, hard=True)
+        _, decrement = newton.direction(state, gradient, ridge, 1e-9, certified)
+        return newton.blocks.rounds, decrement
+
+    rounds, whole = solved(0.0)
+    early, above = solved(1.2 * whole)
+    assert early < rounds
+    assert whole * (1 - 1e-3) <= above <= 1.2 * whole
+    assert solved(0.9 * whole)[0] == rounds, "a decrease that is larger is not certified"
+
+
+def test_blocks_in_single_precision_are_those_in_double_precision_where_the_loss_bends() -> None:
+    rows, curvatures = random(60, 8), np.abs(random(3, 60, seed=1)) / 60
+    exact = host_blocks.inverses(rows, curvatures, 1e-2)
+    short = host_blocks.inverses(rows.astype(np.float32), curvatures, 1e-2)
+    assert (exact.itemsize, short.itemsize) == (8, 4)
+    assert np.allclose(short, exact, rtol=1e-4, atol=1e-4 * np.abs(exact).max())
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["blocks", "half precision"])
