@@ -29,7 +29,7 @@ WORKER, DEFAULT = "a worker", "the libraries' default waiting"
 LIMIT = 1.2
 """Processor time next to other processes, relative to that of the machine alone."""
 STOPPED_S = 20.0
-"""Seconds after which a computation is stopped; its ratio is then a lower bound."""
+"""Seconds after which a computation that spins is stopped; its ratio is then a lower bound."""
 SPIN = "while True: pass"
 START = """
 import tempfile
@@ -129,14 +129,14 @@ def in_process(job: str, *, worker: bool, others: int) -> Timing:
         if process.stdout.readline() != "ready\n":
             raise subprocess.CalledProcessError(process.wait(), job)
         with spinning(others):
-            return _finished(process)
+            return _finished(process, None if worker else STOPPED_S)
 
 
-def _finished(process: subprocess.Popen[str]) -> Timing:
-    """Let the computation begin, and wait for its duration."""
+def _finished(process: subprocess.Popen[str], limit_s: float | None) -> Timing:
+    """Let the computation begin, and wait for its duration, or stop it after `limit_s` seconds."""
     began = time.perf_counter()
     try:
-        output, _ = process.communicate("\n", timeout=STOPPED_S)
+        output, _ = process.communicate("\n", timeout=limit_s)
     except subprocess.TimeoutExpired:
         wall_s, before = time.perf_counter() - began, _children_cpu_s()
         process.kill()
