@@ -21,15 +21,15 @@ FIRST_S = 0.1
 """Seconds over which the load is measured where no recent reading exists."""
 BUSY = ("user", "nice", "system", "irq", "softirq", "steal", "interrupt", "dpc")
 """Processor times of `psutil`, on any system, in which a core is not available."""
-SLURM_CORES = "SLURM_CPUS_PER_TASK"
+CORES_VARIABLE = "SSL_CONSOLE_CORES"
+"""Set by a launcher: number of cores granted to a job, which not every cluster enforces by affinity or quota."""
 CONTROL_GROUPS, MEMBERSHIPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def usable_cores() -> int:
-    """Number of cores that this process may use: those of its affinity, within the quota of its control groups and the
-    cores of its Slurm task, which not every cluster enforces by either.
-    """
-    granted = os.environ.get(SLURM_CORES, "")
+    """Number of cores that this process may use: those of its affinity, within the quota of its control groups and
+    what its launcher was granted."""
+    granted = os.environ.get(CORES_VARIABLE, "")
     limits = [len(_affinity()), math.ceil(min(cpu_quota(), 1e6)), *([int(granted)] if granted.isdecimal() else [])]
     return max(1, min(limits))
 

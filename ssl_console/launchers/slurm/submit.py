@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from backbones.cpu.free_cores import CORES_VARIABLE
 from backbones.io.files import make_private_folder, write_atomically
 from ssl_console.launchers.slurm.commands import PREFIX
 from ssl_console.workspace.config import WARNING_S, JobRequest
@@ -85,6 +86,7 @@ class JobScript(Record):
                 f"export {JOB_ID_VARIABLE}=${{SLURM_JOB_ID:-}}",
                 f'[ -z "${{SLURM_ARRAY_JOB_ID:-}}" ] || export {JOB_ID_VARIABLE}=${{SLURM_ARRAY_JOB_ID}}_$index',
                 "cores=${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-1}}",
+                f"export {CORES_VARIABLE}=$cores",
                 "export OMP_NUM_THREADS=$cores MKL_NUM_THREADS=$cores OPENBLAS_NUM_THREADS=$cores",
                 "case $index in",
                 *cases,

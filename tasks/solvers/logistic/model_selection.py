@@ -319,7 +319,7 @@ def _refit(
     steps = max(1, math.ceil(math.log(chosen / begin) / math.log(STRIDE) - 1e-9))
     for step in range(steps):
         walk.advance(search.factor * begin * (chosen / begin) ** (step / steps), ON_THE_WAY)
-    return walk.advance(search.factor * chosen)
+    return walk.conclude(search.factor * chosen)
 
 
 def _joined(search: _Search, features: Tensor, more: Tensor, likelihood: Likelihood, settings: Settings) -> Design:

@@ -195,6 +195,11 @@ class PathSolver:
             classes=self.classes,
         )
 
+    def conclude(self, strength: float) -> Solution:
+        """As `advance`, with a certificate that is compared with one in double precision: for the final fit."""
+        self.unchecked = CHECKED
+        return self.advance(strength)
+
     def _check_due(self, before: int) -> bool:
         """Whether the certificate is due for a comparison, after the passes since `before`."""
         self.unchecked += self.design.passes - before + self.blocks.products()

@@ -127,10 +127,10 @@ def test_the_affinity_mask_bounds_the_cores() -> None:
     ("granted", "quota", "cores"),
     [("3", math.inf, 3), ("", math.inf, 8), ("16", math.inf, 8), ("x", math.inf, 8), ("3", 1.5, 2), ("", 0.2, 1)],
 )
-def test_the_cores_of_a_slurm_task_and_the_quota_bound_the_cores(
+def test_the_cores_granted_to_a_job_and_the_quota_bound_the_cores(
     granted: str, quota: float, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(free_cores, "_affinity", lambda: set(range(8)))
     monkeypatch.setattr(free_cores, "cpu_quota", lambda: quota)
-    monkeypatch.setenv(free_cores.SLURM_CORES, granted)
+    monkeypatch.setenv(free_cores.CORES_VARIABLE, granted)
     assert usable_cores() == cores

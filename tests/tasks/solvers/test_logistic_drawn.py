@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from torch import Tensor
 
-from tasks.solvers.logistic import Settings, regularisation_path, solve_path
+from tasks.solvers.logistic import Settings, StrengthGrid, fit_selected, path_solver, regularisation_path, solve_path
+from tasks.solvers.logistic.eigenbasis import Design
+from tasks.solvers.logistic.objective import Likelihood
+from tasks.solvers.logistic.subspace_newton import L2Penalty
 from tests.benchmarks._drawn import DrawnProblem, drawn
 from tests.benchmarks._gap import Reference
 
@@ -74,6 +79,31 @@ def test_a_solution_that_double_precision_does_not_certify_is_not_converged_with
     marked = weak_gaps()
     assert not all(converged for _, converged in marked), "how large the gap is depends on the library's rounding"
     assert all(gap <= Settings().tolerance or not converged for gap, converged in marked)
+
+
+@pytest.mark.parametrize("error", [1.0, 1e3], ids=["confirmed", "refuted"])
+def test_the_final_fit_is_converged_if_double_precision_confirms_it(
+    error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(regularisation_path, "suited", lambda *_: False)
+    monkeypatch.setattr(regularisation_path, "representable", lambda *_: False)
+    monkeypatch.setattr(path_solver, "CHECKED", 10**9)
+    exact_gradient, checks = path_solver.exact_gradient, list[Tensor]()
+
+    def gradient(design: Design, likelihood: Likelihood, weights: Tensor, ridge: L2Penalty) -> Tensor:
+        checks.append(error * exact_gradient(design, likelihood, weights, ridge))
+        return checks[-1]
+
+    monkeypatch.setattr(path_solver, "exact_gradient", gradient)
+    data = small(7)[2].data()
+    selection = fit_selected(data.train, data.validation, StrengthGrid((1e-3, 1e-2), extensible=False), accuracy)
+    assert len(checks) == 1
+    assert all(trial.converged for trial in selection.trials)
+    assert selection.refit_converged == (error == 1.0)
+
+
+def accuracy(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.generic]) -> float:
+    return float((logits.argmax(axis=1) == targets).mean())
 
 
 def test_the_reference_measures_a_known_distance_to_the_optimum() -> None:
