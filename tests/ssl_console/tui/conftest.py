@@ -32,14 +32,14 @@ textual.constants.TEXTUAL_ANIMATIONS = "none"  # type: ignore[misc]
 PATIENCE_S = 90.0
 PARSED: dict[tuple[object, ...], list[RuleSet]] = {}
 """Rules by text, place and variables: every console of these tests has the same, and parses them several times."""
-_PARSE = Stylesheet._parse_rules
+PARSE_RULES = Stylesheet._parse_rules
 
 
 def parsed_once(sheet: Stylesheet, css: str, *where: Any, **told: Any) -> list[RuleSet]:
     """Parse rules that no console of this process has parsed before."""
     key = (css, where, *sorted(told.items()), *sorted(sheet._variables.items()))
     if key not in PARSED:
-        PARSED[key] = _PARSE(sheet, css, *where, **told)
+        PARSED[key] = PARSE_RULES(sheet, css, *where, **told)
     return PARSED[key]
 
 

@@ -19,7 +19,7 @@ from textual.widget import Widget
 import ssl_console.tui
 from ssl_console.tui.app import ConsoleApp
 from ssl_console.workspace.paths import Workspace
-from tests.ssl_console.tui.conftest import console_on, settled, until
+from tests.ssl_console.tui.conftest import PARSE_RULES, console_on, settled, until
 
 TYPES = re.compile(r"(?<![\w.#$-])[A-Z]\w+")
 
@@ -41,6 +41,8 @@ async def test_a_source_is_parsed_once_for_each_theme(used: Workspace, monkeypat
         parsed[scope, css, read_from, app.theme, named["tie_breaker"]] += 1
         return parse(scope, css, read_from, **named)
 
+    # The rules that other tests share would hide a second parsing, or every one.
+    monkeypatch.setattr(stylesheet.Stylesheet, "_parse_rules", PARSE_RULES)
     monkeypatch.setattr(stylesheet, "parse", counted)
     app = console_on(used)
     async with app.run_test() as pilot:
