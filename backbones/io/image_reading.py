@@ -330,14 +330,6 @@ def _largest(value: object) -> int:
     return int(max(value)) if isinstance(value, tuple) else int(str(value))
 
 
-def orient_array(values: npt.NDArray[np.generic], number: int) -> npt.NDArray[np.generic]:
-    """Array [h, w, ...] rotated upright from EXIF's orientation 1 to 8."""
-    if number in TURNED_SIDEWAYS:
-        values = values.swapaxes(0, 1)
-    flip_rows, flip_columns = number in (3, 4, 7, 8), number in (2, 3, 6, 7)
-    return values[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-
-
 def pixels(content: bytes, reading: ImageReading = PLAIN) -> npt.NDArray[np.uint8] | None:
     """uint8 [h, w, 3]; None where Pillow is needed: other formats, CMYK, damage, very large sizes, and images to
     be rotated.

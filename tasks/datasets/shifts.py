@@ -25,7 +25,6 @@ OTHER = -1
 """Label of an image whose class is not in the dataset."""
 CORRUPTION_VERSION = 1
 """Incremented whenever the pixels of a corruption change."""
-SEVERITIES = (1, 2, 3, 4, 5)
 PREFIX = "console-"
 NOISE = (0.04, 0.08, 0.12, 0.18, 0.26)
 BLUR = (0.01, 0.02, 0.03, 0.045, 0.06)

@@ -12,6 +12,12 @@ from pathlib import Path
 from tests.ssl_console.workspace_fixture import eventually
 
 PAGE = 4096
+MOUNTED_UNTIL_END_OF_INPUT = """
+mount -t tmpfs -o "$1" ssl-console-faults "$2" || exit
+echo mounted
+read -r line
+umount --lazy "$2"
+"""
 
 
 @dataclass(frozen=True)
@@ -58,15 +64,19 @@ def no_file_longer_than(size: int) -> Iterator[None]:
 
 @contextmanager
 def a_disk(root: Path, megabytes: int) -> Iterator[Disk | None]:
-    """A new file system of that size at `root`; None if it cannot be mounted."""
+    """A new file system of that size at `root`; None if it cannot be mounted.
+
+    A process in a session of its own mounts it and removes it, also when this process is interrupted or killed.
+    """
     root.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "ssl-console-faults", str(root)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    try:
-        yield Disk(root) if mounted else None
-    finally:
-        if mounted:
-            subprocess.run(["umount", "--lazy", str(root)], check=True)
+    command = ["sh", "-c", MOUNTED_UNTIL_END_OF_INPUT, "sh", f"size={megabytes}m,mode=0700", str(root)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as mount:
+        assert mount.stdout is not None
+        mounted = mount.stdout.readline() == b"mounted\n"
+        try:
+            yield Disk(root) if mounted else None
+        finally:
+            mount.communicate()
+    assert mount.returncode == 0 or not mounted

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from subprocess import Popen
+from subprocess import PIPE, Popen
 
 import orjson
 import pytest
@@ -21,7 +22,7 @@ from tests.faults.scale import full
 from tests.faults.stage import PATIENCE_S, WORK, Stage
 from tests.faults.tally import Tally
 from tests.ssl_console.tui.terminal import a_console
-from tests.ssl_console.workspace_fixture import eventually
+from tests.ssl_console.workspace_fixture import ROOT, eventually
 
 GROUP = "full or read-only disk"
 
@@ -135,6 +136,23 @@ def test_checkpoint_on_a_full_disk_leaves_the_last_one_and_no_half_one(disk: Dis
     disk.make_room()
     kept.save({"step": 2, "weights": torch.zeros(1_000_000)})
     assert (kept.restore(SilentReporter()) or {})["step"] == 2
+
+
+def test_little_disk_is_removed_when_its_process_is_killed(disk: Disk, tmp_path: Path) -> None:
+    place = tmp_path / "another"
+    program = f"""
+from pathlib import Path
+from tests.faults.disk import a_disk
+with a_disk(Path({str(place)!r}), 1):
+    print("mounted", flush=True)
+    input()
+"""
+    with Popen([sys.executable, "-c", program], cwd=ROOT, stdin=PIPE, stdout=PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"mounted\n"
+        assert place.is_mount()
+        process.kill()
+    eventually(lambda: not place.is_mount(), "the disk is removed", PATIENCE_S)
 
 
 def _until_said(stage: Stage, command: Popen[bytes], what: str, folder: RunFolder | None = None) -> None:

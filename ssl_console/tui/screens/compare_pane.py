@@ -30,8 +30,6 @@ from ssl_console.workspace.events import Curve
 
 PaneView = Literal["differences", "transfer", "cost", "curves", "classes", "images", "similarity"]
 VIEWS: tuple[PaneView, ...] = get_args(PaneView)
-OF_PAIRS = frozenset({"differences", "classes", "images"})
-"""Views of two backbones; charts show all that are compared."""
 
 
 class ComparePane(Vertical):

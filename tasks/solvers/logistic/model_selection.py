@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -169,7 +170,9 @@ def _logits_function(solution: Solution) -> Callable[[Array], Logits]:
     weights, intercepts = (part.to(torch.float32) for part in solution.raw())
 
     def logits(features: Array) -> Logits:
-        rows = torch.as_tensor(np.asarray(features, dtype=np.float32)).to(weights.device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # shared: the rows are only read
+            rows = torch.as_tensor(np.asarray(features, dtype=np.float32)).to(weights.device)
         return np.asarray(torch.addmm(intercepts, rows, weights.T).cpu().numpy(), dtype=np.float32)
 
     return logits
