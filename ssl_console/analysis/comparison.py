@@ -302,10 +302,10 @@ def _over_all(comparison: Comparison, across: Across) -> str:
     if test.n and possible >= LEVEL:
         return f"{test.n} tasks are too few for a conclusion about others: at least six are needed."
     if test.p_value >= LEVEL:
-        return f"{where} neither is ahead (median lead {lead:+.1f} points, {format_p(test.p_value)})."
+        return f"{where}, neither is ahead (median lead {lead:+.1f} points, {format_p(test.p_value)})."
     ahead = comparison.first if test.effect > 0 else comparison.second
     numbers = f"median lead {abs(lead):.1f} points, {format_p(test.p_value)}, effect {abs(test.effect):.2f}"
-    return f"{where} {ahead} is ahead ({numbers})."
+    return f"{where}, {ahead} is ahead ({numbers})."
 
 
 def is_within(test: PairedTest, margin: Margin) -> bool:

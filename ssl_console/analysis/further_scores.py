@@ -24,13 +24,13 @@ from ssl_console.analysis.badged_results import legend
 from ssl_console.workspace.badges import marks
 from ssl_console.workspace.result import Result, ResultRecord
 
-NOTHING_CHOSEN = "its protocol selects nothing"
+NOTHING_CHOSEN = "the protocol selects nothing"
 NOT_RECORDED = "not recorded: measured by an earlier version, or scoring the candidates on test images costs too much"
 NO_STEPS = (
     "the steps of its training were not scored on test images: it was measured by an earlier version, or scoring them "
-    "would have added more than a twentieth to the training's cost"
+    "would have added more than 5 % to the cost of the training"
 )
-NO_RECORD = "its run folder is gone"
+NO_RECORD = "the run folder has been removed"
 ABOUT = (
     "optimism: how much higher the score would be, in points, if the setting (C, learning rate, k, block, step) had "
     "been chosen on the test images; in this workspace, settings are chosen on validation images or fixed beforehand"

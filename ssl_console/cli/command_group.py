@@ -70,7 +70,7 @@ DevicesChoice = Annotated[
     str | None, typer.Option("--devices", metavar="D", help="Devices to use: cuda:0,cuda:1 or cpu.")
 ]
 PrecisionChoice = Annotated[
-    str, typer.Option("--precision", metavar="P", help="float32, bfloat16 or float16 (other results).")
+    str, typer.Option("--precision", metavar="P", help="float32, bfloat16 or float16; results differ.")
 ]
 DevicesPerRunChoice = Annotated[
     str | None,

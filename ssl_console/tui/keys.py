@@ -59,7 +59,7 @@ APP = (
         changes=True,
     ),
     Key("undo", "u", "undo", "undo", "Undo the last mark, hidden column or cancellation", footer=False),
-    Key("jump", "J", "jump", "jump", "Letters on every pane and column; the next key goes there", footer=False),
+    Key("jump", "J", "jump", "jump", "Show a letter on every pane and column; the next key moves there", footer=False),
     Key("redraw", "ctrl+l", "redraw", "redraw", "Redraw the whole screen", footer=False),
     Key("back", "escape", "out", "back", "Leave the innermost layer: dialog, filter, zoom", footer=False),
     Key("quit", "q", "quit", "quit", "Quit; runs continue"),
@@ -110,7 +110,7 @@ FILTER = (
     Key("clear", "escape", "clear", "clear", "Clear filter"),
 )
 
-EXPLAINED = Key("help", "f1,question_mark", "app.help", "help", "What is shown here, and its keys")
+EXPLAINED = Key("help", "f1,question_mark", "app.help", "help", "Help on this dialog, with its keys")
 """Of every dialog: keys of the app do not reach dialogs."""
 EXPLAINED_WHILE_TYPING = replace(EXPLAINED, keys="f1")
 """Of dialogs in which text is typed."""
@@ -120,12 +120,12 @@ LAUNCH = (
     Key("again", "a", "again", "again", "Also repeat finished runs"),
     Key("seeds", "s", "seeds", "seeds", "Type the seeds, e.g. 0-9; a digit opens the input"),
     Key("preset", "p", "preset", "preset", "Parameters: default, or those of the paper"),
-    Key("launcher", "l", "launcher", "launcher", "Launcher: processes of this machine, or jobs of a cluster"),
-    Key("share", "i", "share", "share", "GPUs that others use: start when enough memory is free, when idle, or alone"),
-    Key("devices", "d", "devices", "devices per run", "Devices that compute the features of one run together"),
+    Key("launcher", "l", "launcher", "launcher", "Launcher: processes on this machine, or cluster jobs"),
+    Key("share", "i", "share", "share", "GPUs in use by others: require free memory, only own runs, or no other use"),
+    Key("devices", "d", "devices", "devices per run", "Number of devices that compute the features of one run"),
     Key("copy", "y", "copy", "copy", "Copy the equivalent command line"),
     Key("fetch", "w", "fetch", "fetch", "Fetch missing weights and data", changes=True),
-    Key("override", "o", "override", "override", "Run what the checks refuse, after a confirmation", changes=True),
+    Key("override", "o", "override", "override", "Also run refused backbones, after a confirmation", changes=True),
     EXPLAINED,
     Key("close", "escape", "close", "back", "Go back without starting anything"),
 )
@@ -176,15 +176,15 @@ SEARCHED = (
 """Keys that move in a list with a search line, as letters narrow the list."""
 
 MORE = (
-    Key("run", "enter", "run", "run", "Run the highlighted one", priority=True),
+    Key("run", "enter", "run", "run", "Run the highlighted action", priority=True),
     EXPLAINED,
-    Key("close", "escape,full_stop", "close", "back", "Go back without running any"),
+    Key("close", "escape,full_stop", "close", "back", "Go back without running an action"),
     *SEARCHED,
 )
 
 CHOOSER = (
-    Key("toggle", "space", "pick", "choose", "Select or deselect", priority=True),
-    Key("all", "asterisk", "all", "all", "Select all that are listed, or none of them", priority=True),
+    Key("toggle", "space", "pick", "select", "Select or deselect the highlighted option", priority=True),
+    Key("all", "asterisk", "all", "all", "Select all listed options, or none of them", priority=True),
     Key("accept", "enter", "accept", "done", "Accept the selection", priority=True),
     EXPLAINED_WHILE_TYPING,
     Key("close", "escape", "close", "back", "Go back without a change"),
@@ -192,7 +192,7 @@ CHOOSER = (
 )
 
 PICKER = (
-    Key("accept", "enter", "accept", "choose", "Choose the highlighted one", priority=True),
+    Key("accept", "enter", "accept", "choose", "Choose the highlighted option", priority=True),
     EXPLAINED_WHILE_TYPING,
     Key("close", "escape", "close", "back", "Go back without a change"),
     *SEARCHED,
@@ -216,7 +216,7 @@ NAMING = (
     Key("close", "escape", "close", "back", "Go back without a change"),
 )
 
-VIEWS = (*PICKER, Key("remove", "delete", "remove", "remove", "Remove the highlighted one", priority=True))
+VIEWS = (*PICKER, Key("remove", "delete", "remove", "remove", "Remove the highlighted view", priority=True))
 
 IMAGES = (
     Key(
@@ -228,7 +228,14 @@ IMAGES = (
 
 STAGES = (
     Key("next", "enter", "next_stage", "run next", "Run the next step on all of these backbones", changes=True),
-    Key("all", "a", "all_stages", "run all", "Run one after another until it is certain, or stop that", changes=True),
+    Key(
+        "all",
+        "a",
+        "all_stages",
+        "run all",
+        "Run step after step until the answer is certain; again: stop after this one",
+        changes=True,
+    ),
     Key("refresh", "r", "refresh", "refresh", "Read the results again", footer=False),
     Key("copy", "y", "copy", "copy command", "Copy the equivalent command line; --json gives the same numbers"),
 )
@@ -250,7 +257,7 @@ JUDGE = (
 
 RACE = (
     *STAGES,
-    Key("goal", "f", "goal", "for", "Choose for accuracy; or for speed or memory among the nearly best"),
+    Key("goal", "f", "goal", "for", "Goal: accuracy, or speed or memory among the nearly best"),
     Key("hours", "t", "hours", "hours", "Time budget"),
     EXPLAINED,
     Key("close", "escape,R", "close", "back", "Back"),
@@ -258,7 +265,7 @@ RACE = (
 
 LEDGER = (
     Key("copy", "y", "copy", "copy command", "Copy the equivalent command line; --json gives the same numbers"),
-    Key("scatter", "s", "scatter", "scatter", "Write the scatter of published against own scores, as SVG"),
+    Key("scatter", "s", "scatter", "scatter", "Write a scatter plot of published against own scores, as SVG"),
     EXPLAINED,
     Key("close", "escape,p", "close", "back", "Back"),
 )
@@ -305,7 +312,7 @@ KEYS: dict[Scope, tuple[Key, ...]] = {
 TITLES: dict[Scope, str] = {
     "app": "Everywhere",
     "table": "In a table",
-    "text": "In a text",
+    "text": "In text",
     "chart": "In a chart",
     "filter": "While a filter is typed",
     "launch": "Launch",

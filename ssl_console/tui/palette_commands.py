@@ -50,8 +50,8 @@ class FindPalette(CommandPalette):
 
     BINDINGS: ClassVar = bindings("palette")
     HELP_TEXT = (
-        "Finds actions by their name, their text in the footer, or another word for them; and backbones, tasks, "
-        "suites, columns and runs. Those of the screen below come first. Only what is highlighted in the list is run."
+        "Finds actions by name, footer text or synonym, and backbones, tasks, suites, columns and runs. Actions of the "
+        "current screen come first. Only the highlighted entry is executed, by enter."
     )
 
     def __init__(self) -> None:

@@ -29,6 +29,7 @@ CHANGES = (
     ("task.version", "the protocol has a new version"),
     ("task", "the task's parameters changed"),
     ("precision", "the precision changed"),
+    ("seed", "the seed changed"),
 )
 """Part of a result's identity and the description of its change; the first match counts."""
 

@@ -140,14 +140,16 @@ def serve(
 @app.command()
 def clean(
     context: typer.Context,
-    older: Annotated[str, typer.Option("--older", metavar="AGE", help="Runs that ended longer ago than 90d, 12w, 6h.")],
+    older: Annotated[
+        str, typer.Option("--older", metavar="AGE", help="Minimum time since the end of a run: 90d, 12w or 6h.")
+    ],
     keep_best: Annotated[
         bool, typer.Option("--keep-best", help="Also remove results, except each backbone's best on each task.")
     ] = False,
     results: Annotated[bool, typer.Option("--results", help="Also remove all results of that age.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be removed.")] = False,
 ) -> None:
-    """Remove runs that ended long ago. Without options: failed and cancelled ones."""
+    """Remove runs that ended long ago. Without further options: failed and cancelled ones."""
     from ssl_console.cli.handlers.cache import clean
 
     clean(context.obj, older, "best" if keep_best else "none" if results else "all", dry_run=dry_run)
@@ -283,7 +285,7 @@ def resume(context: typer.Context) -> None:
 def doctor(
     context: typer.Context,
     name: Annotated[
-        list[str] | None, typer.Argument(metavar="[BACKBONE|TASK]", help="Backbones, tasks or datasets to examine.")
+        list[str] | None, typer.Argument(metavar="BACKBONE|TASK", help="Backbones, tasks or datasets to examine.")
     ] = None,
     published: Annotated[
         bool, typer.Option("--published", help="Fetch three backbones and a dataset, and reproduce published scores.")

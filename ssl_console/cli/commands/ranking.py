@@ -103,7 +103,9 @@ def compare(
     figure: Figure = None,
     as_json: AsJson = False,
 ) -> None:
-    """Test whether A is better than B, on every task by its samples and over all tasks; or against published scores."""
+    """Test whether A is better than B, on every task (paired by sample) and over all tasks; or compare A with published
+    scores.
+    """
     from ssl_console.cli.command_group import margins
     from ssl_console.cli.handlers.compare import compare_backbones, needs_second
 
@@ -215,7 +217,7 @@ def patch_maps(
 def layer_curve(
     context: typer.Context,
     dataset: Annotated[
-        list[str] | None, typer.Argument(metavar="[DATASET]...", help="Datasets measured by layers/. Default: all.")
+        list[str] | None, typer.Argument(metavar="DATASET", help="Datasets measured by layers/. Default: all.")
     ] = None,
     backbone: Annotated[
         list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone; may repeat. Default: all.")
@@ -251,7 +253,7 @@ def multiverse(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate stored features under all reasonable protocols: in how many is a backbone ahead, and where is it not?"""
+    """Evaluate stored features under all reasonable protocols, and report in how many a backbone is ahead."""
     from ssl_console.cli.handlers.analyses import show_multiverse
 
     show_multiverse(context.obj, tuple(backbone or ()), data, card, tuple(seed or ()), figure, as_json=as_json)

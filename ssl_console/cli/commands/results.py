@@ -130,7 +130,7 @@ def model_page(
         typer.Option(
             "--benchmark",
             metavar="DATASET=ORG/NAME[:TASK]",
-            help="The benchmark of the hub that a dataset here is; may repeat.",
+            help="Benchmark of the hub for a dataset of this workspace; may repeat.",
         ),
     ] = None,
     source: Annotated[
@@ -177,7 +177,7 @@ def mcp(
         ),
     ] = None,
 ) -> None:
-    """Serve this workspace to an agent by the Model Context Protocol, on standard input and output."""
+    """Serve this workspace to an agent over the Model Context Protocol, on standard input and output."""
     from ssl_console.cli.agent_server import serve_agent
 
     serve_agent(context.obj, allow_launch)

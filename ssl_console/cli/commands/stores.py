@@ -15,7 +15,7 @@ BackboneNames = Annotated[
 DatasetNames = Annotated[list[str] | None, typer.Argument(metavar="DATASET", help="Datasets or globs. Default: all.")]
 
 weights = typer.Typer(cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="Weights of the backbones.")
-data = typer.Typer(cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="The datasets.")
+data = typer.Typer(cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="Datasets of the tasks.")
 cache = typer.Typer(
     cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="Stored features and decoded images."
 )
@@ -148,7 +148,7 @@ def features(
     ] = None,
     layers: Annotated[
         list[str] | None,
-        typer.Option("--layers", metavar="L", help="Blocks: 9,12 or all. Default: as the tasks use."),
+        typer.Option("--layers", metavar="L", help="Blocks: 9,12 or all. Default: those of the tasks."),
     ] = None,
     pooling: Annotated[
         str | None,
@@ -163,7 +163,7 @@ def features(
     ] = "paper",
     device: Annotated[str | None, typer.Option("--device", metavar="D", help="The device: cuda:0 or cpu.")] = None,
     precision: Annotated[
-        str, typer.Option("--precision", metavar="P", help="float32, bfloat16 or float16 (other features).")
+        str, typer.Option("--precision", metavar="P", help="float32, bfloat16 or float16 (different features).")
     ] = "float32",
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite an existing file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,

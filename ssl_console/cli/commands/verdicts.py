@@ -55,7 +55,7 @@ def ladder(
 def judge(
     context: typer.Context,
     checkpoint: Annotated[str, typer.Argument(metavar="CKPT", help="A checkpoint file, or a backbone.")],
-    against: Annotated[str, typer.Option("--against", metavar="LEADER", help="The backbone that it has to beat.")],
+    against: Annotated[str, typer.Option("--against", metavar="LEADER", help="The reference backbone.")],
     suite: Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")] = None,
     task: Annotated[
         list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")

@@ -197,7 +197,7 @@ BY_METAVAR: Mapping[str, tuple[Names, ...]] = {
     "TASK": (_tasks, _datasets),
     "DATASET": (_datasets,),
     "IMAGE|FOLDER|DATASET": (_datasets,),
-    "[BACKBONE|TASK]": (_backbones, _tasks),
+    "BACKBONE|TASK": (_backbones, _tasks),
     "RUN": (_runs,),
     "RESULT": (_runs,),
     "RESULT1": (_runs,),

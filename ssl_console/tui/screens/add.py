@@ -45,17 +45,17 @@ BACKBONE_FIELDS = (
     ("path", "checkpoint", "/runs/last.pth or hf:ORG/MODEL"),
     ("name", "name", "own/<file> if empty"),
     ("architecture", "architecture", "detected if empty; a timm name"),
-    ("arguments", "arguments (arg)", "what tensors do not show: num_heads=6 img_size=96"),
+    ("arguments", "arguments (arg)", "not visible in tensors: num_heads=6 img_size=96"),
     ("container", "container", "detected if empty: state_dict, teacher"),
     ("prefix", "prefix", "detected if empty: module.encoder_q."),
     ("drop", "drop", "prefixes of keys that do not belong to the backbone"),
     ("pooling", "pooling", "default if empty; avg, cls, cls+avg or map"),
-    ("normalisation", "normalisation", "as stated, else imagenet, if empty; half or none"),
-    ("mean", "mean", "instead of it: 0.485,0.456,0.406, or one number"),
-    ("std", "std", "standard deviation, likewise"),
+    ("normalisation", "normalisation", "of the checkpoint, else imagenet, if empty; half or none"),
+    ("mean", "mean", "instead of normalisation: 0.485,0.456,0.406, or 0.5"),
+    ("std", "std", "standard deviation, in the same form"),
     ("size", "input size", "the architecture's own if empty"),
     ("resize", "resize", "shorter side before the crop"),
-    ("crop", "crop", "instead of it: fraction of the image in the crop"),
+    ("crop", "crop", "instead of resize: fraction of the image in the crop"),
     ("interpolation", "interpolation", "bicubic or bilinear"),
 )
 """Field of the form, its label, and its placeholder."""
@@ -163,8 +163,8 @@ class AddBackboneDialog(AddForm):
     TITLE_TEXT = "Add a backbone"
     HELP_TEXT = (
         "A checkpoint of your own. The file is inspected while the fields are typed, without running code from it; "
-        "what is found is shown below the fields, and an empty field is detected. Enter writes a card, which can be "
-        "measured at once."
+        "the values found are shown below the fields, and empty fields are detected. Enter writes a card, and the "
+        "backbone can be measured at once."
     )
     FIELDS = BACKBONE_FIELDS
 
@@ -213,7 +213,11 @@ class AddBackboneDialog(AddForm):
 
     def _show_elapsed(self) -> None:
         if self._began is not None:
-            kept = ["Enter is kept: added unless something is missing; enter again cancels this."] if self._adds else []
+            kept = (
+                ["Enter is kept: the backbone is added unless a field is missing; enter again cancels."]
+                if self._adds
+                else []
+            )
             elapsed_s = time.monotonic() - self._began
             self.show_text(f"Inspecting the file ...  {format_duration(elapsed_s)}", *kept, tone=Tone.DIM)
 

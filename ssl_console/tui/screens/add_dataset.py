@@ -25,15 +25,15 @@ from tasks.datasets.importing.messages import DatasetProblem, ImportProgress, Im
 DATASET_FIELDS = (
     ("path", "dataset", "a folder, a CSV, a COCO JSON, a tar or parquet file"),
     ("name", "name", "the folder's if empty"),
-    ("layout", "layout", "recognised if empty: class-folders, csv, voc, coco, parquet"),
-    ("file_column", "file column", "of a CSV or parquet; recognised if empty"),
-    ("label_column", "label column", "of a CSV or parquet; recognised if empty"),
-    ("split_column", "split column", "of a CSV or parquet; recognised if empty"),
+    ("layout", "layout", "detected if empty: class-folders, csv, voc, coco, parquet"),
+    ("file_column", "file column", "of a CSV or parquet; detected if empty"),
+    ("label_column", "label column", "of a CSV or parquet; detected if empty"),
+    ("split_column", "split column", "of a CSV or parquet; detected if empty"),
     ("split_words", "split words", "of the split column: holdout=test fold0=none *=train"),
     ("several", "several labels", "yes or no, where cells contain | ; or ,"),
-    ("test_share", "test share", "0.2 of every class if empty, where there are no splits"),
+    ("test_share", "test share", "0.2 of every class if empty, where no splits exist"),
     ("skip_unreadable", "skip unreadable", "yes leaves out images that cannot be decoded"),
-    ("leave_out", "leave out", "yes leaves out classes that hold nothing usable"),
+    ("leave_out", "leave out", "yes leaves out classes without usable images"),
     ("background", "background", "of transparent images: white if empty, or #rrggbb"),
     ("orientation", "orientation", "upright if empty, or stored: EXIF is ignored"),
 )
@@ -46,7 +46,7 @@ class AddDatasetDialog(AddForm):
     TITLE_TEXT = "Add a dataset"
     HELP_TEXT = (
         "A folder or a table of images of your own. Enter scans the files and shows how they are read, what is left "
-        "out and why; enter once more writes the card."
+        "out and why; pressing it again writes the card."
     )
     FIELDS = DATASET_FIELDS
 
@@ -58,7 +58,7 @@ class AddDatasetDialog(AddForm):
 
     def on_mount(self) -> None:
         """Explain the keys; the base class focuses the path."""
-        self.show_text("Enter scans the files, and Enter once more writes the card.", tone=Tone.DIM)
+        self.show_text("Enter scans the files; pressing it again writes the card.", tone=Tone.DIM)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
@@ -78,7 +78,7 @@ class AddDatasetDialog(AddForm):
     def _look(self, fields: dict[str, str]) -> None:
         """Start the scan. Raises ConsoleError for an invalid value of a field."""
         if not fields["path"]:
-            raise ConsoleError("name a folder or a file first")
+            raise ConsoleError("enter a folder or a file first")
         workspace, path = host(self).backend.session.workspace, expand_user(fields["path"])
         options, name = options_of_dataset_form(fields), dataset_name(path, fields["name"] or None)
         dataset_card_path(workspace, name)

@@ -126,7 +126,7 @@ class PickDialog(ListDialog[str]):
     """Choice of one option."""
 
     BINDINGS: ClassVar = bindings("picker")
-    HELP_TEXT = "Typing narrows the list to the options that contain every word; enter takes the highlighted one."
+    HELP_TEXT = "Typing narrows the list to the options that contain every word; enter chooses the highlighted one."
 
     def __init__(self, title: str, options: Sequence[tuple[str, str]], current: str | None) -> None:
         super().__init__(title, dict(options))
@@ -163,8 +163,8 @@ class ChooseDialog(ListDialog[tuple[str, ...]]):
 
     BINDINGS: ClassVar = bindings("chooser")
     HELP_TEXT = (
-        "Typing narrows the list to the options that contain every word; space ticks the highlighted one, * all "
-        "that are listed, and enter takes those that are ticked."
+        "Typing narrows the list to the options that contain every word; space selects the highlighted one, * "
+        "selects all that are listed, and enter accepts the selection."
     )
 
     def __init__(self, title: str, options: Mapping[str, str], chosen: Sequence[str]) -> None:
@@ -173,7 +173,7 @@ class ChooseDialog(ListDialog[tuple[str, ...]]):
 
     def heading(self) -> str:
         """Number of chosen options."""
-        return f" {len(self._chosen)} chosen"
+        return f" {len(self._chosen)} selected"
 
     def cell(self, key: str) -> Cell:
         """An option with its tick."""
@@ -216,7 +216,7 @@ class NameDialog(Dialog[str | None]):
     """Input of a name."""
 
     BINDINGS: ClassVar = bindings("naming")
-    HELP_TEXT = "The name under which this is saved and found again."
+    HELP_TEXT = "The name under which this is saved."
 
     def __init__(self, title: str, about: str, name: str = "") -> None:
         super().__init__()

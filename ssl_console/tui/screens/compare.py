@@ -45,22 +45,20 @@ class CompareScreen(ConsoleScreen):
     MODE = "compare"
     SHOWS_DEVICES = False
     KEYS = (
-        Key(
-            "open", "enter", "open", "open", "Open the result under the cursor; of the images view, the list of images"
-        ),
+        Key("open", "enter", "open", "open", "Open the result under the cursor; in the images view, list the images"),
         Key(
             "view",
             "tab",
             "view(1)",
             "next view",
-            "Next: differences, transfer, cost, curves, classes, images, matrix",
+            "Next: differences, transfer, cost, curves, classes, images, similarity",
         ),
         Key("view-back", "shift+tab", "view(-1)", "previous view", "Previous view", footer=False),
         Key("zoom", "z", "zoom", "zoom", "Maximise the view, or restore it"),
         Key("filter", "slash", "filter", "filter", "Filter tasks and backbones, as in Rankings"),
         Key("choose", "c", "choose", "backbones", "Choose the backbones"),
-        Key("base", "b", "base", "base", "Differences to the backbone under the cursor"),
-        Key("suite", "t", "suite", "suite", "The tasks of one suite, or all", footer=False),
+        Key("base", "b", "base", "base", "Show differences from the backbone under the cursor"),
+        Key("suite", "t", "suite", "suite", "Show the tasks of one suite, or of all", footer=False),
         Key(
             "ladder",
             "L",
@@ -78,13 +76,13 @@ class CompareScreen(ConsoleScreen):
             "M",
             "multiverse",
             "multiverse",
-            "How often one is ahead over all protocols, from stored features",
+            "Multiverse: which backbone is ahead under how many protocols",
             footer=False,
         ),
-        Key("copy", "y", "copy", "copy", "Copy the cell under the cursor; of the images view, the paths", footer=False),
+        Key("copy", "y", "copy", "copy", "Copy the cell under the cursor; in the images view, the paths", footer=False),
     )
     HELP_TEXT = (
-        "The base backbone comes first; the others show their score and the difference to it, in colour where a "
+        "The base backbone comes first; the others show their score and the difference from it, in colour where a "
         "paired test on the same samples is significant (Holm's correction over the tasks). Otherwise the "
         "backbones are equal within the margin of the metric ([margins] in config.toml), or the test cannot tell. "
         "The view next to the table follows its cursor: the last row, the mean, shows all tasks together."
@@ -146,7 +144,8 @@ class CompareScreen(ConsoleScreen):
         self._test(comparison, state)
         table, narrow = self.query_one("#differences", LineTable), self.has_class("narrow")
         rows = comparison.rows(self.size.width // (1 if narrow else 2))
-        table.styles.width = "100%" if narrow else min(rows.geometry.total + 2, self.size.width * 3 // 5)
+        needed = rows.geometry.total + 2 if comparison.columns else self.size.width
+        table.styles.width = "100%" if narrow else min(needed, self.size.width * 3 // 5)
         table.show(rows)
         self._show_at_cursor(self._comparison(state))
 

@@ -116,7 +116,7 @@ class DisagreementDialog(Dialog[None]):
         """The table and the keys."""
         with Vertical(classes="dialog ranks") as panel:
             panel.border_title = f"{self._names[0]} against {self._names[1]}"
-            yield LineTable(id="images", empty="They agree on every image.")
+            yield LineTable(id="images", empty="Both backbones agree on every image.")
             yield KeyLine()
 
     def on_mount(self) -> None:

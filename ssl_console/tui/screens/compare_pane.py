@@ -100,7 +100,7 @@ class ComparePane(Vertical):
             return self._similarity_lines(dataset, comparison.backbones)
         one, two = comparison.run_of(other, task), comparison.run_of(base, task)
         if one is None or two is None:
-            return [line(Span(" both need a result that was measured here", Tone.DIM))]
+            return [line(Span(" both backbones need a result measured in this workspace", Tone.DIM))]
         return self._pair_lines((other, base), (one, two))
 
     def _pair_lines(self, names: tuple[str, str], runs: tuple[str, str]) -> list[Line]:
@@ -132,9 +132,9 @@ class ComparePane(Vertical):
 
     @property
     def _width(self) -> int:
-        """Cells of a line next to a scroll bar."""
+        """Cells of a line, without those of a scroll bar, which appears only after wrapping."""
         text = self.query_one("#text")
-        return max(30, (text.size.width or self.size.width) - text.scrollbar_size_vertical)
+        return max(30, (text.outer_size.width or self.size.width) - text.styles.scrollbar_size_vertical)
 
     # -- reading --------------------------------------------------------------------------------------------------
 

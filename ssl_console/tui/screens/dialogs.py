@@ -152,7 +152,7 @@ class StorageDialog(Dialog[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog help") as panel:
             panel.border_title = "Disk space"
-            yield Lines([line(Span("Looking at all files ...", Tone.DIM)), ()], id="text")
+            yield Lines([line(Span("Measuring all files ...", Tone.DIM)), ()], id="text")
             yield KeyLine()
 
     def on_mount(self) -> None:

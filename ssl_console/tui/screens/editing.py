@@ -92,7 +92,7 @@ def open_target(app: App[int], services: Host, target: EditTarget) -> None:
         with app.suspend():
             changed = target.open(session)
     except SuspendNotSupported:
-        services.notify_user("This terminal cannot be given to an editor.")
+        services.notify_user("No editor can be opened in this terminal.")
     except (ConsoleError, UnknownName, OSError) as error:
         services.show_problem(f"{target.name} was not changed", str(error))
     app.refresh(repaint=True, layout=True)

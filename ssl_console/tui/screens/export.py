@@ -36,9 +36,9 @@ class ExportDialog(Dialog[None]):
 
     BINDINGS: ClassVar = bindings("export")
     HELP_TEXT = (
-        "What is listed above is what will be written: the rows and columns of this view, in its order, with "
-        "warnings and their legend. Files are written into the folder in which the console was started; existing "
-        "files are never overwritten."
+        "The file contains the rows and columns that are listed here, in the order of this view, with warnings and "
+        "their legend. It is written to the folder in which the console was started; existing files are never "
+        "overwritten."
     )
 
     def __init__(
@@ -178,19 +178,22 @@ def export_lines(
     exported. `filters` describe what the view omits.
     """
     count, alone = marked
-    rows = f"{len(ranking.rows)} {'marked ' if alone else ''}rows: {_named([row.backbone for row in ranking.rows])}"
+    number = counted(len(ranking.rows), "marked row" if alone else "row")
+    rows = f"{number}: {_named([row.backbone for row in ranking.rows])}"
     columns = f"{counted(len(ranking.columns), 'column')}: {_named([column.label for column in ranking.columns])}"
     aggregates = f"and {', '.join(one.title for one in notes.aggregates) or 'no aggregates'}"
     paragraphs = [(rows, Tone.PLAIN), (columns, Tone.PLAIN), (aggregates, Tone.DIM)]
     paragraphs += [(f"Left out: {'; '.join(filters)}.", Tone.ACCENT)] if filters else []
     warned = sum(bool(marks(cell.badges)) for row in ranking.rows for cell in row.cells.values())
     if warned:
-        paragraphs.append((f"{warned} scores carry a warning: the marks follow them.", Tone.WARN))
+        paragraphs.append((f"{counted(warned, 'score')} with warnings, marked as in this view.", Tone.WARN))
     legends = len(footnotes(ranking)) + len(data_notes_of(ranking))
-    paragraphs.append((f"Legends below the table: {legends or 'none needed'}.", Tone.DIM))
+    paragraphs.append((f"Lines of legend below the table: {legends or 'none'}.", Tone.DIM))
     if count:
-        paragraphs.append((f"a: {'all rows' if alone else f'only the {count} marked rows'}", Tone.KEY))
-    paragraphs.append(("Written to a new file in the current folder; tables are also copied.", Tone.DIM))
+        paragraphs.append((f"a: {'all rows' if alone else 'only ' + counted(count, 'marked row')}", Tone.KEY))
+    paragraphs.append(
+        ("Written to a new file in the current folder; tables are also copied to the clipboard.", Tone.DIM)
+    )
     return [line(Span(text, tone)) for paragraph, tone in paragraphs for text in wrap(paragraph, width)] + [()]
 
 

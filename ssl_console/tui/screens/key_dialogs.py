@@ -139,7 +139,7 @@ class JumpDialog(Dialog[None]):
         """One label per letter, and an explanation in the line of keys."""
         for letter, target in self._targets.items():
             yield _placed(Label(letter, markup=False), target.x, target.y)
-        yield _placed(Label(JUMP_ABOUT, markup=False), 0, self.app.size.height - 1)
+        yield _placed(Label(JUMP_ABOUT.ljust(self.app.size.width), markup=False), 0, self.app.size.height - 1)
 
     def on_key(self, event: events.Key) -> None:
         """Move to the place of the pressed letter."""

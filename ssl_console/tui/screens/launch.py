@@ -72,8 +72,8 @@ class LaunchDialog(Dialog[None]):
         *(Binding(str(digit), f"seeds('{digit}')", show=False) for digit in range(10)),
     ]
     HELP_TEXT = (
-        "Preview of a launch: nothing has started. Finished runs are not repeated unless a is on. Runs that "
-        "cannot start are listed by reason, with the key that removes it. A run uses one device; with d, idle "
+        "Preview of a launch: nothing has started. Finished runs are repeated only after a. Runs that cannot start "
+        "are listed by reason, with the key that resolves it. A run uses one device; with d, idle "
         "devices help to compute its features as long as no other run waits, and results stay the same."
     )
 
@@ -189,11 +189,11 @@ class LaunchDialog(Dialog[None]):
         if not refused:
             host(self).notify_user("Nothing is refused.")
             return
-        many = f"{len(refused)} backbones although their checks fail" if len(refused) > 1 else "it although checks fail"
+        what = f"{len(refused)} backbones" if len(refused) > 1 else refused[0].name
         consequence = ". ".join(item.reason for item in refused)
         warning = f"{consequence}. Every result will carry this as a warning, in every table and export."
         self.app.push_screen(
-            ConfirmDialog(f"Measure {many}?", warning),
+            ConfirmDialog(f"Measure {what} despite failed checks?", warning),
             lambda yes: self._replan(replace(self._request, override=True)) if yes else None,
         )
 
@@ -306,7 +306,7 @@ class SeedsDialog(Dialog[tuple[int, ...] | None]):
         except ValueError as error:
             meaning = Span(str(error), Tone.WARN)
         else:
-            meaning = Span(f"{count} seed{'s' if count != 1 else ''} of every pair", Tone.DIM)
+            meaning = Span(f"{count} seed{'s' if count != 1 else ''} for every pair", Tone.DIM)
         self.query_one("#meaning", StyledText).show([line(meaning)])
 
     def action_accept(self) -> None:

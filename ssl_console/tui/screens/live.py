@@ -34,15 +34,15 @@ from ssl_console.workspace.run_observer import RunView
 
 PANES = ("details", "curve", "log", "events", "devices")
 PANE_HELP = {
-    "details": "Details: when it was queued and started, its phase, why it waits or failed, its warnings.",
+    "details": "Details: times of queueing and start, phase, reason for waiting or failure, warnings.",
     "curve": "Curve: a metric of the run and of the marked runs (space); dotted behind them, the best other backbone "
     "on the same task. m draws another metric, L a logarithmic scale, t time instead of steps, i and o zoom; in the "
-    "whole screen (z) the arrows move along the axis.",
-    "log": "Log: what the worker prints. It follows the end; in the whole screen (z) g goes to the beginning, and the "
-    "arrows read on from there, however long it is.",
-    "events": "Events: what the worker has reported, newest last.",
-    "devices": "Devices: load, memory, temperature and power with their last minutes, a bar for every 5 seconds; below "
-    "them, the processes that hold the memory: user, pid, and what they do for this workspace. d shows a line for each "
+    "maximised chart (z) the arrows move along the axis.",
+    "log": "Log: output of the worker. The pane follows its end; when maximised (z), g goes to the beginning and the "
+    "arrows scroll from there, whatever its length.",
+    "events": "Events: reports of the worker, newest last.",
+    "devices": "Devices: load, memory, temperature and power with their recent history, a bar for every 5 seconds; "
+    "below them, the processes that use the memory, with user, pid and role in this workspace. d shows a line for each "
     "device above the runs.",
 }
 WIDE = 130
@@ -94,8 +94,8 @@ class LiveScreen(RunRequests):
         Key("widen", "o", "magnify(-1)", "zoom out", "Zoom out of the curves", footer=False),
     )
     HELP_TEXT = (
-        "Active runs come first, then those that wait, with the reason, then those that have ended. The pane "
-        "below shows the run under the cursor: tab turns to the next pane, z maximises it. Closing the console, or "
+        "Active runs come first, then waiting runs, with the reason, then ended runs. The pane "
+        "below shows the run under the cursor: tab switches to the next pane, z maximises it. Closing the console, or "
         "losing the connection, does not affect any run."
     )
 
@@ -159,7 +159,9 @@ class LiveScreen(RunRequests):
             table.move_to(row=self._wanted_row)
             self._wanted_row = None
         shown = {"filtered": bool(text), "finished": self._finished}
-        self.query_one("#summary", StyledText).show([live.summary(state, now, marked=len(self._marked), **shown)])
+        self.query_one("#summary", StyledText).show(
+            [live.summary(state, now, self.size.width, marked=len(self._marked), **shown)]
+        )
         if self.has_class("gauged"):
             lines = header_lines(state.devices, glyphs, self.size.width, max(2, self.size.height // 3))
             self.query_one("#gauges", StyledText).show_all(lines)

@@ -32,9 +32,7 @@ class RunRequests(MarkingScreen[str]):
         if run.state is RunState.QUEUED:
             self._cancel(run.run_id)
             return
-        consequence = (
-            f"{run.backbone} on {run.task} is {run.state}. What it has computed so far stays in the feature cache."
-        )
+        consequence = f"{run.backbone} on {run.task} is {run.state}. Features computed so far stay in the cache."
         dialog = ConfirmDialog("Cancel this run?", consequence)
         self.app.push_screen(dialog, lambda yes: self._cancel(run.run_id) if yes else None)
 

@@ -15,21 +15,22 @@ from ssl_console.tui.widgets.virtual_table import LineTable
 Item = TypeVar("Item")
 
 
-def marking_keys(what: str, effect: str = "", *, mark: str = "mark", label: str = "mark") -> tuple[Key, ...]:
-    """The keys of a screen whose table contains `what` as markable items; `mark` is the name of the first in
-    config.toml.
+def marking_keys(what: str, effect: str = "", *, verb: str = "mark") -> tuple[Key, ...]:
+    """The keys of a screen whose table contains `what` as markable items. `verb` is the name of the first in
+    config.toml, and the word for it in the texts.
     """
+    title = verb.capitalize()
     return (
-        Key(mark, "space", "mark", label, f"Mark or unmark the {what} under the cursor{effect}"),
+        Key(verb, "space", "mark", verb, f"{title} or un{verb} the {what} under the cursor{effect}"),
         Key(
             "range",
             "v",
             "mark_range",
             "range",
-            f"Mark every {what} from the last marked one to the cursor",
+            f"{title} every {what} from the last {verb}ed one to the cursor",
             footer=False,
         ),
-        Key("all", "asterisk", "mark_all", "all", f"Mark every {what} that is listed, or none of them", footer=False),
+        Key("all", "asterisk", "mark_all", "all", f"{title} every listed {what}, or none of them", footer=False),
     )
 
 

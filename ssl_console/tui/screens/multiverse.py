@@ -21,8 +21,8 @@ from ssl_console.tui.widgets.styled_text import Lines
 from tasks.features.requests import Advance, MultiverseCard, MultiverseResult, Phase
 
 ABOUT = (
-    "Every combination of pooling, blocks, classifier and seed, from stored features: in how many of them is a "
-    "backbone ahead, and over which choices is this reversed? Intervals are over other test images."
+    "All combinations of pooling, blocks, classifier and seed, from stored features: the percentage in which a "
+    "backbone is ahead, and the choices that reverse this. Intervals refer to other test images."
 )
 NAME = 24
 
@@ -58,7 +58,7 @@ class MultiverseDialog(Dialog[None]):
         "open. First the percentage of combinations in which each backbone is first, then for each pair the choices "
         "that change its order, and the specification curve of the compared pair: its combinations sorted by "
         "their difference. An interval contains the percentage over other test images in about 95 % of cases; where it "
-        "reaches 50 %, the other backbone may be ahead. Resolutions are a choice of the card (`--card`) where stored."
+        "reaches 50 %, the other backbone may be ahead. Resolutions are included by the card (`--card`) where stored."
     )
 
     def __init__(self, backbones: Sequence[str], dataset: str) -> None:

@@ -223,7 +223,7 @@ class Adding(Navigation):
             else f"{len(pairs)} backbones by k nearest neighbours"
         )
         question = ConfirmDialog(
-            f"Evaluate {backbone or dataset} now?", f"On {what}; the next dialog shows what would run."
+            f"Evaluate {backbone or dataset} now?", f"On {what}; the next dialog shows the planned runs."
         )
         self.push_screen(question, lambda yes: self._launch(pairs) if yes else None)
 

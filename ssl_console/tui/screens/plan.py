@@ -40,7 +40,7 @@ class PlanScreen(MarkingScreen[Pair]):
     MODE = "plan"
     SHOWS_DEVICES = False
     KEYS = (
-        *marking_keys("pair", mark="tick", label="tick"),
+        *marking_keys("pair", verb="tick"),
         Key("launch", "enter", "launch", "launch", "Preview the launch, then start it", changes=True),
         Key("filter", "slash", "filter", "filter", "Filter, e.g. dino params:<30 linear"),
         Key("tick-missing", "m", "tick_missing", "missing", "Tick everything shown that has no up-to-date result"),
@@ -68,9 +68,10 @@ class PlanScreen(MarkingScreen[Pair]):
         Key("details", "d", "details", "result", "Open the result or the run under the cursor", footer=False),
     )
     HELP_TEXT = (
-        "Rows are backbones, columns are tasks, grouped by protocol. A cell is the score, the mean over seeds, or "
-        "its status: ▶ running, ◌ waiting, ✗ failed, ~ out of date, ↓ weights or data missing, · not measured. Tick "
-        "what should be measured, then launch: a dialog shows a preview first. w fetches what is missing."
+        "Rows are backbones, columns are tasks, grouped by protocol. A cell shows the score (the mean over seeds; ! "
+        "is a warning) or the status: ▶ running, ◌ waiting, ✗ failed, ~ out of date, ↓ weights or data missing, "
+        "· not measured. Tick the pairs to measure, then launch: a preview is shown first. w fetches missing weights "
+        "and data."
     )
 
     def body(self) -> ComposeResult:
@@ -115,11 +116,13 @@ class PlanScreen(MarkingScreen[Pair]):
         """Show the grid, and details of the cell under the cursor."""
         grid = self._grid(state)
         table = self.query_one("#grid", LineTable)
-        table.empty = "No match: escape clears the filter."
+        table.empty = "No matches: escape clears the filter."
         if not state.catalogue.backbones or state.opening is None:
             table.empty = "Reading the cards ..."
         elif state.planned_suite:
-            table.empty = f"No match in suite {state.planned_suite}: escape clears the filter, then t shows all tasks."
+            table.empty = (
+                f"No matches in suite {state.planned_suite}: escape clears the filter, then t shows all tasks."
+            )
         table.show(grid.rows(self.size.width))
         text = self.query_one(FilterBar).text
         self.query_one("#summary", StyledText).show([summary(grid, state, bool(text))])

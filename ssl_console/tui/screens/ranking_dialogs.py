@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, get_args
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
+from backbones.io.errors import counted
 from ssl_console.analysis.comparability import IncomparableResult, kept_apart
 from ssl_console.analysis.further_scores import ABOUT as OPTIMISM_ABOUT
 from ssl_console.analysis.further_scores import Optimism, WithoutOptimism, audit, by_protocol
@@ -34,8 +35,8 @@ Audit = tuple[list[Optimism], list[WithoutOptimism]]
 BIGGEST = 12
 """Maximum number of results listed per protocol, by descending optimism."""
 INCOMPARABLE_ABOUT = (
-    "Only results of one comparability key share a column: the same protocol, version and parameters (the "
-    "preprocessing is one), the same data by their digest, the same metric, the same precision."
+    "Only results of one comparability key share a column: the same protocol, version and parameters (including "
+    "the preprocessing), the same data (by digest), the same metric and the same precision."
 )
 
 
@@ -159,10 +160,13 @@ def optimism_lines(found: Audit, width: int) -> list[Line]:
             text = fit(f"{fit(f'{each.backbone} {each.task}', 34)} {scores}  {each.choice}", max(40, width - 13))
             lines.append(line("   ", text, Span(f" {each.inflation:+.2f}", Tone.WARN)))
     if not known:
-        lines.append(line(Span(" no result of this table documents it", Tone.WARN)))
+        lines.append(line(Span(" no result of this table has this record", Tone.WARN)))
     for reason in dict.fromkeys(one.reason for one in unknown):
         count = sum(one.reason == reason for one in unknown)
-        lines += [line(Span(f" {text}", Tone.DIM)) for text in wrap(f"missing for {count}: {reason}", width - 2)]
+        lines += [
+            line(Span(f" {text}", Tone.DIM))
+            for text in wrap(f"missing for {counted(count, 'result')}: {reason}", width - 2)
+        ]
     return lines
 
 
@@ -171,7 +175,7 @@ class IncomparableDialog(Dialog[None]):
 
     BINDINGS: ClassVar = bindings("panel")
     HELP_TEXT = (
-        "Results of the tasks of this table that are in other columns, or in none, and in which settings they "
+        "Results of the tasks of this table that are in other columns, or in none, with the settings in which they "
         "differ from those shown."
     )
 

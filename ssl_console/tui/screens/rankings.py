@@ -66,7 +66,7 @@ class RankingsScreen(MarkingScreen[str]):
         Key("columns", "c", "columns", "columns", "Choose the columns"),
         Key("compare", "C", "compare", "compare", "Compare the marked backbones"),
         Key("intervals", "i", "intervals", "intervals", "Show the 95 % intervals"),
-        Key("suite", "t", "suite", "suite", "The columns of one suite, or all"),
+        Key("suite", "t", "suite", "suite", "Show the columns of one suite, or of all"),
         Key("ranks", "r", "ranks", "rank intervals", "Rank confidence intervals, ties, critical difference"),
         Key("sort-also", "S", "sort_also", "sort also", "Sort by this column as well, to break ties", footer=False),
         Key("hide", "minus", "hide", "hide", "Hide the column under the cursor", footer=False),
@@ -84,7 +84,7 @@ class RankingsScreen(MarkingScreen[str]):
             "d",
             "difference",
             "difference",
-            "Difference of own scores to the published ones",
+            "Show the difference of own scores from the published ones",
             footer=False,
         ),
         Key("heat", "H", "heat", "heat", "Turn heat colours on or off", footer=False),
@@ -109,9 +109,9 @@ class RankingsScreen(MarkingScreen[str]):
     )
     HELP_TEXT = (
         "The best score of a column is bold, the second underlined; the bar behind a score, and its colour, show where "
-        "it is between the column's worst and best. A place with = is tied: the intervals overlap. Rows that lack "
-        "a score have no mean and no mean rank. Rows with † are published numbers, scores with ‡ were imported, those "
-        "with § are on data that the pre-training saw. A score with ! carries a warning, which the lines below the "
+        "it is between the column's worst and best. A rank with = is tied: the intervals overlap. Rows that lack "
+        "a score have no mean and no mean rank. Rows with † are published numbers, scores with ‡ were imported, scores "
+        "with § are on data seen in pre-training. A score with ! carries a warning, which the lines below the "
         "table explain. Backbones with ~ are ahead of one another in a cycle."
     )
 
@@ -150,7 +150,7 @@ class RankingsScreen(MarkingScreen[str]):
         shown = ranking_table(results, query, state.catalogue, render_context(self).glyphs, state.marked)
         self.table = shown
         table = self.query_one("#ranking", LineTable)
-        table.empty = NO_RESULTS if not state.results else "No match: escape clears the filter."
+        table.empty = NO_RESULTS if not state.results else "No matches: escape clears the filter."
         table.show(shown.rows(self.size.width))
         self.query_one("#summary", StyledText).show_all(summary_lines(shown, state.suite, self.size.width))
         self._show_details()

@@ -168,7 +168,7 @@ class ResultScreen(ConsoleScreen):
             host(self).notify_user("There is no other result of this task.")
             return
         options = [(one.run_id, about(one)) for one in others]
-        self.app.push_screen(PickDialog("Difference to", options, None), self._compare_with)
+        self.app.push_screen(PickDialog("Difference from", options, None), self._compare_with)
 
     def _compare_with(self, run_id: str | None) -> None:
         record, session = self._opened.record, host(self).backend.session

@@ -21,7 +21,7 @@ from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.virtual_table import LineTable
 
 NONE_YET = (
-    "`ssl-console watch DIR` measures the checkpoints of a training as they are written, and draws here how well they "
+    "`ssl-console watch DIR` evaluates the checkpoints of a training as they are written. Their transfer is drawn "
     "transfer."
 )
 
@@ -32,7 +32,7 @@ class TrainingScreen(ConsoleScreen):
     MODE = "training"
     KEYS = (
         Key("next", "right_square_bracket", "step(1)", "next", "The next watched training"),
-        Key("previous", "left_square_bracket", "step(-1)", "previous", "The previous one"),
+        Key("previous", "left_square_bracket", "step(-1)", "previous", "The previous watched training"),
         Key("open", "enter", "open", "result", "Open the result of the checkpoint under the cursor"),
         Key("copy", "y", "copy", "copy command", "Copy the command that continues watching", footer=False),
     )
@@ -74,7 +74,7 @@ class TrainingScreen(ConsoleScreen):
         training, summary = self._training, self.query_one("#summary", StyledText)
         self.set_class(training is None, "none")
         if training is None:
-            summary.show_all([line(Span(" no training is watched", Tone.DIM))])
+            summary.show_all([line(Span(" no watched trainings", Tone.DIM))])
             return
         curve = curve_of(training, state.results)
         summary.show_all(_summary(training, curve, self._place, len(self._trainings), self.size.width))

@@ -124,7 +124,7 @@ class RaceDialog(StagesDialog[RaceReading]):
         if left > 0 and (stage.seconds or 0.0) <= left:
             return ""
         need = "unknown" if stage.seconds is None else format_duration(stage.seconds)
-        return f"{stage.name} takes {need}, and {format_duration(max(0.0, left))} of the budget are left: t raises it"
+        return f"{stage.name} takes {need}, and {format_duration(max(0.0, left))} of the budget is left: t raises it"
 
     def submit(self, stage: PlannedStage) -> None:
         """Queue the runs; the budget counts from the first time on."""
@@ -168,7 +168,7 @@ class JudgeDialog(StagesDialog[JudgeReading]):
         "datasets. It is repeated after every dataset, until the answer is certain. The test images of kNN, linear, "
         "layers and attentive are scored in random order, and the run ends as soon as the answer is certain; answers "
         "to a part of the images are never stored as a score. The margin is the largest difference that does not "
-        "matter. Tasks whose scores are no percentages do not count."
+        "matter. Tasks whose scores are not percentages are not counted."
     )
 
     def __init__(self, names: tuple[str, str], suite: str | None, tasks: Sequence[str]) -> None:
@@ -264,8 +264,8 @@ class LadderDialog(StagesDialog[LadderReading]):
     BINDINGS: ClassVar = bindings("ladder")
     HELP_TEXT = (
         "Each line adds one protocol, the cheapest first. P is the probability that the leader is the best over the "
-        "protocols so far; bounds of its lead hold however often you look. Presets are those of the suite that is "
-        "shown, where it has the protocol."
+        "protocols so far; the bounds of its lead remain valid however often they are inspected. Presets are those of "
+        "the suite that is shown, where it has the protocol."
     )
 
     def __init__(self, backbones: tuple[str, ...], dataset: str) -> None:

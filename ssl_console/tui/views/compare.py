@@ -26,7 +26,7 @@ CostAxis = Literal["parameters", "images/s"]
 TASK = "task"
 ALL_TASKS = "\0"
 """Key of the row with the mean over all tasks."""
-NO_MEAN = "these tasks have no mean, as not all of their scores are percentages: move to a task"
+NO_MEAN = "no mean over these tasks, as not all scores are percentages: move to a task"
 INCOMPLETE = "no backbone has a score in every column: move to a task"
 
 
@@ -146,17 +146,17 @@ class CompareTable:
         for name in self.backbones:
             if name != self.base:
                 better, worse, alike = self._verdict(name)
-                spans += [Span(f"   {short_name(name)} ", Tone.DIM), Span(f"{better} better", Tone.GOOD)]
-                spans += [Span(f" {worse} worse", Tone.BAD), Span(self._undecided(name, alike), Tone.DIM)]
+                spans += [Span(f"   {short_name(name)}: ", Tone.DIM), Span(f"{better} better", Tone.GOOD)]
+                spans += [Span(f", {worse} worse", Tone.BAD), Span(self._undecided(name, alike), Tone.DIM)]
         return tuple(spans)
 
     def _undecided(self, name: str, alike: int) -> str:
         """Tasks without a significant difference: those equal within the margin, and those that cannot tell."""
         comparison = self.paired.by_backbone.get(name)
         if comparison is None:
-            return f" {alike} alike"
+            return f", {alike} alike"
         equal = sum(task.verdict == "alike" and task.within for task in comparison.judged)
-        return f" {equal} equal {comparison.count('alike') - equal} cannot tell of {len(comparison.judged)}"
+        return f", {equal} equal, {comparison.count('alike') - equal} cannot tell, of {len(comparison.judged)}"
 
     def _verdict(self, name: str) -> tuple[int, int, int]:
         """Tasks on which it is better, worse or alike, as counted by the sentence below the table."""

@@ -49,18 +49,19 @@ def class_lines(
     if not rows:
         return [line(Span(" this task has no single predicted class for each test image", Tone.DIM))]
     rows.sort(key=lambda row: (-abs(row[1] - row[2]), row[0]))
-    room = max(8, width - 34)
-    one, other = (fit(short_name(name), 8, "right", glyphs.ellipsis) for name in names)
-    head = line(Span(f" {fit('class', room, ellipsis=glyphs.ellipsis)}{one}{other}    diff.  images", Tone.DIM))
-    return [head, *(_class_line(row, room, glyphs) for row in rows)]
+    number = min(max(len(short_name(name)) + 2 for name in names), max(8, width // 5))
+    room = max(8, width - 2 * number - 17)
+    one, other = (fit(short_name(name), number - 2, "right", glyphs.ellipsis) for name in names)
+    head = line(Span(f" {fit('class', room, ellipsis=glyphs.ellipsis)}  {one}  {other}   diff.  images", Tone.DIM))
+    return [head, *(_class_line(row, room, number, glyphs) for row in rows)]
 
 
-def _class_line(row: tuple[str, float, float, int], room: int, glyphs: Glyphs) -> Line:
+def _class_line(row: tuple[str, float, float, int], room: int, number: int, glyphs: Glyphs) -> Line:
     name, ours, theirs, images = row
     difference = ours - theirs
     tone = Tone.DIM if abs(difference) < 0.05 else Tone.GOOD if difference > 0 else Tone.BAD
     return line(
-        f" {fit(name, room, ellipsis=glyphs.ellipsis)}{ours:8.1f}{theirs:8.1f}",
+        f" {fit(name, room, ellipsis=glyphs.ellipsis)}{ours:{number}.1f}{theirs:{number}.1f}",
         Span(f"{difference:+8.1f}", tone),
         Span(f"{images:8d}", Tone.DIM),
     )

@@ -144,7 +144,7 @@ def _note(metric: str, without: Sequence[str], series: Sequence[Series], options
     if options.window.magnification > 1:
         parts.append(f"zoom {options.window.magnification}x")
     hidden = sum(y <= 0 for one in series for _, y in one.points) if options.log else 0
-    parts += [f"{hidden} values up to 0 not drawn"] if hidden else []
+    parts += [f"{hidden} values at or below 0 not drawn"] if hidden else []
     parts += [f"without it: {', '.join(without)}"] if without else []
     return ", ".join(parts)
 

@@ -32,7 +32,7 @@ class _Figure:
 def device_lines(devices: Sequence[DeviceView], glyphs: Glyphs, width: int) -> list[Line]:
     """Figures and histories of the devices, problems, and the processes that hold memory."""
     if not devices:
-        return [line(Span(" no reading of a device yet", Tone.DIM))]
+        return [line(Span(" no device readings yet", Tone.DIM))]
     table = _Table.of(devices, glyphs, width)
     lines = [table.heads(), *map(table.row, devices)]
     lines += [] if table.title else _titles(devices, width)
@@ -47,7 +47,7 @@ def header_lines(devices: Sequence[DeviceView], glyphs: Glyphs, width: int, most
     if len(devices) <= most:
         return [table.row(device) for device in devices]
     rest = len(devices) - most + 1
-    return [*map(table.row, devices[: most - 1]), line(Span(f" and {rest} more in the pane devices", Tone.DIM))]
+    return [*map(table.row, devices[: most - 1]), line(Span(f" and {rest} more in the devices pane", Tone.DIM))]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from backbones.io.errors import counted
 from ssl_console.planning.disk_usage import Disk
 from ssl_console.planning.duration import format_duration, megabytes
 from ssl_console.planning.plan import Blocker, Plan, PlannedRun
@@ -34,7 +35,7 @@ def launch_lines(
 ) -> list[Line]:
     """Preview of a launch on lines of `width` cells."""
     return [
-        line(Span(f"{plan.counts['total']} selected", Tone.STRONG)),
+        line(Span(f"{counted(plan.counts['total'], 'run')} selected", Tone.STRONG)),
         line(),
         *_counts(plan),
         line(),
@@ -48,18 +49,21 @@ def looking_lines(
     picked: int, elapsed_s: float, activity: str, reading: Iterable[ReadingProgress], *, starts: bool, width: int
 ) -> list[Line]:
     """While a launch is planned: elapsed time, current activity, and whether it starts automatically."""
-    head = line(Span(f"Looking at {picked} selected ...", Tone.DIM), Span(f"  {format_duration(elapsed_s)}", Tone.DIM))
+    head = line(
+        Span(f"Planning {counted(picked, 'selected pair')} ...", Tone.DIM),
+        Span(f"  {format_duration(elapsed_s)}", Tone.DIM),
+    )
     activities = [reading_text(progress) for progress in reading] or ([activity] if activity else [])
     lines = [head, *(line(Span(f" {part}", Tone.BUSY)) for text in activities for part in wrap(text, width - 2))]
     if starts:
-        lines.append(line(Span(" starts when nothing prevents it; enter again cancels this", Tone.ACCENT)))
+        lines.append(line(Span(" starts after planning if nothing prevents it; enter again cancels", Tone.ACCENT)))
     return lines
 
 
 def nothing_to_start(plan: Plan, request: LaunchRequest) -> str:
     """Reason why a launch would start nothing, with the keys that change this."""
     kinds = {item.kind for item in plan.missing}
-    keys = ["o runs what is refused"] if "doctor" in kinds else []
+    keys = ["o runs refused backbones"] if "doctor" in kinds else []
     keys += [f"w fetches {kinds_of(fetchable(plan))}"] if fetchable(plan) else []
     keys += ["a repeats finished runs"] if plan.counts["done"] and not request.again else []
     return f"Nothing to start{': ' if keys else '.'}{', '.join(keys)}"
@@ -100,13 +104,13 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         found = _SEEDS.fullmatch(part)
         if found is None:
-            raise ValueError(f"{part!r} is not a seed: write 0-4, or 0,3,7")
+            raise ValueError(f"{part!r} is not a seed: enter 0-4 or 0,3,7, for example")
         first, last = int(found[1]), int(found[2] or found[1])
         if not 0 <= last - first < MOST_SEEDS:
-            raise ValueError(f"{part!r} is not a range of up to {MOST_SEEDS} seeds: write the smaller one first")
+            raise ValueError(f"{part!r} is not a range of up to {MOST_SEEDS} seeds: enter the smaller one first")
         seeds.update(dict.fromkeys(range(first, last + 1)))
     if not 0 < len(seeds) <= MOST_SEEDS:
-        raise ValueError(f"{len(seeds)} seeds: write 1 to {MOST_SEEDS}, e.g. 0-4")
+        raise ValueError(f"{len(seeds)} seeds: enter 1 to {MOST_SEEDS}, e.g. 0-4")
     return tuple(seeds)
 
 
@@ -187,7 +191,11 @@ def next_device_number(number: DevicesPerRun, *, local: bool) -> DevicesPerRun:
 def _disk(disk: Disk) -> Line:
     free = f"{megabytes(disk.free)} free"
     needed = (
-        f"about {megabytes(disk.needed)}" if disk.needed else "nothing more" if disk.needed == 0 else "not known yet"
+        f"about {megabytes(disk.needed)}"
+        if disk.needed
+        else "nothing more"
+        if disk.needed == 0
+        else "required space unknown"
     )
     layers = f" ({megabytes(disk.layers)} of layer-wise features)" if disk.layers else ""
     spans = [Span(f"{'disk':>{LABEL}}  ", Tone.DIM), Span(needed + layers), Span(f", {free}", Tone.DIM)]
@@ -204,9 +212,14 @@ def _reasons(plan: Plan, downloads: Downloads, width: int, glyphs: Glyphs) -> li
     impossible = [item.advice for item in plan.missing if item.kind == "backbone"]
     failed = [item.reason for item in refused(plan)]
     groups = (
-        ("Out of date, as", Tone.WARN, glyphs.stale, list(stale)),
-        ("Measured although checks fail (o: not); every result is marked", Tone.WARN, glyphs.failed, overridden),
-        ("Refused: o measures them anyway, and marks every result", Tone.BAD, glyphs.failed, failed),
+        ("Out of date because", Tone.WARN, glyphs.stale, list(stale)),
+        (
+            "Measured despite failed checks (o cancels this); every result is marked",
+            Tone.WARN,
+            glyphs.failed,
+            overridden,
+        ),
+        ("Refused: o measures them anyway and marks every result", Tone.BAD, glyphs.failed, failed),
         (missing, Tone.BAD, glyphs.missing, lacking),
         ("Not possible", Tone.DIM, glyphs.empty, impossible),
     )

@@ -13,8 +13,8 @@ from ssl_console.tui.widgets.plot import AXIS, GHOST, LABEL, Chart, Series, draw
 from ssl_console.workspace.badges import ADVICE, marks
 
 ABOUT = (
-    "Own scores and published ones of the same protocol. The allowed difference is what both intervals allow, or the "
-    "tolerance that the source states; an outlier deviates from the differences of the other backbones of its column."
+    "Own scores and published ones of the same protocol. The allowed difference follows from both intervals, or is the "
+    "tolerance stated by the source; an outlier deviates from the differences of the other backbones in its column."
 )
 SHORTEST_NAME, LONGEST_NAME = 12, 30
 NUMBERS = (("measured", 9), ("published", 9), ("differs", 8), ("allowed", 8))
@@ -35,7 +35,7 @@ def ledger_lines(found: Ledger, width: int, glyphs: Glyphs) -> list[Line]:
     for column in found.columns:
         lines += [(), *_column(column, width), *scatter_lines(column, width, glyphs)]
     if not found.columns:
-        lines += [(), line(Span(" nothing measured has the protocol of a published score", Tone.WARN))]
+        lines += [(), line(Span(" no measured result has the protocol of a published score", Tone.WARN))]
     return [*lines, *_others(found.others, width)]
 
 

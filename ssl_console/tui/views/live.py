@@ -169,10 +169,11 @@ _CELLS: Mapping[str, Callable[[RunList, RunView], Cell]] = {
 }
 
 
-def summary(state: AppState, now: float, *, filtered: bool, finished: bool, marked: int = 0) -> Line:
-    """The line above the runs."""
+def summary(state: AppState, now: float, width: int, *, filtered: bool, finished: bool, marked: int = 0) -> Line:
+    """The line above the runs; below `WIDE_ENOUGH` cells, active runs are only counted in the line at the top."""
     tally, queue = state.tally, queue_text(state, now)
-    spans = [Span(f" {tally.text}", Tone.DIM)]
+    shown = tally if width >= WIDE_ENOUGH or not tally.failed + tally.done else replace(tally, running=0, waiting=0)
+    spans = [Span(f" {shown.text}", Tone.DIM)]
     if state.problem:
         spans.append(Span(f"  {state.problem}", Tone.BAD))
     if queue:
@@ -202,7 +203,7 @@ def details(run: RunView, result: Result | None, now: float, width: int) -> list
     lines += [line(Span(f" {text}", Tone.WARN)) for text in wrap(run.reason, width - 2) if run.reason]
     if warnings := run.progress.warnings:
         count = run.progress.warning_count
-        title = "a warning:" if count == 1 else f"{count:,} warnings, the last:"
+        title = "1 warning:" if count == 1 else f"{count:,} warnings, the last:"
         lines += [(), line(Span(f" {title}", Tone.WARN))]
         lines += [line(f"   {text}") for warning in warnings[-3:] for text in wrap(warning, width - 4)]
     if run.state is RunState.FAILED and run.status.end is not None:
@@ -275,8 +276,8 @@ def _phase(run: RunView) -> str:
 def _memory(run: RunView) -> str:
     device, host = run.progress.device_memory_mb, run.progress.memory_mb
     parts = [
-        f"{device / GIGABYTE:.1f} GB of the device" if device else None,
-        f"{host / GIGABYTE:.1f} GB" if host else None,
+        f"{device / GIGABYTE:.1f} GB on the device" if device else None,
+        f"{host / GIGABYTE:.1f} GB on the host" if host else None,
     ]
     return ", ".join(part for part in parts if part)
 

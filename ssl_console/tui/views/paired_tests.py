@@ -83,6 +83,7 @@ def _doubts(task: TaskComparison, width: int) -> list[Line]:
 
 
 LABEL_WIDTH = 22
+NO_OTHER = "a comparison requires two measured backbones"
 LEAST_AXIS = 20
 """Minimum width of the axis in cells; with less, the numbers are only shown below the table."""
 
@@ -98,7 +99,8 @@ def forest(
     found = {label: task for label, key in columns.items() if (task := tests.task(backbone, key)) is not None}
     if not found:
         known = backbone in tests.by_backbone
-        return [line(Span(" no task on which both have been measured" if known else " comparing ...", Tone.DIM))]
+        text = "no task on which both have been measured" if known else "comparing ..." if backbone else NO_OTHER
+        return [line(Span(f" {text}", Tone.DIM))]
     room = max(10, width - min(LABEL_WIDTH, width // 3) - 3)
     drawn = [task.test for task in found.values() if task.tolerance.unit == POINT.unit]
     numbers = 1 + max((len(_bounds(test)) for test in drawn), default=0)

@@ -65,7 +65,7 @@ def race_command(record: RaceRecord, hours: float, preset: str | None = None) ->
 
 def race_lines(record: RaceRecord, width: int) -> list[Line]:
     """Backbones, target, and those that do not take part, with the reason."""
-    about = f"{len(record.backbones)} backbones for {record.target}; the best one is pruned in 5 % of races at most"
+    about = f"{len(record.backbones)} backbones for {record.target}; the best one is pruned in at most 5 % of races"
     lines = [line(Span(f" {text}", Tone.DIM)) for text in wrap(about, width - 2)]
     for name, reason in record.excluded.items():
         left_out = f"{name} does not take part: {reason}"
@@ -76,7 +76,7 @@ def race_lines(record: RaceRecord, width: int) -> list[Line]:
 def choice_lines(record: RaceRecord, width: int) -> list[Line]:
     """The backbone to take, and the number of those that do not take part."""
     if not record.contenders:
-        return [*race_lines(record, width), line(Span(" no rung has results of all of them yet", Tone.DIM))]
+        return [*race_lines(record, width), line(Span(" no rung has results of all backbones yet", Tone.DIM))]
     taken = next(one for one in record.contenders if one.backbone == record.choice)
     certain = "certainly the best" if record.settled else f"the best with probability {taken.probability:.2f}"
     choice = f"{taken.backbone}, chosen for {record.goal}: {certain}, expected regret {taken.regret:.1f} points"
@@ -96,7 +96,7 @@ def contender_lines(record: RaceRecord, width: int) -> list[Line]:
     lines = [(), line(Span(head, Tone.DIM))]
     lines += [_contender(one, width) for one in record.contenders[:MOST_CONTENDERS]]
     if (more := len(record.contenders) - MOST_CONTENDERS) > 0:
-        lines.append(line(Span(f" {more} more with smaller chances", Tone.DIM)))
+        lines.append(line(Span(f" {more} more with lower probabilities", Tone.DIM)))
     for note in energy_notes({one.backbone: one.energy_reason for one in record.contenders}):
         lines += [line(Span(f" {text}", Tone.DIM)) for text in wrap(note, width - 2)]
     return [*lines, (), *race_lines(record, width)]
@@ -202,7 +202,7 @@ def _notes(rung: RaceRungRecord) -> Iterator[str]:
     if rung.role == "target":
         return
     if rung.slack is None:
-        yield "how well it predicts the target is unknown, as no other dataset was measured by both: none is pruned"
+        yield "its agreement with the target is unknown, as no other dataset was measured by both: nothing is pruned"
     else:
         yield f"intervals allow for errors of {rung.slack:.1f} points in predicting the target"
     yield from map(_error, rung.errors[:1])

@@ -33,7 +33,7 @@ ABOUT_MISSING = {
     "common tasks": "only tasks on which every backbone was measured",
     "drawn": "every backbone; a missing score is drawn from the others of its task",
 }
-POOL = "Whether two backbones differ in this picture depends on which others are compared with them."
+POOL = "Whether two backbones differ in this diagram depends on which others are compared with them."
 
 
 def about_score(table: RankingTable, backbone: str | None, column: str | None) -> list[Line]:
@@ -48,7 +48,9 @@ def about_score(table: RankingTable, backbone: str | None, column: str | None) -
     head = [Span(f" {row.backbone}", Tone.STRONG)]
     if not row.complete:
         missing = [column.label for column in table.ranking.columns if column.label not in row.cells]
-        head.append(Span(f"  incomplete, no mean: {len(missing)} missing, {missing[0]} first", Tone.WARN))
+        head.append(
+            Span(f"  incomplete, no mean: {counted(len(missing), 'score')} missing, e.g. {missing[0]}", Tone.WARN)
+        )
     score = row.cells.get(column or "")
     if score is None:
         note = "not measured" if column in table.facts else _about_aggregate(table, row, column or "")
@@ -80,7 +82,7 @@ def _about_aggregate(table: RankingTable, row: RankingRow, column: str) -> str:
     """Meaning of an aggregate, of the estimate with its interval; for a complete row without a value, the reason."""
     no_percentages = [one.label for one in table.ranking.columns if not one.higher_is_better]
     if row.complete and no_percentages and column in {"mean", "mean_log_odds"}:
-        return f"none with {', '.join(no_percentages)}, not a percentage: c chooses the columns"
+        return f"no value with {', '.join(no_percentages)}, not a percentage: c chooses the columns"
     about = ABOUT_AGGREGATES.get(column, ("", ""))[1]
     if column != ESTIMATE or row.estimate is None:
         return about
@@ -133,7 +135,7 @@ def _parts(table: RankingTable, suite: str | None) -> list[Line]:
         ("  with weights", Tone.ACCENT, query.weights),
         (f"  hidden {_hidden(sorted(query.hidden))}, neither used nor exported", Tone.ACCENT, bool(query.hidden)),
         (size, Tone.DIM, True),
-        (f"  {unmeasured} more without a score", Tone.WARN, unmeasured > 0),
+        (f"  {unmeasured} more without scores", Tone.WARN, unmeasured > 0),
         (f"  common tasks only, {len(ranking.columns)} of {table.columns}", Tone.ACCENT, query.common),
         (f"  {ranking.incomplete} incomplete", Tone.WARN, ranking.incomplete > 0),
         (f"  {table.apart} kept apart", Tone.WARN, table.apart > 0),
@@ -227,10 +229,10 @@ def _scale(row: RankInterval, last: int, width: int, glyphs: Glyphs) -> Iterator
 def _left_out(table: RankTable, width: int) -> list[str]:
     sentences = []
     if table.ranks.left_out:
-        sentences.append(f"left out, as a score is missing: {', '.join(table.ranks.left_out)}")
+        sentences.append(f"left out because a score is missing: {', '.join(table.ranks.left_out)}")
     if table.by_intervals:
         sentences.append(
-            f"varied by their intervals alone, as predictions are missing: {', '.join(table.by_intervals)}"
+            f"varied by their intervals only, because predictions are missing: {', '.join(table.by_intervals)}"
         )
     sentences += mark_sentences(table.marked)
     return [text for sentence in sentences for text in wrap(sentence, width - 2)]

@@ -29,9 +29,9 @@ NAME_WIDTH = 16
 BESIDE_NAME = 18
 """Width of the figures of a class."""
 TITLES: dict[Group, str] = {
-    "made of": "parts of the key, which affect the score",
-    "run by": "code, packages and machine, which should not",
-    "came out": "selected hyperparameters, and the scores",
+    "made of": "Parts of the key, which affect the score",
+    "run by": "Code, packages and machine, which should not affect it",
+    "came out": "Selected hyperparameters, and the scores",
 }
 LONGEST = 60
 
@@ -53,7 +53,7 @@ def result_lines(
     lines += _section("Uncertainty", _tree(_intervals(result, record, results, distance), width))
     lines += _section("Reproduce", [line(Span(f"   {text}", Tone.ACCENT)) for text in wrap(command, width - 4)])
     if record is None:
-        return [*lines, (), line(Span(" The run folder is missing: only the row in the database remains.", Tone.WARN))]
+        return [*lines, (), line(Span(" The run folder is missing: only the database row remains.", Tone.WARN))]
     for title, body in _sections(record, per_class, width):
         lines += _section(title, body)
     return lines
@@ -93,7 +93,7 @@ def _head(result: Result, record: ResultRecord | None, results: Sequence[Result]
             f"  [{result.ci_low:.2f}, {result.ci_high:.2f}]",
             Span(f"  {result.metric}, {rests_on}, {result.variant}", Tone.DIM),
         ),
-        line(Span(f" place {place} of {of} on this task", Tone.DIM)),
+        line(Span(f" rank {place} of {of} on this task", Tone.DIM)),
         line(),
         *_pairs(
             {
@@ -140,7 +140,7 @@ def _intervals(
         intervals["seeds"] = f"{spread.mean:.2f}, deviation {spread.deviation:.2f}  ({len(spread.values)} seeds)"
     if distance is not None:
         intervals["untrained twin"] = (
-            f"{distance.margin:+.2f} ({distance.low:+.2f} to {distance.high:+.2f}) to {distance.twin}"
+            f"{distance.margin:+.2f} ({distance.low:+.2f} to {distance.high:+.2f}) relative to {distance.twin}"
         )
     return intervals
 

@@ -19,8 +19,8 @@ from ssl_console.tui.style.text import Line, Span, Tone, fit, fit_middle, line, 
 from ssl_console.tui.views.paired_tests import short_name
 
 LADDER_ABOUT = (
-    "From cheap to expensive protocols, until it is certain which backbone leads on average: bounds and verdicts hold "
-    "however often you look, together in 95 % of ladders."
+    "Protocols from cheap to expensive, until it is certain which backbone leads on average. Bounds and verdicts "
+    "remain valid however often they are inspected, jointly in 95 % of ladders."
 )
 LADDER_HEADINGS = ("rung", "leader", "P", "ahead of", "by", "certain bounds")
 LADDER_PROBABILITY, LADDER_LEAD, LADDER_BOUNDS, LADDER_GAPS = 4, 6, 15, 7
@@ -29,7 +29,8 @@ Presets = Literal["suite", "default", "small"]
 PRESETS: tuple[Presets, ...] = ("suite", "default", "small")
 JUDGE_ABOUT = (
     "One dataset after another, the cheapest first, and image by image, until the answer is certain: better, not "
-    "better by the margin, or equal within it. The bounds hold however often you look, together in 95 % of judgements."
+    "better by the margin, or equal within it. Bounds remain valid however often they are inspected, jointly in 95 % "
+    "of judgements."
 )
 TONES: dict[Answer, Tone] = {
     "better": Tone.GOOD,
@@ -98,7 +99,7 @@ def ladder_lines(reading: LadderReading, backbones: Sequence[str], width: int, p
     about = f"{', '.join(backbones)}. {LADDER_ABOUT}"
     lines = [line(Span(f" {text}", Tone.DIM)) for text in wrap(about, width - 2)]
     if presets:
-        lines.append(line(Span(f" presets: {presets}", Tone.ACCENT), Span("  p chooses others", Tone.DIM)))
+        lines.append(line(Span(f" presets: {presets}", Tone.ACCENT), Span("  p changes them", Tone.DIM)))
     lines += [(), line(Span(_cells(LADDER_HEADINGS, width), Tone.DIM))]
     for step in reading.steps:
         tone = Tone.GOOD if step.settled else Tone.PLAIN
@@ -108,7 +109,7 @@ def ladder_lines(reading: LadderReading, backbones: Sequence[str], width: int, p
         sentences = f"{verdict_sentence(last)} {interaction_sentence(last)}"
         lines += [(), *(line(f" {text}") for text in wrap(sentences, width - 2))]
     else:
-        lines.append(line(Span(" no rung has results of all of these backbones yet", Tone.DIM)))
+        lines.append(line(Span(" no rung has results of all backbones yet", Tone.DIM)))
     lines += mark_lines((score for step in reading.steps for score in step.rung.marked), width)
     if not reading.left and reading.rungs:
         lines += [(), line(Span(f" {'settled' if reading.settled else 'all rungs are done'}", Tone.DIM))]
@@ -157,7 +158,7 @@ def judge_lines(reading: JudgeReading, names: tuple[str, str], margin: float, wi
     """The looks as a table, the lead on a scale, and the answer in words."""
     first, second = names
     lines = [line(Span(f" {first}", Tone.STRONG), Span(" against ", Tone.DIM), Span(second, Tone.STRONG))]
-    lines.append(line(Span(f" margin {margin:g} points", Tone.ACCENT), Span("  m chooses another", Tone.DIM)))
+    lines.append(line(Span(f" margin {margin:g} points", Tone.ACCENT), Span("  m changes it", Tone.DIM)))
     whole = whole_test_sentence(run.candidate.task for stage in reading.stages for run in stage.runs)
     about = (*wrap(JUDGE_ABOUT, width - 2), *wrap(whole, width - 2))
     lines += [line(Span(f" {text}", Tone.DIM)) for text in about if text]
@@ -170,7 +171,7 @@ def judge_lines(reading: JudgeReading, names: tuple[str, str], margin: float, wi
     lines += [_look(fit_middle(name, room), one, scale, max(reach, margin), glyphs) for name, one in reading.looks]
     last = reading.judgement
     if last is None:
-        return [*lines, line(Span(" no dataset has comparable results of both yet", Tone.DIM))]
+        return [*lines, line(Span(" no dataset has comparable results of both backbones yet", Tone.DIM))]
     sentence = judgement_sentence(first, second, last)
     lines += [(), *(line(Span(f" {text}", TONES[last.answer])) for text in wrap(sentence, width - 2))]
     if last.left_out:

@@ -145,7 +145,7 @@ def test_over_all_tasks_the_signed_rank_test_decides(laboratory: Laboratory) -> 
     assert found.across is not None
     assert found.across.test.effect == 1.0
     assert found.across.test.p_value == pytest.approx(2 / 2**8)
-    assert "Over all tasks a is ahead" in found.sentence
+    assert "Over all tasks, a is ahead" in found.sentence
 
 
 def test_few_tasks_say_that_they_are_too_few(laboratory: Laboratory) -> None:

@@ -160,7 +160,7 @@ async def test_the_training_screen_draws_transfer_beside_other_backbones_and_say
 async def test_without_a_training_the_screen_says_how_to_watch_one(used: Workspace, opened: Opener) -> None:
     async with opened(used) as pilot:
         await pilot.press("6")
-        assert "no training is watched" in shown(pilot, "#summary")
+        assert "no watched trainings" in shown(pilot, "#summary")
         assert "ssl-console watch DIR" in app_of(pilot).screen.query_one(LineTable).empty
 
 

@@ -76,7 +76,7 @@ def test_what_was_launched_with_the_keyboard_alone_is_found_finished_by_the_next
         terminal.press("2")
         terminal.until_shown("demo/random", "done in", patience_s=120)
         terminal.press("enter")
-        terminal.until_shown("place 1 of 1 on this task")
+        terminal.until_shown("rank 1 of 1 on this task")
 
 
 @pytest.mark.slow

@@ -177,7 +177,7 @@ async def test_the_difference_of_two_results_is_a_pane_of_result(used: Workspace
         await pilot.press("enter")
         await until(pilot, lambda: pilot.app.screen.query("#text") and "demo/mae" in words(pilot, "#text"))
         await pilot.press("w", *"simclr", "enter")
-        await until(pilot, lambda: "selected hyperparameters, and the scores" in words(pilot, "#text"))
+        await until(pilot, lambda: "Selected hyperparameters, and the scores" in words(pilot, "#text"))
         assert "demo/simclr on knn/digits" in words(pilot, "#text")
         await pilot.press("escape")
         assert "selected hyperparameters" not in words(pilot, "#text")

@@ -90,7 +90,7 @@ def test_processes_that_hold_memory_have_user_pid_and_what_they_do_for_this_work
 def test_a_device_without_figures_shows_its_problem() -> None:
     lost = device_view(Device("cuda:1", "Lost GPU"), None, "it does not answer")
     assert any("it does not answer" in row for row in text(device_lines([lost], UNICODE, 60)))
-    assert text(device_lines([], UNICODE, 60)) == [" no reading of a device yet"]
+    assert text(device_lines([], UNICODE, 60)) == [" no device readings yet"]
 
 
 def test_a_sample_is_the_mean_of_the_readings_of_its_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,7 +223,7 @@ async def test_a_key_can_be_given_to_an_action_in_the_settings(used: Workspace) 
         assert len(app.state.selection.pairs) == 1
         await pilot.press("f1")
         lines = ["".join(span.text for span in line) for line in app.screen.query_one("#text").content]  # type: ignore[attr-defined]
-        assert any(line.split()[:1] == ["t"] and "Mark or unmark the pair" in line for line in lines)
+        assert any(line.split()[:1] == ["t"] and "Tick or untick the pair" in line for line in lines)
 
 
 def test_an_unknown_key_id_is_named() -> None:

@@ -67,7 +67,7 @@ async def test_compare_opens_the_ladder_of_the_tasks_dataset_and_queues_the_next
         assert preset is None
         await pilot.press("f1")
         assert isinstance(app_of(pilot).screen, HelpDialog)
-        assert "hold however often you look" in " ".join(shown(pilot, "#text").split())
+        assert "valid however often they are inspected" in " ".join(shown(pilot, "#text").split())
         await pilot.press("escape")
         queued: list[int] = []
 

@@ -69,7 +69,7 @@ async def test_measuring_again_never_switches_off_a_refusal(refused: Workspace, 
         await pilot.press("slash", *"own/net", "enter", "space", "enter")
         await until(pilot, lambda: "1 refused" in text_of(pilot))
         assert "Missing" not in text_of(pilot)
-        assert "Refused: o measures them anyway, and marks every result" in text_of(pilot)
+        assert "Refused: o measures them anyway and marks every result" in text_of(pilot)
         assert "own/net fails its checks: normalisation: features do not depend" in text_of(pilot)
         assert "--" not in text_of(pilot), "keys instead of options of the command line"
         await pilot.press("a")
@@ -148,9 +148,9 @@ async def test_what_planning_waits_for_is_shown_with_the_time_and_enter_and_the_
         app.backend.submit = lambda plan, _request=None: started.append(len(plan.to_run)) or 1  # type: ignore[method-assign, assignment, func-returns-value]
         await pilot.press("slash", *"random few", "enter", "space", "enter")
         await until(pilot, lambda: "examining own/net" in text_of(pilot))
-        await until(pilot, lambda: "Looking at 1 selected ... 1 s" in text_of(pilot))
+        await until(pilot, lambda: "Planning 1 selected pair ... 1 s" in text_of(pilot))
         await pilot.press("a", "enter")
-        assert "starts when nothing prevents it" in text_of(pilot)
+        assert "starts after planning if nothing prevents it" in text_of(pilot)
         await pilot.press("2")
         release.set()
         await until(pilot, lambda: not isinstance(app.screen, LaunchDialog))

@@ -32,7 +32,7 @@ async def test_rankings_show_what_a_choice_on_test_images_would_give(
 def test_no_line_is_wider_than_the_dialog_at_80_columns() -> None:
     place = ("paper/a-backbone-of-a-long-name", "linear-heads/a-dataset", "default", 0, "linear-heads", "c")
     one = Optimism("run", *place, 70.0, 70.0, 72.5, "last 4 cls+mean, learning rate 0.05", 52)
-    lacking = WithoutOptimism("other", "own/b", "linear/cars", "linear", "its run folder is gone")
+    lacking = WithoutOptimism("other", "own/b", "linear/cars", "linear", "the run folder has been removed")
     lines = optimism_lines(([one], [lacking]), 74)
     assert max(map(length, lines)) <= 74
     assert any("+2.50" in span.text for line in lines for span in line)

@@ -77,7 +77,7 @@ async def test_a_dataset_is_scanned_and_added_by_a_form(used: Workspace, opened:
         await pilot.press("A")
         assert isinstance(pilot.app.screen, AddDatasetDialog)
         await pilot.press("enter")
-        assert "name a folder or a file first" in found(pilot)
+        assert "enter a folder or a file first" in found(pilot)
         pilot.app.screen.query_one("#path", Input).value = str(tmp_path / "pets")
         await pilot.press("enter")
         await until(pilot, lambda: "Enter writes the card" in found(pilot))

@@ -133,7 +133,7 @@ def test_a_line_covers_the_error_of_predictions_and_ends_left_of_the_leader_once
 def test_an_unknown_error_of_predictions_is_stated_and_nothing_is_pruned() -> None:
     (chart,) = rung_charts(record(rung("knn/shapes", None, (5.0, 2.0, 12.0))), 74, UNICODE)
     text = " ".join(text_of(chart).split())
-    assert "how well it predicts the target is unknown" in text
+    assert "its agreement with the target is unknown" in text
     assert "0 pruned" in text
     assert "knn orders 12 % (5 to 25 %) of 30 pairs differently" in text_of(rung_charts(RACE, 98, UNICODE)[1], 98)
 
@@ -235,7 +235,7 @@ async def test_compare_judges_the_backbone_under_the_cursor_and_the_margin_is_a_
     monkeypatch.setattr(verdicts, "read_judgement", read)
     async with opened(used, AppOptions(mode="compare", suite="demo")) as pilot:
         await pilot.press("V")
-        await until(pilot, lambda: "no dataset has comparable results of both" in shown(pilot, "#text"))
+        await until(pilot, lambda: "no dataset has comparable results of both backbones" in shown(pilot, "#text"))
         names, suite, margin = asked[0]
         assert (suite, margin) == ("demo", 0.5)
         assert len(set(names)) == 2
