@@ -116,7 +116,7 @@ def whole_test_sentence(tasks: Iterable[TaskSpec]) -> str:
     for name, reason in whole_tests(tasks).items():
         reasons.setdefault(reason, []).append(name)
     words = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
-    return f"all test images are used of {words}" if words else ""
+    return f"all test images are used for {words}" if words else ""
 
 
 @dataclass

@@ -257,7 +257,7 @@ JUDGE = (
 
 RACE = (
     *STAGES,
-    Key("goal", "f", "goal", "for", "Goal: accuracy, or speed or memory among the nearly best"),
+    Key("goal", "f", "goal", "goal", "Goal: accuracy, or speed or memory among the nearly best"),
     Key("hours", "t", "hours", "hours", "Time budget"),
     EXPLAINED,
     Key("close", "escape,R", "close", "back", "Back"),

@@ -90,7 +90,7 @@ FINETUNE = (
         multi_label=True,
         most_images=1_000_000,  # each of the 40 settings is scored on a fifth of the training images
         rescore="tasks.metrics.rescore:classification",
-        whole_test="its training takes most of the time",
+        whole_test="training takes most of the time",
         trains=True,
         averaged=True,
     ),
@@ -274,7 +274,7 @@ FINETUNE_VIT = ProtocolSpec(
     most_images=1_500_000,
     unsuitable=without_layers,
     rescore="tasks.metrics.rescore:classification",
-    whole_test="its training takes most of the time",
+    whole_test="training takes most of the time",
     trains=True,
     averaged=True,
 )

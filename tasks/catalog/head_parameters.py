@@ -114,7 +114,7 @@ HEADS = (
         layers=True,
         unsuitable=without_blocks,
         rescore="tasks.metrics.rescore:classification",
-        whole_test="its training takes most of the time",
+        whole_test="training takes most of the time",
         trains=True,
         averaged=True,
     ),

@@ -109,7 +109,7 @@ class ProtocolSpec:
     scored in parts (`tasks.evaluation.parts`). None where a score needs all of them at once."""
     writes_parts: bool = False
     """Whether its module itself scores the test images in parts (`ImageInputs.part`)."""
-    whole_test: str = "its score is no mean over test images"
+    whole_test: str = "the score is not a mean over test images"
     """Reason why all test images are used where they cannot be scored in parts."""
     descriptive: bool = False
     """Whether it describes a backbone, so that a higher score is neither better nor worse and is not ranked."""

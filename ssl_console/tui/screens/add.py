@@ -50,7 +50,7 @@ BACKBONE_FIELDS = (
     ("prefix", "prefix", "detected if empty: module.encoder_q."),
     ("drop", "drop", "prefixes of keys that do not belong to the backbone"),
     ("pooling", "pooling", "default if empty; avg, cls, cls+avg or map"),
-    ("normalisation", "normalisation", "of the checkpoint, else imagenet, if empty; half or none"),
+    ("normalisation", "normalisation", "if empty: as in the checkpoint, else imagenet; or half, none"),
     ("mean", "mean", "instead of normalisation: 0.485,0.456,0.406, or 0.5"),
     ("std", "std", "standard deviation, in the same form"),
     ("size", "input size", "the architecture's own if empty"),

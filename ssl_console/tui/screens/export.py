@@ -190,7 +190,7 @@ def export_lines(
     legends = len(footnotes(ranking)) + len(data_notes_of(ranking))
     paragraphs.append((f"Lines of legend below the table: {legends or 'none'}.", Tone.DIM))
     if count:
-        paragraphs.append((f"a: {'all rows' if alone else 'only ' + counted(count, 'marked row')}", Tone.KEY))
+        paragraphs.append((f"a: {'all rows' if alone else 'only the ' + counted(count, 'marked row')}", Tone.KEY))
     paragraphs.append(
         ("Written to a new file in the current folder; tables are also copied to the clipboard.", Tone.DIM)
     )

@@ -37,8 +37,8 @@ def read_ledger(session: Session, suite: str | None) -> Ledger:
     published = set(published_backbones(boards))
     names = [name for name in dict.fromkeys(one.backbone for one in results) if name in published]
     if not names:
-        where = f"of suite {suite} " if suite else ""
-        raise ConsoleError(f"no backbone that was measured {where}has published scores: p in Rankings lists some")
+        where = f"on suite {suite} " if suite else ""
+        raise ConsoleError(f"no backbone measured {where}has published scores: p in Rankings lists them")
     return ledger(names, results, boards)
 
 

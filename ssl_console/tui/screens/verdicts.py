@@ -106,10 +106,11 @@ class RaceDialog(StagesDialog[RaceReading]):
 
     def content(self, reading: RaceReading, around: Surroundings) -> list[Line]:
         used = 0.0 if self._started is None else around.now - self._started
-        budget = f"{format_duration(max(0.0, self._hours * 3600.0 - used))} of {self._hours:g} h left"
+        budget = self._hours * 3600.0
+        left = f"{format_duration(max(0.0, budget - used))} left of {format_duration(budget)}"
         head = line(
             Span(f" for {self._goal}", Tone.ACCENT), Span("  f changes it   ", Tone.DIM),
-            Span(budget, Tone.ACCENT), Span("  t changes it", Tone.DIM),
+            Span(left, Tone.ACCENT), Span("  t changes it", Tone.DIM),
         )  # fmt: skip
         return [head, *choice_lines(reading.record, around.width)]
 

@@ -146,7 +146,7 @@ class CompareTable:
         for name in self.backbones:
             if name != self.base:
                 better, worse, alike = self._verdict(name)
-                spans += [Span(f"   {short_name(name)}: ", Tone.DIM), Span(f"{better} better", Tone.GOOD)]
+                spans += [Span(f"  {short_name(name)}: ", Tone.DIM), Span(f"{better} better", Tone.GOOD)]
                 spans += [Span(f", {worse} worse", Tone.BAD), Span(self._undecided(name, alike), Tone.DIM)]
         return tuple(spans)
 
@@ -156,7 +156,7 @@ class CompareTable:
         if comparison is None:
             return f", {alike} alike"
         equal = sum(task.verdict == "alike" and task.within for task in comparison.judged)
-        return f", {equal} equal, {comparison.count('alike') - equal} cannot tell, of {len(comparison.judged)}"
+        return f", {equal} equal, {comparison.count('alike') - equal} cannot tell of {len(comparison.judged)}"
 
     def _verdict(self, name: str) -> tuple[int, int, int]:
         """Tasks on which it is better, worse or alike, as counted by the sentence below the table."""

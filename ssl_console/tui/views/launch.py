@@ -164,7 +164,7 @@ def _obstacle(run: PlannedRun) -> str:
 
 
 def _choices(request: LaunchRequest) -> list[Line]:
-    preset = request.preset or (f"of suite {request.suite}" if request.suite else "default")
+    preset = request.preset or (f"those of suite {request.suite}" if request.suite else "default")
     again = "yes: finished runs are repeated" if request.again else "no"
     launcher = (("launcher", request.launcher),) if request.launcher else ()
     share = (("GPUs in use", SHARING[request.share]),) if request.share else ()

@@ -38,7 +38,7 @@ def stage_lines(stage: PlannedStage, around: Surroundings, *, going: bool, later
     """The stage that is running or comes next, its runs, and those after it."""
     runs = [run for run_id in stage.active if (run := around.state.runs.get(run_id))]
     head = Span(f" {_head(stage, runs, around)}", Tone.BUSY if runs else Tone.PLAIN)
-    key = Span("" if runs or stage.blockers else "  enter runs it, a all of them", Tone.KEY)
+    key = Span("" if runs or stage.blockers else "  enter runs it, a runs all", Tone.KEY)
     if going:
         key = Span("  the next ones follow; a stops after this one", Tone.ACCENT)
     lines = [line(head, key)] if length((head, key)) <= around.width else [line(head), line(key)]

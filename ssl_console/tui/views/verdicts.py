@@ -158,7 +158,8 @@ def judge_lines(reading: JudgeReading, names: tuple[str, str], margin: float, wi
     """The looks as a table, the lead on a scale, and the answer in words."""
     first, second = names
     lines = [line(Span(f" {first}", Tone.STRONG), Span(" against ", Tone.DIM), Span(second, Tone.STRONG))]
-    lines.append(line(Span(f" margin {margin:g} points", Tone.ACCENT), Span("  m changes it", Tone.DIM)))
+    points = "point" if margin == 1 else "points"
+    lines.append(line(Span(f" margin {margin:g} {points}", Tone.ACCENT), Span("  m changes it", Tone.DIM)))
     whole = whole_test_sentence(run.candidate.task for stage in reading.stages for run in stage.runs)
     about = (*wrap(JUDGE_ABOUT, width - 2), *wrap(whole, width - 2))
     lines += [line(Span(f" {text}", Tone.DIM)) for text in about if text]

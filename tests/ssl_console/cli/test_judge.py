@@ -24,10 +24,10 @@ def test_answers_are_exit_codes_and_nothing_is_measured_twice(shell: Shell) -> N
     assert open_end.code == 12, open_end.err
     answers = [line for line in open_end.lines if line["event"] == "judgement"]
     assert [len(answer["tasks"]) for answer in answers] == [1, 2]
-    last, reason = open_end.lines[-1], "its score is no mean over test images"
+    last, reason = open_end.lines[-1], "the score is not a mean over test images"
     assert last.pop("whole_test") == {"echo/things": reason, "echo/others": reason}
     assert last == {"event": "answer", "answer": "needs more", "exit_code": 12}
-    assert f"all test images are used of echo/things, echo/others ({reason})" in open_end.err
+    assert f"all test images are used for echo/things, echo/others ({reason})" in open_end.err
     equal = shell(*ASKED, "--margin", "5")
     assert equal.code == 11
     assert "own/first and own/second are equal within 5 points: +0.0 points over 2 tasks" in equal.out

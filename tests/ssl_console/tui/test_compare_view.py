@@ -44,7 +44,7 @@ def test_tasks_without_a_difference_are_equal_or_cannot_tell() -> None:
     sure = [score(name, "knn/x", 90.0, 0.1) for name in "ab"]
     unsure = [score(name, "knn/y", 80.0, 5.0) for name in "ab"]
     words = "".join(span.text for span in table([*sure, *unsure], "a", "b").summary())
-    assert "0 better, 0 worse, 1 equal, 1 cannot tell, of 2" in words
+    assert "0 better, 0 worse, 1 equal, 1 cannot tell of 2" in words
 
 
 def test_three_backbones_are_too_few_for_a_correlation_and_four_have_intervals() -> None:

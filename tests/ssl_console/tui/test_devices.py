@@ -76,7 +76,7 @@ def test_a_history_stands_for_shares_of_the_full_value_with_gaps_where_nothing_w
 def test_the_header_has_one_line_a_device_and_names_how_many_are_left_out() -> None:
     rows = text(header_lines([gpu(number) for number in range(8)], UNICODE, 80, most=5))
     assert [row.split()[0] for row in rows] == ["cuda:0", "cuda:1", "cuda:2", "cuda:3", "and"]
-    assert "and 4 more in the pane devices" in rows[-1]
+    assert "and 4 more in the devices pane" in rows[-1]
 
 
 def test_processes_that_hold_memory_have_user_pid_and_what_they_do_for_this_workspace() -> None:

@@ -29,7 +29,7 @@ async def test_the_dialog_names_rows_columns_and_what_the_view_leaves_out(used: 
         assert "5 columns:" in text
         assert "3 rows that do not match /mae or simclr" in text
         assert "hidden est." in text
-        assert "Legends below the table" in text
+        assert "Lines of legend below the table" in text
         keys = pilot.app.screen.query_one(WrappedKeys)
         assert keys.size.height > 1, "every key is shown"
 

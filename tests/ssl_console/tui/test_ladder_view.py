@@ -158,7 +158,7 @@ def test_an_open_ladder_shows_the_next_rung_and_the_later_ones() -> None:
     found = reading(1, (planned("linear/digits", "new", 20.0), planned("layers/digits", "new", None)))
     around = Surroundings(filled_state(), filled.NOW, UNICODE, 74)
     text = text_of(stage_lines(found.left[0], around, going=False, later=found.left[1:]))
-    assert "next: linear/digits, 2 runs, about 20 s  enter runs it, a all of them" in text
+    assert "next: linear/digits, 2 runs, about 20 s  enter runs it, a runs all" in text
     assert "later: layers/digits" in text
     assert "all rungs are done" in text_of(ladder_lines(reading(1), NAMES, 74))
     assert "no rung has results" in text_of(ladder_lines(LadderReading((), ()), NAMES, 74))

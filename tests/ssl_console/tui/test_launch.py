@@ -82,7 +82,7 @@ async def test_measuring_again_never_switches_off_a_refusal(refused: Workspace, 
         assert "0 will run" in text_of(pilot)
         await pilot.press("o", "y")
         await until(pilot, lambda: "1 will run" in text_of(pilot))
-        assert "Measured although checks fail" in text_of(pilot), "the warning stays in view"
+        assert "Measured despite failed checks" in text_of(pilot), "the warning stays in view"
         await pilot.press("y")
         assert app.clipboard.endswith("--again --override")
         await pilot.press("o")
@@ -113,7 +113,7 @@ async def test_seeds_are_typed(used: Workspace, opened: Opener) -> None:
         assert isinstance(app.screen, SeedsDialog)
         await pilot.press("backspace", *"5-1", "enter")
         assert isinstance(app.screen, SeedsDialog), "what cannot be read is not taken"
-        assert "write the smaller one first" in shown(pilot, "#meaning")
+        assert "enter the smaller one first" in shown(pilot, "#meaning")
         await pilot.press("escape", "0", *"-9", "enter")
         await until(pilot, lambda: "seeds 0-9" in text_of(pilot) and "10 selected" in text_of(pilot))
 
@@ -128,7 +128,7 @@ def test_seeds_are_read_and_written_as_ranges(text: str, seeds: tuple[int, ...])
 
 @pytest.mark.parametrize("text", ["", "x", "3-", "9-1", "0-100", "-1"])
 def test_a_text_that_is_no_list_of_seeds_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ValueError, match="write"):
+    with pytest.raises(ValueError, match="enter"):
         parse_seeds(text)
 
 

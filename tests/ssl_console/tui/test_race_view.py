@@ -213,12 +213,12 @@ def test_a_judgement_has_one_line_after_every_dataset_and_its_answer_in_words(gl
 
 @pytest.mark.parametrize(
     ("task", "reason"),
-    [("few-shot-5/digits", "its score is no mean over test images"), ("finetune/digits", "its training takes most")],
+    [("few-shot-5/digits", "the score is not a mean over test images"), ("finetune/digits", "training takes most")],
 )
 def test_a_judgement_names_the_tasks_of_which_all_test_images_are_used(task: str, reason: str) -> None:
     reading = JudgeReading((), (planned("layers/digits", "new", 5.0), planned(task, "new", 9.0)))
     words = " ".join(text_of(judge_lines(reading, (BEST, NEAR), 0.5, 74, UNICODE), 74).split())
-    assert f"all test images are used of {task} ({reason}" in words
+    assert f"all test images are used for {task} ({reason}" in words
 
 
 async def test_compare_judges_the_backbone_under_the_cursor_and_the_margin_is_a_key(

@@ -90,7 +90,7 @@ async def test_the_launch_sheet_says_first_and_launches_then(used: Workspace, op
         assert isinstance(app.screen, LaunchDialog)
         await until(pilot, lambda: "will run" in shown(pilot, "#text"))
         told = shown(pilot, "#text")
-        assert "2 selected" in told
+        assert "2 runs selected" in told
         assert "2  will run" in told
         await pilot.press("0", *"-1", "enter")
         await until(pilot, lambda: "4 selected" not in told and "seeds  0, 1" in shown(pilot, "#text"))
