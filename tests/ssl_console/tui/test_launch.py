@@ -115,7 +115,7 @@ async def test_seeds_are_typed(used: Workspace, opened: Opener) -> None:
         assert isinstance(app.screen, SeedsDialog), "what cannot be read is not taken"
         assert "enter the smaller one first" in shown(pilot, "#meaning")
         await pilot.press("escape", "0", *"-9", "enter")
-        await until(pilot, lambda: "seeds 0-9" in text_of(pilot) and "10 selected" in text_of(pilot))
+        await until(pilot, lambda: "seeds 0-9" in text_of(pilot) and "10 runs selected" in text_of(pilot))
 
 
 @pytest.mark.parametrize(

@@ -318,7 +318,7 @@ async def test_published_scores_without_a_measured_backbone_are_explained(
     async with opened(used, AppOptions(mode="compare", suite="demo")) as pilot:
         await pilot.press("p")
         await until(
-            pilot, lambda: "has published scores: p in Rankings lists some" in " ".join(shown(pilot, "#text").split())
+            pilot, lambda: "has published scores: p in Rankings lists them" in " ".join(shown(pilot, "#text").split())
         )
         await pilot.press("s", "p")
         shifts = dict(zip(PUBLISHED, (0.5, 0.6), strict=False))
