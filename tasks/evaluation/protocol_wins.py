@@ -16,9 +16,12 @@ towards one that depends only on which choices two protocols share (Ledoit & Wol
 Strimmer 2005). With hundreds of protocols and few images, the smallest eigenvalues of the plain covariance are far too
 small, and differences that are due to the images pass for true ones.
 
-In simulations with known truth (`tests/verdicts/protocols.py`, 300 worlds per setting) the interval covers it in 92 to
-98 % of the worlds in each of 15 settings with a fixed mean difference, least where it is 0 for all of them, and in 94
-to 98 % in 6 settings where the mean is drawn as well.
+In simulations with known truth (`tests/verdicts/protocols.py`) the interval covers it in at least 92 % of the worlds in
+each of 15 settings with a fixed mean difference, least where it is 0 for all of them, and in at least 94 % in 6 where
+the mean is drawn as well. Coverage exceeds 97 % where the true fraction is often 0 or 1: 99 % (1,000 worlds) with a
+mean of 0.1, a deviation of 0.05 and 1,000 images. There the fraction is 1 in 56 % of the worlds, and the upper end of
+the interval is 1 in 99 %, so that only the lower end can be wrong. The shortest interval with 96 % of the posterior is
+12 % narrower and still covers 98 %, but with independent protocols of mean 0 it covers only 89 % (120 worlds).
 """
 
 from __future__ import annotations
