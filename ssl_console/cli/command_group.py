@@ -1,14 +1,11 @@
-"""The command group: options with several values, options that several commands have, and exceptions turned into
-messages and exit codes.
-"""
+"""The command group: options with several values, and exceptions turned into messages and exit codes."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import typer
 from typer.core import TyperGroup
@@ -20,6 +17,7 @@ EXIT_CODES = (
     "Exit codes: 0 all done, 1 some run failed or a check did not hold, 2 wrong usage or unknown name, "
     "3 weights or data missing, 4 refused by the doctor, 130 interrupted."
 )
+Choice = TypeVar("Choice", str, str | None)
 WHOLE = 1000
 """Characters; longer than the first sentence of any help text."""
 ANSWER_CODES = (
@@ -37,59 +35,6 @@ EXIT_CODES_OF_ERRORS = (
     ("tasks.catalog.protocol", "PlugInError", ExitCode.USAGE),
     ("tasks.datasets.download.fetch", "FetchError", ExitCode.MISSING),
 )
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-JsonLines = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]
-Backbones = Annotated[
-    list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat.")
-]
-Tasks = Annotated[list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")]
-Suite = Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")]
-Seeds = Annotated[list[int] | None, typer.Option("--seed", metavar="N", min=0, help="A seed; may repeat. Default: 0.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PROTOCOL.KEY=VALUE", help="Change a parameter: linear.max_iter=500."),
-]
-TestAlso = Annotated[
-    list[str] | None,
-    typer.Option("--test-also", metavar="NAME=FOLDER", help="A further test set of robustness tasks; may repeat."),
-]
-Preset = Annotated[str | None, typer.Option("--preset", metavar="P", help="Named parameters: default, paper.")]
-LauncherChoice = Annotated[
-    str | None,
-    typer.Option("--launcher", metavar="L", help="local, slurm (jobs of a cluster), or a plug-in's name."),
-]
-Source = Annotated[
-    str, typer.Option("--source", metavar="S", help="mine (measured here), paper (published), or both side by side.")
-]
-Figure = Annotated[
-    Path | None, typer.Option("--figure", metavar="FILE", help="Write a figure (.svg, .png or .pdf) instead.")
-]
-Follow = Annotated[bool, typer.Option("-f", "--follow", help="Print new lines until the run has ended.")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a unique prefix.")]
-DevicesChoice = Annotated[
-    str | None, typer.Option("--devices", metavar="D", help="Devices to use: cuda:0,cuda:1 or cpu.")
-]
-PrecisionChoice = Annotated[
-    str, typer.Option("--precision", metavar="P", help="float32, bfloat16 or float16; results differ.")
-]
-DevicesPerRunChoice = Annotated[
-    str | None,
-    typer.Option(
-        "--devices-per-run",
-        metavar="N",
-        help="Devices that compute the features of one run together while no other run waits: a number, or auto for "
-        "every idle one. Default: the setting (1).",
-    ),
-]
-SharingChoice = Annotated[
-    str | None,
-    typer.Option(
-        "--share",
-        metavar="S",
-        help="When to start on a GPU that other processes use: free-memory (as soon as enough memory is free), idle "
-        "(only next to own runs), never (alone). Default: the setting.",
-    ),
-]
 
 
 class CommandGroup(TyperGroup):
@@ -134,9 +79,9 @@ def expand_options(arguments: Sequence[str]) -> list[str]:
     return words
 
 
-def one_of(option: str, value: str, literal: object) -> str:
-    """Return `value` if the Literal type has it. Raises ConsoleError."""
-    if value not in get_args(literal):
+def one_of(option: str, value: Choice, literal: object) -> Choice:
+    """Return `value` if the Literal type has it, or if it is None. Raises ConsoleError."""
+    if value is not None and value not in get_args(literal):
         raise ConsoleError(f"{option} {value}: choose {', '.join(get_args(literal))}")
     return value
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, cast
+from typing import cast
 
 import typer
 
 from backbones.io.files import expand_user
-from ssl_console.cli.command_group import EXIT_CODES, AsJson, CommandGroup
+from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
+from ssl_console.cli.options import cards, names, outputs
 
 add = typer.Typer(
     cls=CommandGroup,
@@ -16,65 +16,31 @@ add = typer.Typer(
     no_args_is_help=True,
     help="Add a checkpoint or a dataset of your own.",
 )
-OwnBackbone = Annotated[str, typer.Argument(metavar="NAME", help="A backbone of your own.")]
-NewName = Annotated[str, typer.Argument(metavar="NEW", help="The new name.")]
 
 
 @add.command("backbone", epilog=EXIT_CODES)
 def backbone(
     context: typer.Context,
-    source: Annotated[
-        str,
-        typer.Argument(metavar="PATH", help="A checkpoint, its folder, or hf:ORG/MODEL. Its code is never run."),
-    ],
-    arch: Annotated[
-        str | None,
-        typer.Option("--arch", metavar="A", help="A timm architecture, or MODULE:FUNCTION or FILE.py:FUNCTION."),
-    ] = None,
-    argument: Annotated[
-        list[str] | None, typer.Option("--arg", metavar="K=V", help="An argument of the architecture; may repeat.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="N", help="Name of the card. Default: own/<file>.")
-    ] = None,
-    container: Annotated[
-        str | None,
-        typer.Option("--container", metavar="C", help="Nested dictionary of the weights: state_dict, teacher."),
-    ] = None,
-    prefix: Annotated[str | None, typer.Option("--prefix", metavar="P", help="Prefix of its keys.")] = None,
-    norm: Annotated[
-        str | None, typer.Option("--norm", metavar="N", help="How images were normalised: imagenet, half or none.")
-    ] = None,
-    size: Annotated[int | None, typer.Option("--size", metavar="PX", help="Input side in pixels.")] = None,
-    mean: Annotated[
-        str | None, typer.Option("--mean", metavar="R,G,B", help="Mean of the pixels, in 0 to 1; one number for all.")
-    ] = None,
-    std: Annotated[str | None, typer.Option("--std", metavar="R,G,B", help="Standard deviation of the pixels.")] = None,
-    resize: Annotated[
-        int | None,
-        typer.Option("--resize", metavar="PX", help="Shorter side before the crop, for its own preprocessing."),
-    ] = None,
-    crop: Annotated[
-        float | None,
-        typer.Option("--crop", metavar="F", help="Fraction of the image in the crop, instead of --resize."),
-    ] = None,
-    interpolation: Annotated[
-        str | None, typer.Option("--interpolation", metavar="I", help="bicubic or bilinear, for its own preprocessing.")
-    ] = None,
-    drop: Annotated[
-        list[str] | None,
-        typer.Option("--drop", metavar="P", help="Prefix of keys that do not belong to the backbone; may repeat."),
-    ] = None,
-    pooling: Annotated[
-        str, typer.Option("--pooling", metavar="P", help="default, avg, cls, cls+avg or map.")
-    ] = "default",
-    method: Annotated[str | None, typer.Option("--method", metavar="M", help="The pretraining method.")] = None,
-    trust_code: Annotated[
-        bool, typer.Option("--trust-code", help="Let workers run the code that --arch names.")
-    ] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a card of the same name.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what was detected, write nothing.")] = False,
-    as_json: AsJson = False,
+    source: cards.CheckpointSource,
+    arch: cards.Architecture = None,
+    argument: cards.ArchitectureArguments = None,
+    name: cards.BackboneCardName = None,
+    container: cards.Container = None,
+    prefix: cards.Prefix = None,
+    norm: cards.Normalisation = None,
+    size: cards.InputSize = None,
+    mean: cards.PixelMean = None,
+    std: cards.PixelDeviation = None,
+    resize: cards.Resize = None,
+    crop: cards.Crop = None,
+    interpolation: cards.InterpolationName = None,
+    drop: cards.DroppedKeys = None,
+    pooling: cards.PoolingName = "default",
+    method: cards.PretrainingMethod = None,
+    trust_code: cards.TrustCode = False,
+    replace: cards.ReplaceCard = False,
+    dry_run: cards.ReportOnly = False,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Recognise a checkpoint's architecture and keys, and write a card for it."""
     from backbones.catalog.card import Interpolation, Pooling
@@ -98,11 +64,7 @@ def backbone(
         std=None if std is None else three_numbers("--std", std),
         resize=resize,
         crop=crop,
-        interpolation=(
-            None
-            if interpolation is None
-            else cast("Interpolation", one_of("--interpolation", interpolation, Interpolation))
-        ),
+        interpolation=cast("Interpolation | None", one_of("--interpolation", interpolation, Interpolation)),
         drop=tuple(drop or ()),
         pooling=cast("Pooling", one_of("--pooling", pooling, Pooling)),
         method=method,
@@ -115,58 +77,23 @@ def backbone(
 @add.command("dataset", epilog=EXIT_CODES)
 def dataset(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, a CSV, a COCO JSON, a tar or parquet file.")],
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="N", help="Name of the card. Default: the folder's name.")
-    ] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            "--layout", metavar="L", help="class-folders, split-files, csv, voc, coco, webdataset or parquet."
-        ),
-    ] = None,
-    file_column: Annotated[
-        str | None, typer.Option("--file-column", metavar="C", help="Column of paths (CSV, parquet).")
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option("--label-column", metavar="C", help="Column of labels (CSV, parquet).")
-    ] = None,
-    split_column: Annotated[
-        str | None, typer.Option("--split-column", metavar="C", help="Column of splits (CSV, parquet).")
-    ] = None,
-    split_word: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--split", metavar="W=S", help="Meaning of a value of that column: train, val, test or none; may repeat."
-        ),
-    ] = None,
-    several: Annotated[
-        bool | None,
-        typer.Option(
-            "--several/--single", help="Whether label cells contain several labels (separated by | ; or ,) or one."
-        ),
-    ] = None,
-    background: Annotated[
-        str,
-        typer.Option("--background", metavar="C", help="Background colour of transparent images: white or #rrggbb."),
-    ] = "white",
-    as_stored: Annotated[bool, typer.Option("--as-stored", help="Ignore the EXIF orientation of images.")] = False,
-    leave_out: Annotated[
-        bool, typer.Option("--leave-out", help="Skip classes, folders and shards without usable images.")
-    ] = False,
-    test_share: Annotated[
-        float,
-        typer.Option(
-            "--test-share", metavar="S", min=0.01, max=0.9, help="Test fraction per class, for data without splits."
-        ),
-    ] = 0.2,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of the random split.")] = 0,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Skip images that cannot be decoded.")
-    ] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a card of the same name.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what was detected, write nothing.")] = False,
-    as_json: AsJson = False,
+    path: cards.DatasetSource,
+    name: cards.DatasetCardName = None,
+    layout: cards.Layout = None,
+    file_column: cards.FileColumn = None,
+    label_column: cards.LabelColumn = None,
+    split_column: cards.SplitColumn = None,
+    split_word: cards.SplitWords = None,
+    several: cards.SeveralLabels = None,
+    background: cards.Background = "white",
+    as_stored: cards.AsStored = False,
+    leave_out: cards.LeaveOut = False,
+    test_share: cards.TestFraction = 0.2,
+    seed: cards.SplitSeed = 0,
+    skip_unreadable: cards.SkipUnreadable = False,
+    replace: cards.ReplaceCard = False,
+    dry_run: cards.ReportOnly = False,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Recognise a dataset's layout, store its splits, and write a card for it."""
     from ssl_console.cli.command_group import one_of
@@ -175,7 +102,7 @@ def dataset(
     from tasks.datasets.importing.messages import ImportOptions, Kind
 
     options = ImportOptions(
-        layout=None if layout is None else cast("Kind", one_of("--layout", layout, Kind)),
+        layout=cast("Kind | None", one_of("--layout", layout, Kind)),
         file_column=file_column,
         label_column=label_column,
         split_column=split_column,
@@ -203,7 +130,7 @@ remove = _group("Remove a card of your own; weights and results stay.")
 
 
 @edit.command("backbone")
-def edit_backbone(context: typer.Context, name: OwnBackbone) -> None:
+def edit_backbone(context: typer.Context, name: names.OwnBackbone) -> None:
     """Open a backbone's card in $EDITOR; an invalid card is not stored."""
     from ssl_console.cli.handlers.add import edit_backbone
 
@@ -211,7 +138,9 @@ def edit_backbone(context: typer.Context, name: OwnBackbone) -> None:
 
 
 @rename.command("backbone")
-def rename_backbone(context: typer.Context, name: OwnBackbone, new: NewName, as_json: AsJson = False) -> None:
+def rename_backbone(
+    context: typer.Context, name: names.OwnBackbone, new: names.NewName, as_json: outputs.AsJson = False
+) -> None:
     """Rename a backbone in its card, its runs and its results."""
     from ssl_console.cli.handlers.add import rename_backbone
 
@@ -221,9 +150,9 @@ def rename_backbone(context: typer.Context, name: OwnBackbone, new: NewName, as_
 @copy.command("backbone")
 def copy_backbone(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Any backbone, built-in or own, also timm:...")],
-    new: NewName,
-    as_json: AsJson = False,
+    name: names.AnyBackbone,
+    new: names.NewName,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Copy a backbone's card under another name, for editing."""
     from ssl_console.cli.handlers.add import copy_backbone
@@ -232,7 +161,7 @@ def copy_backbone(
 
 
 @remove.command("backbone")
-def remove_backbone(context: typer.Context, name: OwnBackbone, as_json: AsJson = False) -> None:
+def remove_backbone(context: typer.Context, name: names.OwnBackbone, as_json: outputs.AsJson = False) -> None:
     """Remove a backbone's card."""
     from ssl_console.cli.handlers.add import remove_backbone
 

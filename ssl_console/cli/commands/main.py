@@ -3,31 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from ssl_console.cli.command_group import (
-    EXIT_CODES,
-    AsJson,
-    Backbones,
-    CommandGroup,
-    DevicesChoice,
-    DevicesPerRunChoice,
-    Follow,
-    JsonLines,
-    LauncherChoice,
-    PrecisionChoice,
-    Preset,
-    RunName,
-    Seeds,
-    Settings,
-    SharingChoice,
-    Suite,
-    Tasks,
-    TestAlso,
-)
+from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
 from ssl_console.cli.commands.add import add, copy, edit, remove, rename
 from ssl_console.cli.commands.over_time import over_time
 from ssl_console.cli.commands.ranking import analyses, ledger, ranking
@@ -35,6 +14,7 @@ from ssl_console.cli.commands.results import hand_over
 from ssl_console.cli.commands.results import results as of_results
 from ssl_console.cli.commands.stores import cache, completion_app, data, features_app, listings, weights
 from ssl_console.cli.commands.verdicts import verdicts
+from ssl_console.cli.options import execution, names, outputs, program, stores
 from ssl_console.operations.session import Session
 
 app = typer.Typer(
@@ -69,21 +49,11 @@ app.add_typer(verdicts)
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    workspace: Annotated[
-        Path | None,
-        typer.Option(
-            "--workspace",
-            readable=False,
-            metavar="DIR",
-            help="Folder of runs and results; also $SSL_CONSOLE_WORKSPACE.",
-        ),
-    ] = None,
-    cards: Annotated[
-        list[Path] | None, typer.Option("--cards", metavar="DIR", help="An additional folder of cards; may repeat.")
-    ] = None,
-    readonly: Annotated[bool, typer.Option("--readonly", help="Open the terminal app read-only.")] = False,
-    slow: Annotated[bool, typer.Option("--slow", help="Open the terminal app for a slow link.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    workspace: program.WorkspaceFolder = None,
+    cards: program.CardFolders = None,
+    readonly: program.ReadOnly = False,
+    slow: program.SlowLink = False,
+    version: program.ShowVersion = False,
 ) -> None:
     """Evaluate vision backbones on transfer tasks in worker processes, and rank the results."""
     from ssl_console.cli.output.stdout import say
@@ -102,11 +72,7 @@ def root(
 
 
 @app.command()
-def demo(
-    context: typer.Context,
-    headless: Annotated[bool, typer.Option("--headless", help="Without the terminal app.")] = False,
-    launcher: LauncherChoice = None,
-) -> None:
+def demo(context: typer.Context, headless: program.Headless = False, launcher: execution.LauncherName = None) -> None:
     """Evaluate the demo backbones on the demo suite."""
     from ssl_console.cli.handlers.run import demo
 
@@ -116,19 +82,12 @@ def demo(
 @app.command()
 def serve(
     context: typer.Context,
-    host: Annotated[str, typer.Option("--host", metavar="H", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", metavar="P", min=1, max=65535, help="Port to listen on.")] = 8000,
-    socket: Annotated[
-        Path | None,
-        typer.Option("--socket", metavar="PATH", help="Unix socket in a private folder, for ssh -L; recommended."),
-    ] = None,
-    readonly: Annotated[bool, typer.Option("--readonly", help="Serve read-only.")] = False,
-    token: Annotated[
-        bool, typer.Option("--token/--no-token", help="Require the secret of the printed address.")
-    ] = True,
-    open_to_all_users: Annotated[
-        bool, typer.Option("--open-to-all-users", help="With --no-token: every user of this machine may act as you.")
-    ] = False,
+    host: program.Host = "127.0.0.1",
+    port: program.Port = 8000,
+    socket: program.Socket = None,
+    readonly: program.ServeReadOnly = False,
+    token: program.RequireToken = True,
+    open_to_all_users: program.OpenToAllUsers = False,
 ) -> None:
     """Show the terminal app in a browser, by default at a secret address on this machine only."""
     from ssl_console.cli.handlers.serve import ServeOptions, serve
@@ -140,14 +99,10 @@ def serve(
 @app.command()
 def clean(
     context: typer.Context,
-    older: Annotated[
-        str, typer.Option("--older", metavar="AGE", help="Minimum time since the end of a run: 90d, 12w or 6h.")
-    ],
-    keep_best: Annotated[
-        bool, typer.Option("--keep-best", help="Also remove results, except each backbone's best on each task.")
-    ] = False,
-    results: Annotated[bool, typer.Option("--results", help="Also remove all results of that age.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be removed.")] = False,
+    older: stores.OlderThan,
+    keep_best: stores.KeepBest = False,
+    results: stores.RemoveResults = False,
+    dry_run: stores.RemovalDryRun = False,
 ) -> None:
     """Remove runs that ended long ago. Without further options: failed and cancelled ones."""
     from ssl_console.cli.handlers.cache import clean
@@ -158,15 +113,15 @@ def clean(
 @app.command()
 def plan(
     context: typer.Context,
-    backbone: Backbones = None,
-    task: Tasks = None,
-    suite: Suite = None,
-    seed: Seeds = None,
-    setting: Settings = None,
-    preset: Preset = None,
-    test_also: TestAlso = None,
-    launcher: LauncherChoice = None,
-    as_json: AsJson = False,
+    backbone: names.Backbones = None,
+    task: names.Tasks = None,
+    suite: names.Suite = None,
+    seed: execution.Seeds = None,
+    setting: execution.Settings = None,
+    preset: execution.Preset = None,
+    test_also: execution.TestAlso = None,
+    launcher: execution.LauncherName = None,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Show what `run` would do, and how long it would take."""
     from ssl_console.cli.handlers.run import RunSelection, plan
@@ -178,28 +133,24 @@ def plan(
 @app.command(epilog=EXIT_CODES)
 def run(
     context: typer.Context,
-    backbone: Backbones = None,
-    task: Tasks = None,
-    suite: Suite = None,
-    seed: Seeds = None,
-    setting: Settings = None,
-    preset: Preset = None,
-    test_also: TestAlso = None,
-    devices: DevicesChoice = None,
-    launcher: LauncherChoice = None,
-    share: SharingChoice = None,
-    devices_per_run: DevicesPerRunChoice = None,
-    precision: PrecisionChoice = "float32",
-    detach: Annotated[bool, typer.Option("--detach", help="Start the runs and return at once.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Repeat finished runs.")] = False,
-    override: Annotated[
-        bool, typer.Option("--override", help="Run what the doctor refuses, and mark every result.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Both: --again and --override.")] = False,
-    skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Skip runs with missing weights or data.")
-    ] = False,
-    as_json: JsonLines = False,
+    backbone: names.Backbones = None,
+    task: names.Tasks = None,
+    suite: names.Suite = None,
+    seed: execution.Seeds = None,
+    setting: execution.Settings = None,
+    preset: execution.Preset = None,
+    test_also: execution.TestAlso = None,
+    devices: execution.Devices = None,
+    launcher: execution.LauncherName = None,
+    share: execution.Sharing = None,
+    devices_per_run: execution.DevicesPerRun = None,
+    precision: execution.Precision = "float32",
+    detach: execution.Detach = False,
+    again: execution.Again = False,
+    override: execution.Override = False,
+    force: execution.Force = False,
+    skip_missing: execution.SkipMissing = False,
+    as_json: outputs.JsonLines = False,
 ) -> None:
     """Start the runs that are not done yet, and follow them. Ctrl-C stops following, not the runs."""
     from ssl_console.cli.handlers.run import RunOptions, RunSelection, run
@@ -211,14 +162,7 @@ def run(
 
 
 @app.command()
-def runs(
-    context: typer.Context,
-    state: Annotated[
-        str | None,
-        typer.Option("--state", metavar="S", help="queued, starting, running, done, failed or cancelled."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+def runs(context: typer.Context, state: names.StateOfRuns = None, as_json: outputs.AsJson = False) -> None:
     """List the runs and their states."""
     from ssl_console.cli.handlers.runs import runs
 
@@ -226,7 +170,7 @@ def runs(
 
 
 @app.command()
-def logs(context: typer.Context, run: RunName, follow: Follow = False) -> None:
+def logs(context: typer.Context, run: names.RunName, follow: execution.Follow = False) -> None:
     """Print the log of a run."""
     from ssl_console.cli.handlers.runs import logs
 
@@ -234,7 +178,7 @@ def logs(context: typer.Context, run: RunName, follow: Follow = False) -> None:
 
 
 @app.command()
-def events(context: typer.Context, run: RunName, follow: Follow = False) -> None:
+def events(context: typer.Context, run: names.RunName, follow: execution.Follow = False) -> None:
     """Print a run's events as JSON lines."""
     from ssl_console.cli.handlers.runs import events
 
@@ -242,11 +186,7 @@ def events(context: typer.Context, run: RunName, follow: Follow = False) -> None
 
 
 @app.command()
-def cancel(
-    context: typer.Context,
-    run: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Run ids.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every unfinished run.")] = False,
-) -> None:
+def cancel(context: typer.Context, run: names.RunNames = None, every: names.EveryUnfinished = False) -> None:
     """Cancel queued or active runs."""
     from ssl_console.cli.handlers.runs import cancel
 
@@ -254,11 +194,7 @@ def cancel(
 
 
 @app.command()
-def retry(
-    context: typer.Context,
-    run: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Run ids.")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Every failed run.")] = False,
-) -> None:
+def retry(context: typer.Context, run: names.RunNames = None, failed: names.EveryFailed = False) -> None:
     """Repeat failed or cancelled runs."""
     from ssl_console.cli.handlers.runs import retry
 
@@ -284,13 +220,9 @@ def resume(context: typer.Context) -> None:
 @app.command(epilog=EXIT_CODES)
 def doctor(
     context: typer.Context,
-    name: Annotated[
-        list[str] | None, typer.Argument(metavar="BACKBONE|TASK", help="Backbones, tasks or datasets to examine.")
-    ] = None,
-    published: Annotated[
-        bool, typer.Option("--published", help="Fetch three backbones and a dataset, and reproduce published scores.")
-    ] = False,
-    as_json: AsJson = False,
+    name: names.Examined = None,
+    published: execution.CheckPublished = False,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Check the installation, the devices and the workspace; or examine backbones and tasks."""
     from ssl_console.cli.handlers.doctor import doctor, examine

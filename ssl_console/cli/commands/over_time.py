@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from backbones.io.files import expand_user
-from ssl_console.cli.command_group import (
-    EXIT_CODES,
-    CommandGroup,
-    DevicesChoice,
-    JsonLines,
-    LauncherChoice,
-    SharingChoice,
-    Suite,
-    Tasks,
-)
+from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
+from ssl_console.cli.options import cards, execution, names, outputs
 
 over_time = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 
@@ -25,32 +14,23 @@ over_time = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 @over_time.command(epilog=EXIT_CODES)
 def watch(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the training's checkpoints.")],
-    task: Tasks = None,
-    suite: Suite = None,
-    every: Annotated[int, typer.Option("--every", metavar="N", min=1, help="Only every N-th checkpoint.")] = 1,
-    like: Annotated[
-        str | None,
-        typer.Option("--like", metavar="BACKBONE", help="Load checkpoints in the same way as this backbone."),
-    ] = None,
-    arch: Annotated[
-        str | None, typer.Option("--arch", metavar="A", help="As for `add backbone`. Default: detected.")
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="N", help="Default: the folder's name.")] = None,
-    container: Annotated[str | None, typer.Option("--container", metavar="C", help="As for `add backbone`.")] = None,
-    prefix: Annotated[str | None, typer.Option("--prefix", metavar="P", help="As for `add backbone`.")] = None,
-    norm: Annotated[str | None, typer.Option("--norm", metavar="N", help="imagenet, half or none.")] = None,
-    size: Annotated[int | None, typer.Option("--size", metavar="PX", help="Input side in pixels.")] = None,
-    trust_code: Annotated[bool, typer.Option("--trust-code", help="Let workers run the code in --arch.")] = False,
-    devices: DevicesChoice = None,
-    poll: Annotated[float, typer.Option("--poll", metavar="S", min=0.05, help="Polling interval in seconds.")] = 1.0,
-    idle_stop: Annotated[
-        float | None, typer.Option("--idle-stop", metavar="S", min=0, help="Stop after S seconds without changes.")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Watch even if the first checkpoint fails its checks.")
-    ] = False,
-    as_json: JsonLines = False,
+    folder: cards.CheckpointFolder,
+    task: names.Tasks = None,
+    suite: names.Suite = None,
+    every: cards.EveryNth = 1,
+    like: cards.WatchLike = None,
+    arch: cards.WatchArchitecture = None,
+    name: cards.WatchName = None,
+    container: cards.WatchContainer = None,
+    prefix: cards.WatchPrefix = None,
+    norm: cards.WatchNormalisation = None,
+    size: cards.InputSize = None,
+    trust_code: cards.WatchTrustCode = False,
+    devices: execution.Devices = None,
+    poll: cards.PollInterval = 1.0,
+    idle_stop: cards.IdleStop = None,
+    force: cards.WatchAnyway = False,
+    as_json: outputs.JsonLines = False,
 ) -> None:
     """Evaluate checkpoints as a training writes them, and report when transfer has peaked. Ctrl-C stops; the same
     command continues.
@@ -88,26 +68,18 @@ def watch(
 @over_time.command(epilog=EXIT_CODES)
 def budget(
     context: typer.Context,
-    hours: Annotated[float, typer.Option("--hours", metavar="H", min=0.001, help="Time budget in hours.")],
-    backbone: Annotated[
-        list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat.")
-    ] = None,
-    task: Annotated[
-        list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")
-    ] = None,
-    suite: Suite = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="K=V", help="A protocol's parameter, linear.max_iter=500.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option("--preset", metavar="P", help="Parameters by name.")] = None,
-    slots: Annotated[
-        int | None, typer.Option("--slots", metavar="N", min=1, help="Concurrent runs. Default: as for `run`.")
-    ] = None,
-    devices: DevicesChoice = None,
-    launcher: LauncherChoice = None,
-    share: SharingChoice = None,
-    run: Annotated[bool, typer.Option("--run", help="Run the fitting runs in this order, and follow them.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document; with --run, JSON lines.")] = False,
+    hours: execution.Hours,
+    backbone: names.Backbones = None,
+    task: names.Tasks = None,
+    suite: names.Suite = None,
+    setting: execution.BudgetSettings = None,
+    preset: execution.BudgetPreset = None,
+    slots: execution.Slots = None,
+    devices: execution.Devices = None,
+    launcher: execution.LauncherName = None,
+    share: execution.Sharing = None,
+    run: execution.RunSelected = False,
+    as_json: outputs.BudgetJson = False,
 ) -> None:
     """Select the runs that fit into a time budget, those most informative for the ranking first."""
     from ssl_console.cli.handlers.budget import Limits, budget

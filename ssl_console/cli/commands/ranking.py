@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from ssl_console.cli.command_group import AsJson, Backbones, CommandGroup, Figure, Source, Suite, Tasks
+from ssl_console.cli.command_group import CommandGroup
+from ssl_console.cli.options import analysis, execution, names, outputs
 
 ranking = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 analyses = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
@@ -18,7 +18,7 @@ ledger = typer.Typer(
 
 
 @ranking.command()
-def results(context: typer.Context, as_json: AsJson = False) -> None:
+def results(context: typer.Context, as_json: outputs.AsJson = False) -> None:
     """List the results."""
     from ssl_console.cli.handlers.rank import results
 
@@ -28,43 +28,21 @@ def results(context: typer.Context, as_json: AsJson = False) -> None:
 @ranking.command()
 def rank(
     context: typer.Context,
-    suite: Suite = None,
-    backbone: Backbones = None,
-    task: Tasks = None,
-    sort: Annotated[
-        str | None,
-        typer.Option(
-            "--sort", metavar="COLUMN", help="A task, backbone, estimate, mean, mean_log_odds, mean_rank or win_rate."
-        ),
-    ] = None,
-    terms: Annotated[
-        str,
-        typer.Option(
-            "--filter", metavar="TERMS", help="Rows and columns, e.g. 'family:dino score:linear/dtd>70 or mae'."
-        ),
-    ] = "",
-    as_json: AsJson = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="A Markdown table.")] = False,
-    latex: Annotated[bool, typer.Option("--latex", help="A LaTeX booktabs table.")] = False,
-    source: Source = "mine",
-    intervals: Annotated[
-        bool, typer.Option("--intervals", help="Confidence intervals of the ranks, and ties.")
-    ] = False,
-    missing: Annotated[
-        str,
-        typer.Option(
-            "--missing", metavar="M", help="complete, common or (with --intervals) drawn: the rows and tasks included."
-        ),
-    ] = "complete",
-    figure: Figure = None,
-    optimism: Annotated[
-        bool,
-        typer.Option("--optimism", help="How much higher scores would be if settings were chosen on the test images."),
-    ] = False,
-    shifts: Annotated[
-        bool, typer.Option("--shifts", help="Scores of robustness tasks: a column for each shift, and the drop.")
-    ] = False,
+    suite: names.Suite = None,
+    backbone: names.Backbones = None,
+    task: names.Tasks = None,
+    sort: analysis.SortColumn = None,
+    terms: analysis.FilterTerms = "",
+    as_json: outputs.AsJson = False,
+    csv: outputs.AsCsv = False,
+    markdown: outputs.AsMarkdown = False,
+    latex: outputs.AsLatex = False,
+    source: analysis.Source = "mine",
+    intervals: analysis.Intervals = False,
+    missing: analysis.MissingScores = "complete",
+    figure: analysis.Figure = None,
+    optimism: analysis.Optimism = False,
+    shifts: analysis.Shifts = False,
 ) -> None:
     """Rank the backbones over the tasks."""
     from ssl_console.cli.handlers.rank import RankView, rank, rank_further, rank_intervals, rank_picture
@@ -85,23 +63,13 @@ def rank(
 @ranking.command()
 def compare(
     context: typer.Context,
-    first: Annotated[str, typer.Argument(metavar="A", help="A backbone with results.")],
-    second: Annotated[
-        str | None, typer.Argument(metavar="B", help="Another, or `published`: the published scores of A.")
-    ] = None,
-    suite: Suite = None,
-    margin: Annotated[
-        list[str] | None,
-        typer.Option("--margin", metavar="METRIC=SIZE", help="Largest difference that counts as equal."),
-    ] = None,
-    published: Annotated[
-        bool,
-        typer.Option(
-            "--published", help="Own scores against the published ones of the same protocol; A may be a glob."
-        ),
-    ] = False,
-    figure: Figure = None,
-    as_json: AsJson = False,
+    first: names.ComparedBackbone,
+    second: names.OtherBackbone = None,
+    suite: names.Suite = None,
+    margin: analysis.Margins = None,
+    published: analysis.AgainstPublished = False,
+    figure: analysis.Figure = None,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Test whether A is better than B, on every task (paired by sample) and over all tasks; or compare A with published
     scores.
@@ -121,7 +89,7 @@ def compare(
 
 @ledger.command("list")
 def ledger_list(
-    context: typer.Context, backbone: Backbones = None, task: Tasks = None, as_json: AsJson = False
+    context: typer.Context, backbone: names.Backbones = None, task: names.Tasks = None, as_json: outputs.AsJson = False
 ) -> None:
     """List published scores with protocol, split of selection and source."""
     from ssl_console.cli.handlers.published import list_ledger
@@ -130,13 +98,7 @@ def ledger_list(
 
 
 @ledger.command("add")
-def ledger_add(
-    context: typer.Context,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="results.csv of the attentive board, results-*.csv of timm, or JSON.")
-    ],
-    as_json: AsJson = False,
-) -> None:
+def ledger_add(context: typer.Context, file: outputs.BoardFile, as_json: outputs.AsJson = False) -> None:
     """Add a board to the published scores of this workspace."""
     from ssl_console.cli.handlers.published import add_to_ledger
 
@@ -154,20 +116,10 @@ def rebuild(context: typer.Context) -> None:
 @analyses.command()
 def correlate(
     context: typer.Context,
-    source: Annotated[
-        str,
-        typer.Option("--source", metavar="S", help="mine (measured here), paper (published), or both side by side."),
-    ] = "paper",
-    score: Annotated[
-        str | None,
-        typer.Option(
-            "--with", metavar="SCORE", help="Own results with logme, rankme, ... or a protocol (knn) instead."
-        ),
-    ] = None,
-    as_json: AsJson = False,
-    figure: Annotated[
-        Path | None, typer.Option("--figure", metavar="FILE", help="Write a figure (.svg, .png or .pdf) instead.")
-    ] = None,
+    source: analysis.Source = "paper",
+    score: analysis.OwnScore = None,
+    as_json: outputs.AsJson = False,
+    figure: analysis.Figure = None,
 ) -> None:
     """Correlate ImageNet accuracy, or a score that needs no training, with transfer."""
     from ssl_console.cli.handlers.analyses import correlate, correlate_score, correlation_picture
@@ -183,11 +135,9 @@ def correlate(
 @analyses.command()
 def similarity(
     context: typer.Context,
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset with stored features.")],
-    backbone: Annotated[
-        list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone; may repeat. Default: all.")
-    ] = None,
-    as_json: AsJson = False,
+    dataset: names.DatasetWithFeatures,
+    backbone: names.MeasuredBackbones = None,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Compare the stored features of backbones: CKA and mutual nearest neighbours of every pair."""
     from ssl_console.cli.handlers.analyses import similarity
@@ -198,14 +148,10 @@ def similarity(
 @analyses.command("patch-maps")
 def patch_maps(
     context: typer.Context,
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset measured by patch-pca/.")],
-    backbone: Annotated[
-        list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone; may repeat. Default: all.")
-    ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The PNG file.")] = Path(
-        "patch-maps.png"
-    ),
-    as_json: AsJson = False,
+    dataset: names.PatchMapDataset,
+    backbone: names.MeasuredBackbones = None,
+    output: outputs.PngFile = Path("patch-maps.png"),
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Draw principal components of patch features of several backbones next to each other, in colours of one space."""
     from ssl_console.cli.handlers.analyses import show_patch_maps
@@ -216,13 +162,9 @@ def patch_maps(
 @analyses.command("layer-curve")
 def layer_curve(
     context: typer.Context,
-    dataset: Annotated[
-        list[str] | None, typer.Argument(metavar="DATASET", help="Datasets measured by layers/. Default: all.")
-    ] = None,
-    backbone: Annotated[
-        list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone; may repeat. Default: all.")
-    ] = None,
-    as_json: AsJson = False,
+    dataset: names.LayerCurveDatasets = None,
+    backbone: names.MeasuredBackbones = None,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Show the score by depth and pooling of every backbone measured by layers/."""
     from ssl_console.cli.handlers.analyses import layer_curves
@@ -233,25 +175,12 @@ def layer_curve(
 @analyses.command()
 def multiverse(
     context: typer.Context,
-    data: Annotated[str, typer.Option("--data", metavar="DATASET", help="A dataset with stored features.")],
-    backbone: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat. Default: all with features."
-        ),
-    ] = None,
-    card: Annotated[
-        Path | None,
-        typer.Option("--card", metavar="FILE", help="TOML file of poolings, blocks, heads and seeds to combine."),
-    ] = None,
-    seed: Annotated[
-        list[int] | None, typer.Option("--seed", metavar="N", min=0, help="A seed; may repeat. Default: 0 to 4.")
-    ] = None,
-    figure: Annotated[
-        Path | None,
-        typer.Option("--figure", metavar="FILE", help="Also write the specification curve (.svg, .png or .pdf)."),
-    ] = None,
-    as_json: AsJson = False,
+    data: names.MultiverseData,
+    backbone: names.BackbonesWithFeatures = None,
+    card: analysis.MultiverseCard = None,
+    seed: execution.MultiverseSeeds = None,
+    figure: analysis.MultiverseFigure = None,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Evaluate stored features under all reasonable protocols, and report in how many a backbone is ahead."""
     from ssl_console.cli.handlers.analyses import show_multiverse

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from ssl_console.cli.command_group import EXIT_CODES, AsJson, Backbones, CommandGroup, Source, Suite, Tasks
-
-ResultName = Annotated[str, typer.Argument(metavar="RESULT", help="Id of a finished run, or a unique prefix.")]
+from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
+from ssl_console.cli.options import analysis, execution, names, outputs, program
 
 results = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 hand_over = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 
 
 @results.command()
-def show(context: typer.Context, result: ResultName, as_json: AsJson = False) -> None:
+def show(context: typer.Context, result: names.ResultName, as_json: outputs.AsJson = False) -> None:
     """Show everything about a result: intervals, warnings, and what produced it."""
     from ssl_console.cli.handlers.results import show
 
@@ -26,9 +22,9 @@ def show(context: typer.Context, result: ResultName, as_json: AsJson = False) ->
 @results.command()
 def why(
     context: typer.Context,
-    first: Annotated[str, typer.Argument(metavar="RESULT1", help="Id of a finished run, or a unique prefix.")],
-    second: Annotated[str, typer.Argument(metavar="RESULT2", help="Another.")],
-    as_json: AsJson = False,
+    first: names.FirstResult,
+    second: names.SecondResult,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Show what differs between two results, and whether it changes the score."""
     from ssl_console.cli.handlers.results import why
@@ -39,14 +35,10 @@ def why(
 @results.command(epilog=EXIT_CODES)
 def reproduce(
     context: typer.Context,
-    result: ResultName,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Encode the images again, instead of taking stored features.")
-    ] = False,
-    within: Annotated[
-        float, typer.Option("--within", metavar="POINTS", min=0.0, help="Tolerance of a reproduced score.")
-    ] = 0.1,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")] = False,
+    result: names.ResultName,
+    fresh: execution.Fresh = False,
+    within: execution.Within = 0.1,
+    as_json: outputs.JsonLines = False,
 ) -> None:
     """Repeat a result from its own specification and compare the scores; exit code 1 when they differ."""
     from ssl_console.cli.handlers.results import reproduce
@@ -57,15 +49,11 @@ def reproduce(
 @results.command()
 def bundle(
     context: typer.Context,
-    path: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The zip file to write.")],
-    suite: Annotated[str | None, typer.Option("--suite", metavar="S", help="Only the tasks of a suite.")] = None,
-    backbone: Annotated[
-        list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat.")
-    ] = None,
-    task: Annotated[
-        list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")
-    ] = None,
-    as_json: AsJson = False,
+    path: outputs.ZipFile,
+    suite: names.BundleSuite = None,
+    backbone: names.Backbones = None,
+    task: names.Tasks = None,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Write results with their predictions, manifests and tables to one verifiable file."""
     from ssl_console.cli.handlers.bundle import bundle
@@ -74,10 +62,7 @@ def bundle(
 
 
 @results.command(epilog=EXIT_CODES)
-def verify(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="A bundle.")],
-    as_json: AsJson = False,
-) -> None:
+def verify(path: outputs.BundleFile, as_json: outputs.AsJson = False) -> None:
     """Recompute every score and table of a bundle; exit code 1 when one disagrees."""
     from ssl_console.cli.handlers.bundle import verify
 
@@ -87,13 +72,10 @@ def verify(
 @results.command("import", epilog=EXIT_CODES)
 def import_results(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="A bundle of another workspace.")],
-    take_conflicting: Annotated[
-        bool,
-        typer.Option("--take-conflicting", help="Also import results that conflict with a local score."),
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be imported.")] = False,
-    as_json: AsJson = False,
+    path: outputs.ForeignBundle,
+    take_conflicting: outputs.TakeConflicting = False,
+    dry_run: outputs.ImportDryRun = False,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Verify a bundle and add its results to this workspace, marked as imported; exit code 1 when some are skipped."""
     from ssl_console.cli.handlers.bundle import import_results
@@ -106,11 +88,11 @@ def import_results(
 @hand_over.command()
 def table(
     context: typer.Context,
-    path: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="A new file, .csv or .parquet.")],
-    suite: Suite = None,
-    backbone: Backbones = None,
-    task: Tasks = None,
-    as_json: AsJson = False,
+    path: outputs.TableFile,
+    suite: names.Suite = None,
+    backbone: names.Backbones = None,
+    task: names.Tasks = None,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Write a tidy table: one row for each backbone, task, seed and metric, with provenance."""
     from ssl_console.cli.handlers.further_scores import ResultSelection
@@ -123,22 +105,13 @@ def table(
 @hand_over.command("model-page")
 def model_page(
     context: typer.Context,
-    backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="A backbone with results.")],
-    path: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write into.")],
-    benchmark: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--benchmark",
-            metavar="DATASET=ORG/NAME[:TASK]",
-            help="Benchmark of the hub for a dataset of this workspace; may repeat.",
-        ),
-    ] = None,
-    source: Annotated[
-        str | None, typer.Option("--source-url", metavar="URL", help="Address that documents the results.")
-    ] = None,
-    suite: Suite = None,
-    task: Tasks = None,
-    as_json: AsJson = False,
+    backbone: names.MeasuredBackbone,
+    path: outputs.PageFolder,
+    benchmark: outputs.Benchmarks = None,
+    source: outputs.SourceUrl = None,
+    suite: names.Suite = None,
+    task: names.Tasks = None,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Write `.eval_results` files and a table for a model card of the Hugging Face hub. Nothing is uploaded."""
     from ssl_console.cli.handlers.further_scores import ResultSelection
@@ -151,13 +124,13 @@ def model_page(
 @hand_over.command()
 def report(
     context: typer.Context,
-    path: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="A new file, .html.")],
-    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="Heading of the report.")] = "Evaluation",
-    suite: Suite = None,
-    backbone: Backbones = None,
-    task: Tasks = None,
-    source: Source = "mine",
-    as_json: AsJson = False,
+    path: outputs.HtmlFile,
+    title: outputs.ReportTitle = "Evaluation",
+    suite: names.Suite = None,
+    backbone: names.Backbones = None,
+    task: names.Tasks = None,
+    source: analysis.Source = "mine",
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Write ranking, intervals, pictures and provenance as one HTML file that needs no network."""
     from ssl_console.cli.handlers.further_scores import ResultSelection
@@ -168,15 +141,7 @@ def report(
 
 
 @hand_over.command()
-def mcp(
-    context: typer.Context,
-    allow_launch: Annotated[
-        float | None,
-        typer.Option(
-            "--allow-launch", metavar="HOURS", min=0.0, help="Also offer run and cancel, up to this expected duration."
-        ),
-    ] = None,
-) -> None:
+def mcp(context: typer.Context, allow_launch: program.AllowLaunch = None) -> None:
     """Serve this workspace to an agent over the Model Context Protocol, on standard input and output."""
     from ssl_console.cli.agent_server import serve_agent
 

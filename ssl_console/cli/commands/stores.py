@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from ssl_console.cli.command_group import EXIT_CODES, AsJson, CommandGroup
-
-BackboneNames = Annotated[
-    list[str] | None, typer.Argument(metavar="BACKBONE", help="Backbones or globs. Default: all.")
-]
-DatasetNames = Annotated[list[str] | None, typer.Argument(metavar="DATASET", help="Datasets or globs. Default: all.")]
+from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
+from ssl_console.cli.options import names, outputs, program, stores
 
 weights = typer.Typer(cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="Weights of the backbones.")
 data = typer.Typer(cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="Datasets of the tasks.")
@@ -25,7 +18,7 @@ completion_app = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 
 
 @weights.command("list")
-def weights_list(context: typer.Context, name: BackboneNames = None, as_json: AsJson = False) -> None:
+def weights_list(context: typer.Context, name: names.BackboneNames = None, as_json: outputs.AsJson = False) -> None:
     """List which weights are present, and where."""
     from ssl_console.cli.handlers.backbones import list_weights
 
@@ -33,7 +26,7 @@ def weights_list(context: typer.Context, name: BackboneNames = None, as_json: As
 
 
 @weights.command("check")
-def weights_check(context: typer.Context, name: BackboneNames = None) -> None:
+def weights_check(context: typer.Context, name: names.BackboneNames = None) -> None:
     """Read all bytes of the present weights and compare them with the recorded digests."""
     from ssl_console.cli.handlers.backbones import check_weights
 
@@ -41,10 +34,7 @@ def weights_check(context: typer.Context, name: BackboneNames = None) -> None:
 
 
 @weights.command("fetch")
-def weights_fetch(
-    context: typer.Context,
-    name: Annotated[list[str], typer.Argument(metavar="BACKBONE", help="Backbones or globs.")],
-) -> None:
+def weights_fetch(context: typer.Context, name: names.RequiredBackboneNames) -> None:
     """Download weights; an interrupted download is resumed."""
     from ssl_console.cli.handlers.backbones import fetch_weights
 
@@ -52,7 +42,7 @@ def weights_fetch(
 
 
 @data.command("list")
-def data_list(context: typer.Context, name: DatasetNames = None, as_json: AsJson = False) -> None:
+def data_list(context: typer.Context, name: names.DatasetNames = None, as_json: outputs.AsJson = False) -> None:
     """List which datasets are present, and where."""
     from ssl_console.cli.handlers.tasks import list_data
 
@@ -60,13 +50,7 @@ def data_list(context: typer.Context, name: DatasetNames = None, as_json: AsJson
 
 
 @data.command("check")
-def data_check(
-    context: typer.Context,
-    name: DatasetNames = None,
-    thorough: Annotated[
-        bool, typer.Option("--thorough", help="Read every file again, even if its modification time is unchanged.")
-    ] = False,
-) -> None:
+def data_check(context: typer.Context, name: names.DatasetNames = None, thorough: stores.Thorough = False) -> None:
     """Check all present data: splits, counts, labels."""
     from ssl_console.cli.handlers.tasks import check_data
 
@@ -74,10 +58,7 @@ def data_check(
 
 
 @data.command("fetch")
-def data_fetch(
-    context: typer.Context,
-    name: Annotated[list[str], typer.Argument(metavar="DATASET", help="Datasets or globs.")],
-) -> None:
+def data_fetch(context: typer.Context, name: names.RequiredDatasetNames) -> None:
     """Download datasets, where their owners allow it."""
     from ssl_console.cli.handlers.tasks import fetch_data
 
@@ -85,7 +66,7 @@ def data_fetch(
 
 
 @cache.command("list")
-def cache_list(context: typer.Context, as_json: AsJson = False) -> None:
+def cache_list(context: typer.Context, as_json: outputs.AsJson = False) -> None:
     """List the stored features and the shared decoded images, most recently used first."""
     from ssl_console.cli.handlers.cache import list_cache
 
@@ -93,11 +74,7 @@ def cache_list(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @cache.command("why")
-def cache_why(
-    context: typer.Context,
-    backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="A backbone.")],
-    task: Annotated[str, typer.Argument(metavar="TASK", help="A task, or a dataset.")],
-) -> None:
+def cache_why(context: typer.Context, backbone: names.BackboneName, task: names.TaskOrDataset) -> None:
     """Explain why features are, or are not, stored."""
     from ssl_console.cli.handlers.cache import why
 
@@ -107,17 +84,12 @@ def cache_why(
 @cache.command("prune")
 def cache_prune(
     context: typer.Context,
-    unused_days: Annotated[
-        float | None,
-        typer.Option("--unused-days", metavar="N", min=0, help="Remove entries that were not used for N days."),
-    ] = None,
-    keep_gb: Annotated[
-        float | None, typer.Option("--keep-gb", metavar="N", min=0, help="Remove the least recently used above N GB.")
-    ] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Remove extractions that were never finished.")] = False,
-    decoded: Annotated[bool, typer.Option("--decoded", help="Remove the decoded images that no run is using.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Remove all features and decoded images.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be removed.")] = False,
+    unused_days: stores.UnusedDays = None,
+    keep_gb: stores.KeepGigabytes = None,
+    partial: stores.Partial = False,
+    decoded: stores.Decoded = False,
+    everything: stores.Everything = False,
+    dry_run: stores.RemovalDryRun = False,
 ) -> None:
     """Remove stored features and decoded images. Without options: damaged features only."""
     from ssl_console.cli.handlers.cache import prune_cache
@@ -135,38 +107,17 @@ def cache_prune(
 @features_app.command(epilog=EXIT_CODES)
 def features(
     context: typer.Context,
-    backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="A backbone.")],
-    images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE|FOLDER|DATASET", help="Image files, folders of images, datasets.")
-    ],
-    output: Annotated[
-        Path,
-        typer.Option("-o", "--output", metavar="FILE", help="The file to write: .npy, .npz, .safetensors or .parquet."),
-    ],
-    split: Annotated[
-        list[str] | None, typer.Option("--split", metavar="S", help="A split of the datasets; may repeat.")
-    ] = None,
-    layers: Annotated[
-        list[str] | None,
-        typer.Option("--layers", metavar="L", help="Blocks: 9,12 or all. Default: those of the tasks."),
-    ] = None,
-    pooling: Annotated[
-        str | None,
-        typer.Option(
-            "--pooling",
-            metavar="P",
-            help="avg, cls, cls+avg, map, default; of layers: cls, mean, registers.",
-        ),
-    ] = None,
-    preprocessing: Annotated[
-        str, typer.Option("--preprocessing", metavar="P", help="paper, own, squash or resize-256.")
-    ] = "paper",
-    device: Annotated[str | None, typer.Option("--device", metavar="D", help="The device: cuda:0 or cpu.")] = None,
-    precision: Annotated[
-        str, typer.Option("--precision", metavar="P", help="float32, bfloat16 or float16 (different features).")
-    ] = "float32",
-    replace: Annotated[bool, typer.Option("--replace", help="Overwrite an existing file.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+    backbone: names.BackboneName,
+    images: stores.Images,
+    output: stores.FeatureFile,
+    split: stores.Splits = None,
+    layers: stores.Layers = None,
+    pooling: stores.FeaturePooling = None,
+    preprocessing: stores.Preprocessing = "paper",
+    device: stores.FeatureDevice = None,
+    precision: stores.FeaturePrecision = "float32",
+    replace: stores.OverwriteFile = False,
+    as_json: outputs.AsJson = False,
 ) -> None:
     """Write the features of images or datasets to a file, as the tasks compute them."""
     from ssl_console.cli.handlers.cache import features
@@ -186,13 +137,7 @@ def features(
 
 
 @listings.command()
-def backbones(
-    context: typer.Context,
-    name: Annotated[
-        list[str] | None, typer.Argument(metavar="BACKBONE", help="Backbones or globs. Default: all.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+def backbones(context: typer.Context, name: names.BackboneNames = None, as_json: outputs.AsJson = False) -> None:
     """List the backbones and whether their weights are present."""
     from ssl_console.cli.handlers.backbones import backbones
 
@@ -200,7 +145,7 @@ def backbones(
 
 
 @listings.command()
-def tasks(context: typer.Context, as_json: AsJson = False) -> None:
+def tasks(context: typer.Context, as_json: outputs.AsJson = False) -> None:
     """List the tasks and whether their data are present."""
     from ssl_console.cli.handlers.tasks import tasks
 
@@ -208,7 +153,7 @@ def tasks(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @listings.command()
-def suites(context: typer.Context, as_json: AsJson = False) -> None:
+def suites(context: typer.Context, as_json: outputs.AsJson = False) -> None:
     """List the suites."""
     from ssl_console.cli.handlers.tasks import suites
 
@@ -216,7 +161,7 @@ def suites(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @completion_app.command()
-def completion(shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")]) -> None:
+def completion(shell: program.ShellName) -> None:
     """Print the script that completes commands, backbones, tasks and runs in a shell."""
     from ssl_console.cli.handlers.completion import completion
 
@@ -224,12 +169,7 @@ def completion(shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash,
 
 
 @completion_app.command(hidden=True)
-def complete(
-    context: typer.Context,
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="WORD", help="The words after the program's name.")
-    ] = None,
-) -> None:
+def complete(context: typer.Context, words: program.CompletedWords = None) -> None:
     """Print the candidates for the last word, one per line."""
     from ssl_console.cli.handlers.completion import complete
     from ssl_console.operations.session import Session

@@ -1,0 +1,1 @@
+"""Options and arguments of the commands, as types with their help texts."""
