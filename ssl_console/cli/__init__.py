@@ -13,6 +13,7 @@ OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 def main() -> None:
     """Run the command in `sys.argv` and exit with its exit code."""
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     try:
         _prepare_streams()
         from ssl_console.cli.open_tui import open_bare
@@ -30,7 +31,6 @@ def run(arguments: Sequence[str]) -> int:
     from ssl_console.cli.command_group import expand_options
     from ssl_console.cli.commands.main import app
 
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     try:
         app(expand_options(arguments), prog_name="ssl-console")
     except SystemExit as error:
