@@ -7,6 +7,7 @@ in both, in another order: values agree to rounding, about 1e-6 of a feature vec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ def pack(weight: Tensor, rows: int | None = None) -> Tensor | None:
     A copy of `weight.nbytes` bytes. None where oneDNN does not support it.
     """
     plain = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16) and weight.numel() > 0
-    if not (ONEDNN and plain):
+    if not (ONEDNN and plain and (weight.dtype == torch.float32 or _packs_bfloat16())):
         return None
     made: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
     return made
@@ -89,6 +90,16 @@ def _has_onednn() -> bool:
 
 
 ONEDNN = _has_onednn()
+
+
+@lru_cache(maxsize=1)
+def _packs_bfloat16() -> bool:
+    """Whether oneDNN packs bfloat16, for which processors without AVX-512 lack the instructions."""
+    try:
+        torch.ops.mkldnn._reorder_linear_weight(torch.zeros(4, 3, dtype=torch.bfloat16), 2)
+    except RuntimeError:
+        return False
+    return True
 
 
 def matmul_transposed(left: Tensor, right: Tensor) -> Tensor:

@@ -67,6 +67,7 @@ class HostBlocks:
         """Iterations of the longer one of the last two directions."""
         self._columns, self._independent = columns, independent
         self._before, self._lam = 0, 0.0
+        self._demanded = self._double = False
         self._speed = min(1.0, columns / COLUMNS_AT_SPEED)
         self._begin(0)
 
@@ -96,15 +97,20 @@ class HostBlocks:
         elif self.exist and lam < STALE * self._lam:
             self._begin(count)
         size, price = self._size_and_price(count, curvatures.shape[1])
-        if size and self._wasted > price:
+        if size and (self._demanded or self._wasted > price):
+            self._demanded = False
             self.inverses, self.factor = None, self._coupled(rows[:, :count], state, lam)
             if self.factor is None:
                 self.inverses = inverses(in_precision(rows[:, :size], flat), curvatures, lam)
             self._lam, self._wasted, self._usual, self.hindsight = lam, 0.0, 0, Hindsight()
-        if flat and self.bounding:
+        if flat and (self.bounding or self._double):
             return torch.float64
         small = curvatures.size * count <= SMALL
         return torch.float32 if small or self.exist else rough_precision(torch.device("cpu"))
+
+    def demand(self) -> None:
+        """Make blocks with the next direction, and use double precision with all blocks where the loss is flat."""
+        self._demanded = self._double = True
 
     def served(self, rounds: int) -> None:
         """Record the number of iterations of a direction."""

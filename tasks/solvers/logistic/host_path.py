@@ -68,6 +68,11 @@ class HostPathSolver(PathSolver):
         self.past: list[Pair] = []
         self.at = self._point_at(weights.double().numpy(), self._ridge(0.0))
 
+    def resume(self, weights: Tensor) -> None:
+        """Start at `weights` [c, 1 + r], with blocks at once: without them products are in single precision."""
+        self.start(weights)
+        self.newton.blocks.demand()
+
     def release(self) -> None:
         """Let go of everything but the design."""
         del self.at, self.newton

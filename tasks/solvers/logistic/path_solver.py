@@ -32,8 +32,18 @@ LABEL_WEIGHT = 4
 """Iterations that an eigenbasis saves are multiplied by the number of labels, all of which must converge."""
 CAUTION = 4
 """The distance, measured in float64, is up to this many times the estimate, as conjugate gradients end early."""
+SOLVED = 0.5
+"""Factor of an estimate in a comparison, for which conjugate gradients do not end early."""
 CHECKED = 200
 """Products in single precision after which a gradient is computed in double precision, which costs as much as six."""
+RESOLVED = torch.finfo(torch.float32).eps
+"""Ratio of the smallest to the largest curvature below which every certificate is compared: the gradient along the
+least curved directions may be rounding errors of the others.
+"""
+SEPARATED = 1e-6
+"""Objective below which samples are separated so far that single precision hides the Hessian, too."""
+CONTINUED = 0.01
+"""Fraction of the tolerance for the first solution in double precision, whose certificate rests on no earlier ones."""
 REPAIRS = 6
 """Maximum number of descents at one strength, each from the recomputed margins of the previous one."""
 
@@ -117,7 +127,9 @@ class PathSolver:
 
     In single precision: a gradient may be rounding errors where the loss hardly bends. The more products a path needs,
     the more often its certificate is compared with one from a gradient in double precision; where that does not meet
-    the tolerance, the solver `exact` continues, or, without one, the solution is not converged.
+    the tolerance, the solver `exact` continues, or, without one, the solution is not converged. Every certificate is
+    compared where the penalty is less than rounding errors of the largest curvature. Samples that are separated far
+    are left to `exact` in any case.
     """
 
     @classmethod
@@ -157,6 +169,10 @@ class PathSolver:
         self.secants = DirectionBuffer(1 + SECANTS, self.point.weights, self.point.margins)
         self.blocks = ClassBlocks(self.replays if self._on_card else None)
 
+    def resume(self, weights: Tensor) -> None:
+        """Start at `weights` [c, 1 + r], at which another solver found that the loss hardly bends."""
+        self.start(weights)
+
     def release(self) -> None:
         """Release everything but the design: margins at the point, past steps, blocks, leading coordinates."""
         if self.successor is not None:
@@ -179,7 +195,8 @@ class PathSolver:
         ridge = L2Penalty(self.likelihood.penalised / (strength * len(self.design)))
         self.point = self._predict(ridge)
         descent = self._descend(ridge, tolerance)
-        if self._check_due(before) and self._recertified(descent, ridge, tolerance) > tolerance and self.exact:
+        failed = self._check_due(before, ridge) and self._recertified(descent, ridge) > tolerance
+        if self.exact and (failed or self._is_separated()):
             return self._continued(self.exact, strength, tolerance, before)
         start = self.secants  # its first slot has the previous solution
         self.secants.remember(self.point.weights - start.weights[0], self.point.margins - start.margins[0])
@@ -200,17 +217,25 @@ class PathSolver:
         self.unchecked = CHECKED
         return self.advance(strength)
 
-    def _check_due(self, before: int) -> bool:
+    def _check_due(self, before: int, ridge: L2Penalty) -> bool:
         """Whether the certificate is due for a comparison, after the passes since `before`."""
         self.unchecked += self.design.passes - before + self.blocks.products()
-        return self.unchecked >= CHECKED and not self._on_card
+        if self._on_card:
+            return False
+        most_curved = float(self.point.state.curvature().max()) * float(
+            self.design.moments_on_host[1:].max(initial=0.0)
+        )
+        return self.unchecked >= CHECKED or ridge.lam < RESOLVED * most_curved
 
-    def _recertified(self, descent: ConvergenceTrace, ridge: L2Penalty, tolerance: float) -> float:
+    def _is_separated(self) -> bool:
+        return self.point.objective < SEPARATED and not self._on_card
+
+    def _recertified(self, descent: ConvergenceTrace, ridge: L2Penalty) -> float:
         """The gap of `descent`, which is raised to that of the gradient in double precision."""
         self.unchecked = 0
         gradient = exact_gradient(self.design, self.likelihood, self.point.weights, ridge)
-        direction = self._along(gradient, ridge, tolerance * self.point.objective / CAUTION)
-        descent.last = max(descent.last, direction.decrement / self.point.objective)
+        direction = self._along(gradient, ridge, 0.0)
+        descent.last = max(descent.last, SOLVED * direction.decrement / self.point.objective)
         return descent.gap
 
     def _continued(self, exact: type[PathSolver], strength: float, tolerance: float, before: int) -> Solution:
@@ -218,9 +243,9 @@ class PathSolver:
         earlier, weights = self.design.passes - before, self.point.weights
         self.release()
         self.successor = exact(self.design, self.likelihood, self.classes, self.settings)
-        self.successor.start(weights)
-        solution = self.successor.advance(strength, tolerance)
-        return replace(solution, passes=earlier + solution.passes)
+        self.successor.resume(weights)
+        solution = self.successor.advance(strength, CONTINUED * tolerance)
+        return replace(solution, passes=earlier + solution.passes, converged=solution.gap <= tolerance)
 
     def _predict(self, ridge: L2Penalty) -> Iterate:
         """The best point in the span of the current solution and the last secants, with recomputed margins.
