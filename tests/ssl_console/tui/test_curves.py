@@ -64,7 +64,7 @@ def test_values_that_have_no_logarithm_are_counted_and_left_out() -> None:
     signed = RunCurves("signed", {"loss": curve(100.0, 10.0, 1.0, 0.0, -1.0)})
     drawn = chart(signed, options=CurveOptions(log=True))
     assert drawn.log_y
-    assert drawn.note == "log loss, 2 values up to 0 not drawn"
+    assert drawn.note == "log loss, 2 values at or below 0 not drawn"
     lines = ["".join(text for text, _ in runs) for runs in draw(drawn, 60, 12, UNICODE)]
     assert any(line.lstrip().startswith("100") for line in lines)
     assert any(line.lstrip().startswith("1┤") for line in lines)

@@ -158,7 +158,7 @@ def test_columns_in_which_no_row_has_a_score_take_no_space_and_are_counted() -> 
     shown = RankingTable.of(RESULTS, RankingQuery(suite="s"), catalogue, UNICODE)
     assert [column.key for column in shown.rows(120).columns if "/" in column.key] == ["knn/x"]
     words = "".join(span.text for span in summary(shown, "s"))
-    assert "1 columns  1 more without a score" in words
+    assert "1 columns  1 more without scores" in words
     assert [column.label for column in shown.as_shown.columns] == ["knn/x"]
     assert "1 columns without a score" in left_out_of_view(shown)
     assert not any(row.complete for row in shown.ranking.rows), "what is missing still counts"
